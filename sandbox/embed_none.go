@@ -1,0 +1,5 @@
+//go:build !sandbox_manifests
+
+package main
+
+var manifestBundle []byte

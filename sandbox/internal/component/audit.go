@@ -1,0 +1,26 @@
+package component
+
+import "os"
+
+// auditPolicy records every write once it is answered, with what was sent. The
+// sandbox's own processes write far more than anybody under test; of theirs
+// only the fact is kept.
+const auditPolicy = `apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+omitManagedFields: true
+rules:
+- level: None
+  verbs: [get, list, watch]
+- level: Metadata
+  userGroups: [system:nodes]
+- level: Metadata
+  users: [system:apiserver, "sandbox:controllers", "sandbox:provider", "sandbox:gc", "sandbox:supervisor"]
+- level: Request
+  verbs: [create, update, patch, delete, deletecollection]
+- level: None
+`
+
+func writeAuditPolicy(path string) error {
+	return os.WriteFile(path, []byte(auditPolicy), 0o600)
+}

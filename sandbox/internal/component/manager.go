@@ -1,0 +1,51 @@
+package component
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"nodepool/sandbox/internal/capi"
+	"nodepool/sandbox/internal/pki"
+	"nodepool/sandbox/internal/provider"
+)
+
+func runControllers(ctx context.Context, c Config) error {
+	cfg, err := restConfig(c, pki.Controllers)
+	if err != nil {
+		return err
+	}
+	return capi.Run(ctx, cfg, managerOptions(c, c.Ports.Webhooks(), c.Ports.Health()))
+}
+
+func runProvider(ctx context.Context, c Config) error {
+	cfg, err := restConfig(c, pki.Provider)
+	if err != nil {
+		return err
+	}
+	return provider.Run(ctx, cfg, provider.Options{
+		Manager:   managerOptions(c, c.Ports.ProviderWebhooks(), c.Ports.ProviderHealth()),
+		DebugPort: c.Ports.Debug(),
+		FirstPort: c.Ports.Workload(),
+		LastPort:  c.Ports.Last(),
+	})
+}
+
+func restConfig(c Config, user string) (*rest.Config, error) {
+	ctrl.SetLogger(klog.Background())
+	cfg, err := clientcmd.BuildConfigFromFlags("", pki.Kubeconfig(c.Dir.PKI(), user))
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig of %s: %w", user, err)
+	}
+	cfg.QPS, cfg.Burst = 500, 1000
+	cfg.UserAgent = user
+	return cfg, nil
+}
+
+func managerOptions(c Config, webhookPort, healthPort int) capi.ManagerOptions {
+	return capi.ManagerOptions{CertDir: c.Dir.PKI(), WebhookPort: webhookPort, HealthPort: healthPort}
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// replacement is one change to an upstream file.
+type replacement struct {
+	file     string
+	old, new string
+	times    int
+}
+
+// loopback binds the in-memory workload clusters and their debug server to
+// 127.0.0.1. Upstream has no option for it.
+var loopback = []replacement{
+	{"infrastructure/inmemory/pkg/server/mux.go", `fmt.Sprintf(":%d", options.DebugPort)`, `fmt.Sprintf("127.0.0.1:%d", options.DebugPort)`, 1},
+	{"infrastructure/inmemory/pkg/server/mux.go", `net.Listen("tcp", fmt.Sprintf(":%d", wcl.Port()))`, `net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", wcl.Port()))`, 2},
+}
+
+// copyPatched copies the Go files of the module in src that the sandbox needs
+// to dst and changes what has to differ.
+func copyPatched(src, dst string) (files int, err error) {
+	if err := os.RemoveAll(dst); err != nil {
+		return 0, err
+	}
+	err = filepath.WalkDir(src, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(src, path)
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			if strings.Count(rel, string(filepath.Separator)) == 0 && rel != "." && rel != "infrastructure" {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if !wanted(filepath.ToSlash(rel)) {
+			return nil
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(dst, rel)
+		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+			return err
+		}
+		files++
+		return os.WriteFile(target, data, 0o644)
+	})
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range loopback {
+		if err := r.apply(dst); err != nil {
+			return 0, err
+		}
+	}
+	return files, nil
+}
+
+func wanted(rel string) bool {
+	return rel == "go.mod" || strings.HasPrefix(rel, "infrastructure/") && strings.HasSuffix(rel, ".go") && !strings.HasSuffix(rel, "_test.go")
+}
+
+// apply changes exactly as many places as expected. Any other number means that
+// upstream has moved on, and a build that silently listens on all interfaces is
+// worse than one that stops.
+func (r replacement) apply(root string) error {
+	path := filepath.Join(root, filepath.FromSlash(r.file))
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if n := strings.Count(string(data), r.old); n != r.times {
+		return fmt.Errorf("%s: %d places read %q, expected %d: upstream changed, adapt internal/gen/patch.go", r.file, n, r.old, r.times)
+	}
+	return os.WriteFile(path, []byte(strings.ReplaceAll(string(data), r.old, r.new)), 0o644)
+}
+
+// writeModFile writes the go.mod of the build: the committed one with a replace
+// of the copied module. A main module may only have one go.mod, hence -modfile.
+func writeModFile(mod, sum, dst string) error {
+	data, err := os.ReadFile(mod)
+	if err != nil {
+		return err
+	}
+	data = append(data, fmt.Sprintf("\nreplace %s => ./%s/cluster-api-test\n", testModule, filepath.ToSlash(dst))...)
+	if err := writeIfChanged(filepath.Join(dst, "go.mod"), data); err != nil {
+		return err
+	}
+	sums, err := os.ReadFile(sum)
+	if err != nil {
+		return err
+	}
+	return writeIfChanged(filepath.Join(dst, "go.sum"), sums)
+}
+
+func writeIfChanged(path string, data []byte) error {
+	if old, err := os.ReadFile(path); err == nil && string(old) == string(data) {
+		return nil
+	}
+	return os.WriteFile(path, data, 0o644)
+}
