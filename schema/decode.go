@@ -1,0 +1,405 @@
+package schema
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// The fields of each part of the file, in the order of the documentation.
+var (
+	upgradeFields  = []string{"apiVersion", "kind", "metadata", "spec"}
+	metadataFields = []string{"name"}
+	specFields     = []string{"cluster", "order", "defaults", "pools"}
+	clusterFields  = []string{"name", "namespace"}
+	defaultsFields = []string{"kubernetesVersion", "machineImage", "instanceType", "infrastructure", "bootstrap", "strategy", "drain", "wait"}
+	poolFields     = append([]string{"name"}, defaultsFields...)
+	strategyFields = []string{"maxSurge", "maxUnavailable"}
+	drainFields    = []string{"nodeDrainTimeout", "nodeVolumeDetachTimeout", "nodeDeletionTimeout"}
+	waitFields     = []string{"stallAfter"}
+
+	// laterFields belong to the format and are not built yet. To ignore one
+	// would be to run an upgrade without the care it asks for.
+	laterFields = []string{"canary", "onStall", "waive"}
+
+	// deeper are fields that are looked for right in a pool.
+	deeper = []string{
+		"strategy.maxSurge", "strategy.maxUnavailable",
+		"drain.nodeDrainTimeout", "drain.nodeVolumeDetachTimeout", "drain.nodeDeletionTimeout",
+		"wait.stallAfter",
+	}
+)
+
+// decoder reads values into the types of this package. What it returns is of
+// use only when it has found no problem.
+type decoder struct{ *problems }
+
+// mapping checks that v is a mapping of known fields and calls field for each
+// known one that has a value.
+func (d decoder) mapping(v *value, known []string, field func(key string, v *value)) {
+	switch v.shape {
+	case broken:
+		return
+	case mapping:
+	default:
+		d.wrongType(v, "a mapping", "write its fields below it: "+strings.Join(known, ", "))
+		return
+	}
+	inPool := slices.Contains(known, "machineImage")
+	for _, child := range v.children {
+		key := child.step.key
+		switch {
+		case slices.Contains(known, key) && child.shape == null:
+			d.at(child, "has no value", "remove the line instead")
+		case slices.Contains(known, key):
+			field(key, child)
+		case inPool && slices.Contains(laterFields, key):
+			d.add(child.path(), child.keyPos, "is not yet supported", "remove it: this nodepool would not act on it")
+		default:
+			d.unknown(child, known, inPool)
+		}
+	}
+}
+
+func (d decoder) unknown(v *value, known []string, inPool bool) {
+	key, remedy := v.step.key, ""
+	candidates := known
+	if inPool {
+		candidates = slices.Concat(known, laterFields, deeper)
+	}
+	switch near := nearest(key, candidates); {
+	case key == "name" && inPool:
+		remedy = "defaults hold for every pool, so they have no name; "
+	case near != "":
+		remedy = "did you mean " + near + "? "
+	}
+	d.add(v.path(), v.keyPos, "unknown field", remedy+"allowed here: "+strings.Join(known, ", "))
+}
+
+func (d decoder) wrongType(v *value, want, remedy string) {
+	if v.shape == broken {
+		return
+	}
+	d.at(v, "want "+want+", found "+v.found(), remedy)
+}
+
+// missing reports a required field that v does not have.
+func (d decoder) missing(v *value, key, remedy string) {
+	if v.shape == mapping && v.byKey[key] == nil {
+		d.add(v.under(key), v.pos, "is missing", remedy)
+	}
+}
+
+// text reads a string without white space, as every string of the format is.
+func (d decoder) text(v *value, example string) (string, bool) {
+	switch {
+	case v.shape == boolean || v.shape == integer || v.shape == float:
+		d.wrongType(v, "a string", "put it in quotes: "+quote(v.text))
+	case v.shape != text:
+		d.wrongType(v, "a string", "such as "+example)
+	case v.text == "":
+		d.at(v, "is an empty string", "remove the line instead, or write a value such as "+example)
+	case strings.IndexFunc(v.text, func(r rune) bool { return r <= ' ' || r == 0x7f }) >= 0:
+		d.at(v, quote(v.text)+" has white space or control characters in it", "write a value such as "+example)
+	default:
+		return v.text, true
+	}
+	return "", false
+}
+
+// upgrade reads the whole file save the pools, which it checks as they are
+// written; effective returns them with their defaults.
+func (d decoder) upgrade(root *value) Upgrade {
+	var u Upgrade
+	d.mapping(root, upgradeFields, func(key string, v *value) {
+		switch key {
+		case "apiVersion":
+			u.APIVersion = d.constant(v, APIVersion)
+		case "kind":
+			u.Kind = d.constant(v, Kind)
+		case "metadata":
+			u.Metadata = d.metadata(v)
+		case "spec":
+			u.Spec = d.spec(v)
+		}
+	})
+	d.missing(root, "apiVersion", "write apiVersion: "+APIVersion)
+	d.missing(root, "kind", "write kind: "+Kind)
+	d.missing(root, "metadata", "write metadata: {name: NAME}, which names the upgrade")
+	d.missing(root, "spec", "write spec with cluster and pools")
+	return u
+}
+
+func (d decoder) constant(v *value, want string) string {
+	s, ok := d.text(v, want)
+	if ok && s != want {
+		d.at(v, quote(s)+" is not known", "the only one known to this nodepool is "+want)
+	}
+	return s
+}
+
+func (d decoder) metadata(v *value) Metadata {
+	var m Metadata
+	d.mapping(v, metadataFields, func(_ string, v *value) { m.Name = d.name(v, subdomain) })
+	d.missing(v, "name", "it names the upgrade and its journal: write name: aws-example-1-35, or the like")
+	return m
+}
+
+func (d decoder) spec(v *value) Spec {
+	spec := Spec{Order: DefaultOrder}
+	d.mapping(v, specFields, func(key string, v *value) {
+		switch key {
+		case "cluster":
+			spec.Cluster = d.cluster(v)
+		case "order":
+			spec.Order = d.order(v)
+		case "defaults":
+			d.pool(v, defaultsFields)
+		case "pools":
+			d.pools(v)
+		}
+	})
+	d.missing(v, "cluster", "write cluster: {name: NAME}, the Cluster that the pools belong to")
+	d.missing(v, "pools", "list at least one pool")
+	return spec
+}
+
+func (d decoder) cluster(v *value) ClusterRef {
+	c := ClusterRef{Namespace: DefaultNamespace}
+	d.mapping(v, clusterFields, func(key string, v *value) {
+		switch key {
+		case "name":
+			c.Name = d.name(v, labelValue)
+		case "namespace":
+			c.Namespace = d.name(v, label)
+		}
+	})
+	d.missing(v, "name", "write the name of the Cluster that the pools belong to")
+	return c
+}
+
+func (d decoder) order(v *value) Order {
+	s, ok := d.text(v, string(Sequential))
+	if ok && s != string(Sequential) && s != string(Parallel) {
+		d.at(v, quote(s)+" is not an order", fmt.Sprintf("write %s (in the order of the file) or %s (all at once)", Sequential, Parallel))
+	}
+	return Order(s)
+}
+
+// pools checks the pools as they are written; effective returns them.
+func (d decoder) pools(v *value) {
+	if v.shape != list {
+		d.wrongType(v, "a list of pools", "write each pool as an item: - name: NAME")
+		return
+	}
+	if len(v.children) == 0 {
+		d.at(v, "is an empty list", "list at least one pool")
+	}
+	first := map[string]*value{}
+	for _, item := range v.children {
+		if item.shape == null {
+			d.at(item, "is an empty item", "write a pool: - name: NAME")
+			continue
+		}
+		pool := d.pool(item, poolFields)
+		d.missing(item, "name", "write the name of the MachineDeployment")
+		if pool.Name == "" {
+			continue
+		}
+		if other := first[pool.Name]; other != nil {
+			d.at(item.field("name"), fmt.Sprintf("the pool %s is already listed at %s", pool.Name, other.pos), "write each MachineDeployment once")
+			continue
+		}
+		first[pool.Name] = item
+	}
+}
+
+// pool reads a pool, or what defaults hold of one.
+func (d decoder) pool(v *value, known []string) Pool {
+	var p Pool
+	d.mapping(v, known, func(key string, v *value) {
+		switch key {
+		case "name":
+			p.Name = d.name(v, labelValue)
+		case "kubernetesVersion":
+			p.KubernetesVersion = d.version(v)
+		case "machineImage":
+			p.MachineImage, _ = d.text(v, "ami-0fedcba9876543210")
+		case "instanceType":
+			p.InstanceType, _ = d.text(v, "m5.xlarge")
+		case "infrastructure":
+			p.Infrastructure = d.patch(v)
+		case "bootstrap":
+			p.Bootstrap = d.patch(v)
+		case "strategy":
+			p.Strategy = d.strategy(v)
+		case "drain":
+			p.Drain = d.drain(v)
+		case "wait":
+			p.Wait = d.wait(v)
+		}
+	})
+	return p
+}
+
+var (
+	semver = regexp.MustCompile(`^v(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)` +
+		`(-(0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*)(\.(0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*))*)?` +
+		`(\+[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?$`)
+	minor = regexp.MustCompile(`^[vV]?([1-9][0-9]*)\.([0-9]+)$`)
+)
+
+// version reads a Kubernetes version. The leading v is required because the
+// MachineDeployment webhook of Cluster API prepends it where it is missing,
+// and the plan would then differ from what is stored.
+func (d decoder) version(v *value) string {
+	example := "v1.35.2"
+	if m := minor.FindStringSubmatch(v.text); m != nil {
+		example = "v" + m[1] + "." + m[2] + ".0"
+	}
+	switch {
+	case v.shape == integer || v.shape == float:
+		d.wrongType(v, "a version", "write it whole, with a leading v and the patch release, such as "+example)
+		return ""
+	case v.shape != text:
+		d.wrongType(v, "a version", "such as "+example)
+		return ""
+	}
+	switch s := v.text; {
+	case semver.MatchString(s):
+		return s
+	case semver.MatchString("v" + s):
+		d.at(v, "the version "+quote(s)+" lacks the leading v", "write v"+s)
+	case len(s) > 1 && semver.MatchString("v"+s[1:]):
+		d.at(v, "the version "+quote(s)+" lacks the leading v", "write v"+s[1:])
+	case minor.MatchString(s):
+		d.at(v, "the version "+quote(s)+" lacks the patch release", "write it whole, such as "+example)
+	default:
+		d.at(v, quote(s)+" is not a semantic version", "write one such as "+example)
+	}
+	return ""
+}
+
+func (d decoder) strategy(v *value) *Strategy {
+	var s Strategy
+	d.mapping(v, strategyFields, func(key string, v *value) {
+		switch key {
+		case "maxSurge":
+			s.MaxSurge = d.countOrPercent(v)
+		case "maxUnavailable":
+			s.MaxUnavailable = d.countOrPercent(v)
+			// As in the validation of Deployments by Kubernetes; Cluster API
+			// would take it for all machines.
+			if s.MaxUnavailable != nil && percent(*s.MaxUnavailable) > 100 {
+				d.at(v, quote(v.text)+" is more than all machines", `write at most "100%"`)
+			}
+		}
+	})
+	if s == (Strategy{}) {
+		return nil
+	}
+	return &s
+}
+
+// percentage is what Cluster API reads (intstr of Kubernetes), without
+// leading zeros and small enough for its arithmetic.
+var percentage = regexp.MustCompile(`^(0|[1-9][0-9]{0,6})%$`)
+
+func (d decoder) countOrPercent(v *value) *intstr.IntOrString {
+	const want, remedy = "a count or a percentage", "write a count such as 1, or a percentage such as 25%"
+	switch v.shape {
+	case integer:
+		n, err := strconv.ParseInt(v.text, 10, 32)
+		switch {
+		case err != nil || !decimal.MatchString(v.text):
+			d.wrongType(v, want, remedy)
+		case n < 0:
+			d.at(v, v.text+" is negative", remedy)
+		default:
+			count := intstr.FromInt32(int32(n))
+			return &count
+		}
+	case text:
+		switch {
+		case percentage.MatchString(v.text):
+			percent := intstr.FromString(v.text)
+			return &percent
+		case decimal.MatchString(v.text):
+			d.wrongType(v, want, "remove the quotes of a count, or add % to a percentage")
+		default:
+			d.wrongType(v, want, remedy)
+		}
+	default:
+		d.wrongType(v, want, remedy)
+	}
+	return nil
+}
+
+// percent is -1 for a count.
+func percent(v intstr.IntOrString) int {
+	if v.Type != intstr.String {
+		return -1
+	}
+	n, err := strconv.Atoi(strings.TrimSuffix(v.StrVal, "%"))
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+func (d decoder) drain(v *value) *Drain {
+	var drain Drain
+	d.mapping(v, drainFields, func(key string, v *value) {
+		switch key {
+		case "nodeDrainTimeout":
+			drain.NodeDrainTimeout = d.duration(v)
+		case "nodeVolumeDetachTimeout":
+			drain.NodeVolumeDetachTimeout = d.duration(v)
+		case "nodeDeletionTimeout":
+			drain.NodeDeletionTimeout = d.duration(v)
+		}
+	})
+	if drain == (Drain{}) {
+		return nil
+	}
+	return &drain
+}
+
+func (d decoder) wait(v *value) Wait {
+	var w Wait
+	d.mapping(v, waitFields, func(_ string, v *value) {
+		stallAfter := d.duration(v)
+		switch {
+		case stallAfter == nil:
+		case *stallAfter == 0:
+			d.at(v, quote(v.text)+" would call every rollout stalled", "write a duration above zero, such as 15m")
+		default:
+			w.StallAfter = *stallAfter
+		}
+	})
+	return w
+}
+
+func (d decoder) duration(v *value) *Duration {
+	const want = "a duration"
+	switch v.shape {
+	case text:
+		parsed, err := ParseDuration(v.text)
+		if err == nil {
+			return &parsed
+		}
+		d.at(v, err.Error(), "write a duration such as 90s, 10m or 1h30m")
+	case integer:
+		if v.text == "0" {
+			return new(Duration)
+		}
+		d.wrongType(v, want, fmt.Sprintf("add the unit, such as %ss or %[1]sm", shorten(v.text)))
+	default:
+		d.wrongType(v, want, "such as 90s, 10m or 1h30m")
+	}
+	return nil
+}

@@ -1,0 +1,84 @@
+package schema
+
+import "k8s.io/apimachinery/pkg/util/intstr"
+
+// inherit lays the pools of the tree over spec.defaults and keeps the result
+// in the tree, where Positions finds it.
+func inherit(root *value) Positions {
+	positions := Positions{root: root, pools: map[string]int{}}
+	defaults := root.field("spec").field("defaults")
+	pools := poolItems(root)
+	for i, item := range pools {
+		pools[i] = merge(defaults, item)
+		name := item.field("name")
+		if name == nil || name.shape != text {
+			continue
+		}
+		if _, twice := positions.pools[name.text]; !twice {
+			positions.pools[name.text] = i
+		}
+	}
+	return positions
+}
+
+func poolItems(root *value) []*value {
+	pools := root.field("spec").field("pools")
+	if pools == nil || pools.shape != list {
+		return nil
+	}
+	return pools.children
+}
+
+// effective reads the pools after inherit, fills in what is still empty, and
+// checks what only a whole pool shows.
+func effective(ps *problems, root *value) []Pool {
+	var pools []Pool
+	silent := decoder{&problems{}} // all of it was read before, where it was written
+	for _, item := range poolItems(root) {
+		if item.shape != mapping {
+			continue
+		}
+		p := silent.pool(item, poolFields)
+		if p.Wait.StallAfter == 0 {
+			p.Wait.StallAfter = DefaultStallAfter
+		}
+		pools = append(pools, p)
+		if changesNothing(item) {
+			ps.at(item, "the pool changes nothing", "give it something to change, such as kubernetesVersion or machineImage, or remove it")
+		}
+		if s := p.Strategy; s != nil && zero(s.MaxSurge) && zero(s.MaxUnavailable) {
+			// Said where the later of the two is written: in defaults when
+			// both come from there, and then once for all pools.
+			strategy := item.field("strategy")
+			blame, surge := strategy.field("maxUnavailable"), strategy.field("maxSurge")
+			if after(surge.pos, blame.pos) {
+				blame = surge
+			}
+			ps.add(blame.parent.path(), blame.pos, "maxSurge and maxUnavailable are both zero, so no machine could ever be replaced", "let one of them be above zero")
+		}
+	}
+	return pools
+}
+
+// changesNothing looks at what is written, so that a field with a mistake in
+// it counts as a change: the mistake is reported already.
+func changesNothing(pool *value) bool {
+	for _, child := range pool.children {
+		empty := child.shape == mapping && len(child.children) == 0
+		if key := child.step.key; key != "name" && key != "wait" && !empty {
+			return false
+		}
+	}
+	return true
+}
+
+func zero(v *intstr.IntOrString) bool {
+	if v == nil {
+		return false
+	}
+	return v.Type == intstr.Int && v.IntVal == 0 || percent(*v) == 0
+}
+
+func after(a, b Position) bool {
+	return a.Line > b.Line || a.Line == b.Line && a.Column > b.Column
+}

@@ -1,0 +1,111 @@
+package schema
+
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// The only apiVersion and kind that this package reads.
+const (
+	APIVersion = "nodepool/v1alpha1"
+	Kind       = "NodePoolUpgrade"
+)
+
+// What Read fills in where the file says nothing.
+const (
+	DefaultNamespace  = "default"
+	DefaultOrder      = Sequential
+	DefaultStallAfter = Duration(15 * time.Minute)
+)
+
+// Upgrade is a whole upgrade file as [Read] returns it: valid, with every
+// default filled in and spec.defaults merged into the pools.
+type Upgrade struct {
+	APIVersion string   `json:"apiVersion"`
+	Kind       string   `json:"kind"`
+	Metadata   Metadata `json:"metadata"`
+	Spec       Spec     `json:"spec"`
+}
+
+// Metadata identifies an upgrade.
+type Metadata struct {
+	// Name names the run, its journal and the holder of its lock. It is an
+	// RFC 1123 subdomain.
+	Name string `json:"name"`
+}
+
+// Spec is what the upgrade is to reach.
+type Spec struct {
+	Cluster ClusterRef `json:"cluster"`
+	// Order is never empty after Read.
+	Order Order `json:"order,omitempty"`
+	// Pools holds at least one pool after Read, in the order of the file.
+	Pools []Pool `json:"pools"`
+}
+
+// ClusterRef names the Cluster object, in the management cluster, that the
+// pools belong to.
+type ClusterRef struct {
+	Name string `json:"name"`
+	// Namespace is never empty after Read.
+	Namespace string `json:"namespace"`
+}
+
+// Order says how the pools follow each other.
+type Order string
+
+const (
+	// Sequential takes the pools in the order of the file; a stall or a
+	// failure stops the later ones.
+	Sequential Order = "sequential"
+	// Parallel starts all pools at once.
+	Parallel Order = "parallel"
+)
+
+// Pool is what one MachineDeployment is to become. The zero value of a field,
+// Name and Wait apart, means "leave it as it is".
+type Pool struct {
+	// Name is the name of the MachineDeployment.
+	Name string `json:"name"`
+	// KubernetesVersion has a leading v (v1.35.2), which is how the webhook
+	// of Cluster API stores a MachineDeployment's version.
+	KubernetesVersion string `json:"kubernetesVersion,omitempty"`
+	// MachineImage and InstanceType are shorthands: which field of the
+	// infrastructure template they set depends on its kind.
+	MachineImage string `json:"machineImage,omitempty"`
+	InstanceType string `json:"instanceType,omitempty"`
+	// Infrastructure is a JSON merge patch (RFC 7386) over
+	// spec.template.spec of a copy of the current infrastructure template.
+	// A nil value removes a field. Numbers are int64 or float64.
+	Infrastructure map[string]any `json:"infrastructure,omitempty"`
+	// Bootstrap is the same for the bootstrap template.
+	Bootstrap map[string]any `json:"bootstrap,omitempty"`
+	// Strategy and Drain change the MachineDeployment in place.
+	Strategy *Strategy `json:"strategy,omitempty"`
+	Drain    *Drain    `json:"drain,omitempty"`
+	Wait     Wait      `json:"wait"`
+}
+
+// Strategy bounds a rolling update. Each value is a count of machines or a
+// percentage of the replicas ("25%"), not both are zero, and nil leaves the
+// MachineDeployment's value alone.
+type Strategy struct {
+	MaxSurge       *intstr.IntOrString `json:"maxSurge,omitempty"`
+	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitempty"`
+}
+
+// Drain bounds how long the deletion of a machine may take. Nil leaves the
+// MachineDeployment's value alone; zero means no limit, as in Cluster API.
+type Drain struct {
+	NodeDrainTimeout        *Duration `json:"nodeDrainTimeout,omitempty"`
+	NodeVolumeDetachTimeout *Duration `json:"nodeVolumeDetachTimeout,omitempty"`
+	NodeDeletionTimeout     *Duration `json:"nodeDeletionTimeout,omitempty"`
+}
+
+// Wait says how a rollout is waited for.
+type Wait struct {
+	// StallAfter is how long a rollout may go without progress before it
+	// counts as stalled. It is above zero after Read.
+	StallAfter Duration `json:"stallAfter"`
+}
