@@ -1,21 +1,21 @@
-// Package main is a placeholder.
+// Command sandbox runs a Cluster API management cluster without containers:
+// etcd, kube-apiserver and the Cluster API controllers as processes of this one
+// binary, with in-memory machines and a stand-in for the AWS provider.
 package main
 
 import (
-	_ "github.com/urfave/cli/v2"
-	_ "go.etcd.io/etcd/server/v3/embed"
-	_ "k8s.io/kubernetes/cmd/kube-apiserver/app"
-	_ "k8s.io/kubernetes/cmd/kube-controller-manager/app"
-	_ "sigs.k8s.io/cluster-api/bootstrap/kubeadm/controllers"
-	_ "sigs.k8s.io/cluster-api/bootstrap/kubeadm/webhooks"
-	_ "sigs.k8s.io/cluster-api/controllers"
-	_ "sigs.k8s.io/cluster-api/controlplane/kubeadm/controllers"
-	_ "sigs.k8s.io/cluster-api/controlplane/kubeadm/webhooks"
-	_ "sigs.k8s.io/cluster-api/test/infrastructure/docker/controllers"
-	_ "sigs.k8s.io/cluster-api/test/infrastructure/docker/webhooks"
-	_ "sigs.k8s.io/cluster-api/test/infrastructure/inmemory/pkg/runtime"
-	_ "sigs.k8s.io/cluster-api/test/infrastructure/inmemory/pkg/server"
-	_ "sigs.k8s.io/cluster-api/webhooks"
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
 )
 
-func main() {}
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := newApp(os.Stdout, os.Stderr).RunContext(ctx, os.Args); err != nil {
+		fmt.Fprintln(os.Stderr, "sandbox:", err)
+		os.Exit(1)
+	}
+}

@@ -15,11 +15,15 @@ type replacement struct {
 	times    int
 }
 
-// loopback binds the in-memory workload clusters and their debug server to
-// 127.0.0.1. Upstream has no option for it.
-var loopback = []replacement{
+// replacements are all changes. The first two bind the in-memory workload
+// clusters and their debug server to 127.0.0.1, for which upstream has no
+// option; the last keeps a DevCluster without annotations from a panic.
+var replacements = []replacement{
 	{"infrastructure/inmemory/pkg/server/mux.go", `fmt.Sprintf(":%d", options.DebugPort)`, `fmt.Sprintf("127.0.0.1:%d", options.DebugPort)`, 1},
 	{"infrastructure/inmemory/pkg/server/mux.go", `net.Listen("tcp", fmt.Sprintf(":%d", wcl.Port()))`, `net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", wcl.Port()))`, 2},
+	{"infrastructure/docker/internal/controllers/backends/inmemory/inmemorycluster_backend.go",
+		`inMemoryCluster.Annotations[infrav1.ListenerAnnotationName] = listenerName`,
+		`metav1.SetMetaDataAnnotation(&inMemoryCluster.ObjectMeta, infrav1.ListenerAnnotationName, listenerName)`, 1},
 }
 
 // copyPatched copies the Go files of the module in src that the sandbox needs
@@ -59,7 +63,7 @@ func copyPatched(src, dst string) (files int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, r := range loopback {
+	for _, r := range replacements {
 		if err := r.apply(dst); err != nil {
 			return 0, err
 		}
@@ -94,14 +98,14 @@ func writeModFile(mod, sum, dst string) error {
 		return err
 	}
 	data = append(data, fmt.Sprintf("\nreplace %s => ./%s/cluster-api-test\n", testModule, filepath.ToSlash(dst))...)
-	if err := writeIfChanged(filepath.Join(dst, "go.mod"), data); err != nil {
+	if err := writeIfChanged(filepath.Join(dst, "build.mod"), data); err != nil {
 		return err
 	}
 	sums, err := os.ReadFile(sum)
 	if err != nil {
 		return err
 	}
-	return writeIfChanged(filepath.Join(dst, "go.sum"), sums)
+	return writeIfChanged(filepath.Join(dst, "build.sum"), sums)
 }
 
 func writeIfChanged(path string, data []byte) error {
