@@ -1,7 +1,13 @@
 package capi
 
 import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 )
 
 // Observed is what was seen of one pool at one moment. Every object may come
@@ -41,6 +47,9 @@ type Rollout struct {
 	// Stalls are the causes visible now, the most telling first; empty means
 	// that nothing wrong is to be seen, not that all is done.
 	Stalls []Stall
+	// Suspicions are what would explain a standstill, the most telling first:
+	// waits that are no fault until they last. See Suspect.
+	Suspicions []Stall
 	// Fingerprint changes exactly when there is progress: when a Machine comes
 	// or goes, or its phase, the status or reason of one of its conditions, or
 	// what its deletion waits for changes. Heartbeats, times, resource versions
@@ -78,6 +87,243 @@ type Machine struct {
 // MachineSets and never from the MachineDeployment's own counters: those are
 // summed over three controllers and read complete for up to two seconds after
 // a patch.
+//
+// A rollout is complete when, all at once,
+//
+//  1. the MachineDeployment's controller has observed the live generation;
+//  2. exactly one MachineSet of the pool matches spec.template by version,
+//     bootstrap, infrastructureRef and failureDomain, and its spec, status, ready
+//     and available replicas are the live spec.replicas, as is the number of its
+//     Machines;
+//  3. no other MachineSet of the pool has replicas, and no Machine of another one
+//     is left, those being deleted included;
+//  4. each Machine has the version and a node, a kubelet of that version where
+//     the node reports one, and an infrastructure machine and a bootstrap config
+//     made from the templates where they were observed;
+//  5. with 0 replicas, nothing but 1 and 3: no machine has tried the template.
+//
+// It does not tell a fault from a wait by the clock: see Stalls and Suspect.
 func Judge(o Observed) Rollout {
-	return Rollout{}
+	p := poolOf(o)
+	desired, _ := p.desired()
+	r := Rollout{
+		Desired:     int(desired),
+		Waiting:     p.unmet(),
+		Fingerprint: p.fingerprint(),
+	}
+	r.Complete = r.Waiting == ""
+	for _, m := range p.machines {
+		holds := p.machineHolds(m)
+		ready := m.available() && (m.old || len(holds) == 0)
+		machine := Machine{
+			Name:           m.name(),
+			Namespace:      m.namespace(),
+			Node:           m.node(),
+			Set:            m.set,
+			Version:        m.text("spec", "version"),
+			KubeletVersion: m.kubelet(),
+			Phase:          m.text("status", "phase"),
+			Old:            m.old,
+			Ready:          ready,
+			Deleting:       m.deleting(),
+			Waiting:        p.waits(m, holds),
+			Created:        m.created(),
+		}
+		r.Machines = append(r.Machines, machine)
+		switch {
+		case m.old:
+			r.Old++
+		default:
+			r.New++
+			if ready {
+				r.NewReady++
+			}
+		}
+	}
+	if !r.Complete {
+		r.Stalls, r.Suspicions = p.stalls(r.Waiting)
+	}
+	return r
+}
+
+// desired is the live spec.replicas: read again each time, for an autoscaler
+// may have moved it.
+func (p *pool) desired() (int64, bool) {
+	n, ok := p.deployment.number("spec", "replicas")
+	return n, ok && n >= 0
+}
+
+func (p *pool) onDelete() bool {
+	strategy := p.deployment.text("spec", "rollout", "strategy", "type")
+	if p.deployment.oldForm() {
+		strategy = p.deployment.text("spec", "strategy", "type")
+	}
+	return strategy == string(clusterv1.OnDeleteMachineDeploymentStrategyType)
+}
+
+// observed says whether the controller has seen the live generation. Any
+// number missing counts as not yet.
+func (p *pool) observed() (generation, last int64, ok bool) {
+	generation, known := p.deployment.number("metadata", "generation")
+	last, reported := p.deployment.number("status", "observedGeneration")
+	return generation, last, known && reported && last >= generation
+}
+
+// unmet is the first condition of completion that is not met, in words.
+func (p *pool) unmet() string {
+	if p.deployment == nil {
+		return "the MachineDeployment is not there"
+	}
+	if p.deployment.deleting() {
+		return "the MachineDeployment is being deleted"
+	}
+	desired, known := p.desired()
+	if !known {
+		return "spec.replicas of the MachineDeployment is not set"
+	}
+	if generation, last, ok := p.observed(); !ok {
+		return fmt.Sprintf("the MachineDeployment controller has not acted on generation %d yet (last seen: %d)", generation, last)
+	}
+	waiting := filter(p.machines, func(m poolMachine) bool { return m.old && !m.deleting() })
+	if p.onDelete() && len(waiting) > 0 {
+		return fmt.Sprintf("strategy OnDelete: %s must be deleted by someone, none is replaced before", count(len(waiting), "old Machine"))
+	}
+	if desired > 0 {
+		if unmet := p.unmetNew(desired); unmet != "" {
+			return unmet
+		}
+	}
+	return p.unmetOld(desired)
+}
+
+// unmetNew covers the wanted MachineSet and its Machines.
+func (p *pool) unmetNew(desired int64) string {
+	wanted, ok := p.wanted()
+	if !ok {
+		return "no MachineSet has the wanted template yet"
+	}
+	if len(p.matching) > 1 {
+		return fmt.Sprintf("%d MachineSets have the wanted template, one is to remain", len(p.matching))
+	}
+	var news []poolMachine
+	ready := 0
+	for _, m := range p.machines {
+		if !m.old {
+			news = append(news, m)
+		}
+	}
+	first := "" // what the first Machine that is not ready waits for
+	for _, m := range news {
+		holds := p.machineHolds(m)
+		switch {
+		case len(holds) == 0 && m.available():
+			ready++
+		case first == "":
+			first = fmt.Sprintf("Machine %s: %s", m.name(), p.waits(m, holds))
+		}
+	}
+	tally := fmt.Sprintf("%d of %d new Machines are available", ready, desired)
+	switch {
+	case first != "":
+		return tally + "; " + first
+	case int64(ready) < desired:
+		for _, m := range p.machines {
+			if m.old && m.deleting() {
+				return fmt.Sprintf("%s; old Machine %s: %s", tally, m.name(), p.waits(m, p.machineHolds(m)))
+			}
+		}
+		return tally
+	case int64(len(news)) != desired:
+		return fmt.Sprintf("%d new Machines are there, %d are wanted", len(news), desired)
+	}
+	status := "status" // where the counters of readiness are
+	if wanted.oldForm() && wanted.at("status", "v1beta2") != nil {
+		status = "status.v1beta2"
+	}
+	for _, counter := range []string{"spec.replicas", "status.replicas", status + ".readyReplicas", status + ".availableReplicas"} {
+		n, ok := wanted.number(strings.Split(counter, ".")...)
+		switch {
+		case !ok:
+			return fmt.Sprintf("MachineSet %s does not count %s yet", wanted.name(), counter)
+		case n != desired:
+			return fmt.Sprintf("MachineSet %s has %s %d, %d are wanted", wanted.name(), counter, n, desired)
+		}
+	}
+	return ""
+}
+
+// unmetOld covers what must be gone.
+func (p *pool) unmetOld(desired int64) string {
+	var left []poolMachine
+	for _, m := range p.machines {
+		if m.old || desired == 0 {
+			left = append(left, m)
+		}
+	}
+	// One that is on its way out tells more than one whose turn has not come.
+	slices.SortStableFunc(left, func(a, b poolMachine) int {
+		switch {
+		case a.deleting() == b.deleting():
+			return 0
+		case a.deleting():
+			return -1
+		}
+		return 1
+	})
+	if len(left) > 0 {
+		m := left[0]
+		kind := "old Machine"
+		if !m.old {
+			kind = "Machine"
+		}
+		unmet := fmt.Sprintf("%s %s is still there: %s", kind, m.name(), cmp.Or(p.waits(m, p.machineHolds(m)), "it is to be deleted"))
+		if len(left) > 1 {
+			unmet += fmt.Sprintf("; and %d more", len(left)-1)
+		}
+		return unmet
+	}
+	sets := p.others
+	if desired == 0 {
+		sets = slices.Concat(p.matching, p.others)
+	}
+	for _, set := range sets {
+		for _, path := range [][]string{{"spec", "replicas"}, {"status", "replicas"}} {
+			if n, ok := set.number(path...); ok && n > 0 {
+				return fmt.Sprintf("MachineSet %s still has %s %d", set.name(), strings.Join(path, "."), n)
+			}
+		}
+	}
+	return ""
+}
+
+// waits is what a Machine waits for, in one line.
+func (p *pool) waits(m poolMachine, holds []hold) string {
+	switch {
+	case len(holds) > 0:
+		return holds[0].line
+	case m.deleting():
+		return "deletion: just begun"
+	case m.old && p.onDelete():
+		return "somebody to delete it (strategy OnDelete)"
+	case m.old:
+		return "its turn to be replaced"
+	}
+	return ""
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+func seenAll(list []*unstructured.Unstructured) []seen {
+	var all []seen
+	for _, object := range list {
+		if object != nil && object.Object != nil {
+			all = append(all, object.Object)
+		}
+	}
+	return all
 }

@@ -1,0 +1,305 @@
+package capi
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+)
+
+// templateRef is a reference without its API version: that alone never rolls a
+// pool (mdutil.MachineTemplateUpToDate).
+type templateRef struct{ group, kind, name string }
+
+// templateRefOf reads {apiGroup, kind, name} of v1beta2 or {apiVersion, kind,
+// name, namespace} of v1beta1.
+func templateRefOf(ref seen) templateRef {
+	group := ref.text("apiGroup")
+	if group == "" {
+		group, _, _ = strings.Cut(ref.text("apiVersion"), "/")
+	}
+	return templateRef{group: group, kind: ref.text("kind"), name: ref.text("name")}
+}
+
+// rollingTemplate holds the fields of a machine template that make a
+// MachineDeployment roll; all others change in place.
+// Source: mdutil.MachineTemplateUpToDate of Cluster API v1.13.4.
+type rollingTemplate struct {
+	version, failureDomain, dataSecret string
+	bootstrap, infrastructure          templateRef
+}
+
+func rollingTemplateOf(owner seen) rollingTemplate {
+	spec := owner.object("spec", "template", "spec")
+	return rollingTemplate{
+		version:        withV(spec.text("version")),
+		failureDomain:  spec.text("failureDomain"),
+		dataSecret:     spec.text("bootstrap", "dataSecretName"),
+		bootstrap:      templateRefOf(spec.object("bootstrap", "configRef")),
+		infrastructure: templateRefOf(spec.object("infrastructureRef")),
+	}
+}
+
+// withV is the version as the webhook stores it.
+func withV(version string) string {
+	if version == "" || strings.HasPrefix(version, "v") {
+		return version
+	}
+	return "v" + version
+}
+
+// kubeletRuns says whether a node's kubelet is of the version asked for. What a
+// distributor appends (v1.35.2-eks-1a2b, +rke2r1) is not compared, a
+// pre-release of Kubernetes itself (v1.36.0-rc.0) is.
+func kubeletRuns(kubelet, version string) bool {
+	return kubernetesRelease(kubelet) == kubernetesRelease(version)
+}
+
+func kubernetesRelease(version string) string {
+	version, _, _ = strings.Cut(withV(version), "+")
+	core, pre, _ := strings.Cut(version, "-")
+	for _, own := range []string{"alpha", "beta", "rc"} {
+		if strings.HasPrefix(pre, own) {
+			return core + "-" + pre
+		}
+	}
+	return core
+}
+
+// pool is what of an Observed belongs to its MachineDeployment.
+type pool struct {
+	deployment seen
+	cluster    seen
+	template   rollingTemplate
+	matching   []seen // MachineSets that match the template, the wanted one first
+	others     []seen // all other MachineSets, by name
+	machines   []poolMachine
+	external   map[externalKey]seen // infrastructure machines and bootstrap configs
+}
+
+type poolMachine struct {
+	seen
+	set    string // name of its MachineSet
+	old    bool
+	config seen // its bootstrap config where observed
+	infra  seen // its infrastructure machine where observed
+}
+
+type externalKey struct{ group, kind, namespace, name string }
+
+func poolOf(o Observed) pool {
+	p := pool{external: map[externalKey]seen{}}
+	if o.Cluster != nil {
+		p.cluster = o.Cluster.Object
+	}
+	if o.MachineDeployment != nil {
+		p.deployment = o.MachineDeployment.Object
+	}
+	if p.deployment == nil {
+		return p
+	}
+	for _, list := range [][]seen{seenAll(o.InfraMachines), seenAll(o.BootstrapConfigs)} {
+		for _, object := range list {
+			group, _, _ := strings.Cut(object.text("apiVersion"), "/")
+			p.external[externalKey{group, object.kind(), object.namespace(), object.name()}] = object
+		}
+	}
+	p.template = rollingTemplateOf(p.deployment)
+	p.takeSets(seenAll(o.MachineSets))
+	p.takeMachines(seenAll(o.Machines), seenAll(o.MachineSets))
+	return p
+}
+
+// takeSets sorts the pool's MachineSets into those that match the template and
+// the others.
+func (p *pool) takeSets(sets []seen) {
+	for _, set := range sets {
+		if !p.ownsSet(set) {
+			continue
+		}
+		if rollingTemplateOf(set) == p.template && !set.deleting() {
+			p.matching = append(p.matching, set)
+		} else {
+			p.others = append(p.others, set)
+		}
+	}
+	// Of several that match, the controller takes the one with the most replicas
+	// (mdutil.FindNewAndOldMachineSets).
+	slices.SortFunc(p.matching, func(a, b seen) int {
+		x, _ := a.number("spec", "replicas")
+		y, _ := b.number("spec", "replicas")
+		return cmp.Or(cmp.Compare(y, x), cmp.Compare(a.created(), b.created()), cmp.Compare(a.name(), b.name()))
+	})
+	// Once spec.rollout.after has passed, a set from before it no longer matches,
+	// whatever its template. Only a newer one that matches proves, without a
+	// clock, that it has passed.
+	if after, ok := p.rolloutAfter(); ok {
+		before := func(set seen) bool {
+			created, err := time.Parse(time.RFC3339, set.created())
+			return err == nil && created.Before(after)
+		}
+		if slices.ContainsFunc(p.matching, func(set seen) bool { return !before(set) }) {
+			p.others = append(p.others, filter(p.matching, before)...)
+			p.matching = slices.DeleteFunc(p.matching, before)
+		}
+	}
+	slices.SortFunc(p.others, func(a, b seen) int { return cmp.Compare(a.name(), b.name()) })
+}
+
+func (p *pool) rolloutAfter() (time.Time, bool) {
+	text := p.deployment.text("spec", "rollout", "after")
+	if p.deployment.oldForm() {
+		text = p.deployment.text("spec", "rolloutAfter")
+	}
+	after, err := time.Parse(time.RFC3339, text)
+	return after, err == nil
+}
+
+// ownsSet says whether a MachineSet belongs to the pool: by its controller, or
+// by its labels where it has no controller, or one of our name that is gone
+// (names are unique, so another UID means another life of the same name).
+func (p *pool) ownsSet(set seen) bool {
+	if set.namespace() != p.deployment.namespace() {
+		return false
+	}
+	owner, ok := set.controller()
+	if !ok {
+		return p.labelled(set)
+	}
+	if owner.text("uid") == p.deployment.uid() {
+		return p.deployment.uid() != "" || owner.text("name") == p.deployment.name()
+	}
+	return owner.text("kind") == "MachineDeployment" && owner.text("name") == p.deployment.name() && p.labelled(set)
+}
+
+func (p *pool) labelled(object seen) bool {
+	return p.deployment.name() != "" &&
+		object.label(clusterv1.MachineDeploymentNameLabel) == p.deployment.name() &&
+		object.label(clusterv1.ClusterNameLabel) == p.deployment.text("spec", "clusterName")
+}
+
+func (p *pool) takeMachines(machines, allSets []seen) {
+	own, foreign := map[string]seen{}, map[string]bool{}
+	for _, set := range slices.Concat(p.matching, p.others) {
+		own[set.uid()] = set
+	}
+	for _, set := range allSets {
+		foreign[set.uid()] = own[set.uid()] == nil
+	}
+	for _, m := range machines {
+		if m.namespace() != p.deployment.namespace() {
+			continue
+		}
+		set, owned := seen(nil), false
+		owner, ok := m.controller()
+		if ok {
+			set, owned = own[owner.text("uid")], own[owner.text("uid")] != nil
+		}
+		switch {
+		case owned:
+		case ok && (owner.text("kind") != "MachineSet" || foreign[owner.text("uid")]):
+			continue // of another pool, or of the control plane
+		case !p.labelled(m):
+			continue
+		default:
+			// Its MachineSet is gone or was not seen, or it has no owner: the labels
+			// say whose it is.
+			for _, s := range own {
+				if s.name() == m.label(clusterv1.MachineSetNameLabel) && s.name() != "" && !ok {
+					set = s
+				}
+			}
+		}
+		member := poolMachine{seen: m, set: set.name(), old: true}
+		if member.set == "" {
+			member.set = cmp.Or(m.label(clusterv1.MachineSetNameLabel), owner.text("name"))
+		}
+		if wanted, ok := p.wanted(); ok && set != nil {
+			member.old = set.name() != wanted.name()
+		}
+		member.infra = p.externalOf(m, m.object("spec", "infrastructureRef"))
+		member.config = p.externalOf(m, m.object("spec", "bootstrap", "configRef"))
+		p.machines = append(p.machines, member)
+	}
+	slices.SortFunc(p.machines, func(a, b poolMachine) int {
+		if a.old != b.old {
+			if a.old {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Or(cmp.Compare(a.created(), b.created()), cmp.Compare(a.name(), b.name()), cmp.Compare(a.uid(), b.uid()))
+	})
+}
+
+func (p *pool) externalOf(m, ref seen) seen {
+	r := templateRefOf(ref)
+	return p.external[externalKey{r.group, r.kind, m.namespace(), r.name}]
+}
+
+// wanted is the MachineSet that matches the template.
+func (p *pool) wanted() (seen, bool) {
+	if len(p.matching) == 0 {
+		return nil, false
+	}
+	return p.matching[0], true
+}
+
+func (m poolMachine) node() string { return m.text("status", "nodeRef", "name") }
+
+func (m poolMachine) kubelet() string { return m.text("status", "nodeInfo", "kubeletVersion") }
+
+// available says whether the Machine counts as available, by its own word.
+// Before Cluster API 1.9 a Machine had no such condition; it is ready then when
+// its infrastructure and its node are.
+func (m poolMachine) available() bool {
+	if m.deleting() {
+		return false
+	}
+	if list := m.conditions(); len(list) > 0 {
+		c, _ := findCondition(list, clusterv1.MachineAvailableCondition)
+		return c.holds()
+	}
+	old := m.oldConditions()
+	infra, _ := findCondition(old, string(clusterv1.InfrastructureReadyV1Beta1Condition))
+	node, _ := findCondition(old, string(clusterv1.MachineNodeHealthyV1Beta1Condition))
+	return m.node() != "" && infra.holds() && node.holds()
+}
+
+// fingerprint digests what moves when the rollout moves, and nothing else.
+func (p *pool) fingerprint() string {
+	var lines []string
+	for _, m := range p.machines {
+		lines = append(lines, fmt.Sprintf("%q %q phase %q node %q deleting %t", m.name(), m.uid(), m.text("status", "phase"), m.node(), m.deleting()))
+		list := m.conditions()
+		if len(list) == 0 {
+			list = m.oldConditions()
+		}
+		for _, c := range list {
+			line := fmt.Sprintf("%q %q condition %q %q %q", m.name(), m.uid(), c.kind, c.status, c.reason)
+			switch c.kind {
+			case clusterv1.MachineDeletingCondition, string(clusterv1.DrainingSucceededV1Beta1Condition):
+				line += fmt.Sprintf(" %q", c.message) // pod after pod leaves the node
+			}
+			lines = append(lines, line)
+		}
+	}
+	slices.Sort(lines)
+	sum := sha256.Sum256([]byte(strings.Join(lines, "\n")))
+	return hex.EncodeToString(sum[:16])
+}
+
+func filter[T any](list []T, keep func(T) bool) []T {
+	var kept []T
+	for _, item := range list {
+		if keep(item) {
+			kept = append(kept, item)
+		}
+	}
+	return kept
+}
