@@ -159,7 +159,7 @@ func (p *pool) infrastructureHolds(m poolMachine) []hold {
 
 func (p *pool) nodeHolds(m poolMachine) []hold {
 	c, _ := m.condition(clusterv1.MachineNodeHealthyCondition, string(clusterv1.MachineNodeHealthyV1Beta1Condition))
-	infra, known := m.condition(clusterv1.MachineInfrastructureReadyCondition, string(clusterv1.InfrastructureReadyV1Beta1Condition))
+	infra, _ := m.condition(clusterv1.MachineInfrastructureReadyCondition, string(clusterv1.InfrastructureReadyV1Beta1Condition))
 	switch {
 	case c.holds() && m.node() != "":
 		return nil
@@ -175,7 +175,7 @@ func (p *pool) nodeHolds(m poolMachine) []hold {
 		return []hold{{line: "node: " + cmp.Or(c.words(), "not healthy"), Stall: m.stall(StallNodeNotHealthy, c).saying(
 			fmt.Sprintf("Node %s has joined and is not healthy: %s.", m.node(), cmp.Or(oneLine(c.message), c.reason, "no reason given")),
 			"Look at the node in the workload cluster: its conditions, its kubelet, and the network plugin's pods on it.")}}
-	case known && !infra.holds():
+	case !infra.holds():
 		return nil // no node can be there yet
 	}
 	return []hold{{line: "a node to join: " + cmp.Or(c.words(), "none has"), Stall: m.stall(StallNodeNotJoined, c).saying(

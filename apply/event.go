@@ -1,0 +1,72 @@
+package apply
+
+import (
+	"time"
+
+	"nodepool/plan"
+	"nodepool/plan/capi"
+)
+
+// Event is something that happened in a run, for people and logs to see. The
+// set is closed: RunStarted, StepStarted, StepSkipped, StepDone, Rolling,
+// Stalled, Retrying, RunEnded. No event decides anything; Run's error does.
+type Event interface{ event() }
+
+// RunStarted opens a run. Resumed counts the steps that were found done.
+type RunStarted struct {
+	Plan    plan.Plan
+	Resumed int
+}
+
+// StepStarted says that a step is about to act or to wait.
+type StepStarted struct{ Step plan.Step }
+
+// StepSkipped says that a step was found done before it began.
+type StepSkipped struct{ Step plan.Step }
+
+// StepDone says that a step acted or waited and was then found done.
+type StepDone struct {
+	Step plan.Step
+	Took time.Duration
+}
+
+// Rolling is a new look at the machines of a waiting step. It comes when
+// something changed, not at intervals.
+type Rolling struct {
+	Step    plan.Step
+	Rollout capi.Rollout
+	// Elapsed is the time since the step began to wait.
+	Elapsed time.Duration
+}
+
+// Stalled says what visibly holds up a waiting step. It comes once for each
+// cause, the moment it is seen; the run goes on until stallAfter has passed
+// without progress.
+type Stalled struct {
+	Step  plan.Step
+	Stall capi.Stall
+}
+
+// Retrying says that a write is tried again, or that the cluster does not
+// answer and is waited for.
+type Retrying struct {
+	Step plan.Step
+	Why  string
+	In   time.Duration
+}
+
+// RunEnded closes a run. Err is what Run returns.
+type RunEnded struct {
+	Plan plan.Plan
+	Err  error
+	Took time.Duration
+}
+
+func (RunStarted) event()  {}
+func (StepStarted) event() {}
+func (StepSkipped) event() {}
+func (StepDone) event()    {}
+func (Rolling) event()     {}
+func (Stalled) event()     {}
+func (Retrying) event()    {}
+func (RunEnded) event()    {}

@@ -1,0 +1,370 @@
+package plan
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"nodepool/plan/capi"
+)
+
+// Verdict is where a step stands.
+type Verdict int
+
+const (
+	// Pending: the step is still to do, and may be done.
+	Pending Verdict = iota
+	// Satisfied: the cluster is as the step leaves it.
+	Satisfied
+	// Drifted: the cluster is not what was reviewed; the step must not be done.
+	Drifted
+)
+
+func (v Verdict) String() string { return [...]string{"pending", "satisfied", "drifted"}[v] }
+
+// Difference is a field that is not as it was reviewed. Reviewed and Found
+// are values for people, "(absent)" when there is none, and never a secret.
+type Difference struct {
+	Object   Ref
+	Path     Pointer
+	Reviewed string
+	Found    string
+	Because  string
+}
+
+// Assessment is the answer of Assess. Differences are set when it is Drifted,
+// Rollout when the step waits.
+type Assessment struct {
+	Verdict     Verdict
+	Differences []Difference
+	Rollout     capi.Rollout
+}
+
+const absentValue = "(absent)"
+
+// Reads says what a snapshot must hold for Assess.
+func (s Step) Reads() []Selector {
+	var out []Selector
+	seen := map[Selector]bool{}
+	read := func(sels ...Selector) {
+		for _, sel := range sels {
+			if !seen[sel] {
+				seen[sel] = true
+				out = append(out, sel)
+			}
+		}
+	}
+	for _, f := range s.Facts {
+		read(Selector{Ref: f.Object})
+	}
+	switch {
+	case s.Create != nil:
+		read(Selector{Ref: s.Create.Owner.Ref}, Selector{Ref: s.Create.BasedOn.Ref}, Selector{Ref: s.Create.Ref})
+	case s.Patch != nil:
+		read(Selector{Ref: s.Patch.Cluster}, Selector{Ref: s.Patch.Target})
+	case s.Wait != nil:
+		read(Selector{Ref: s.Wait.Cluster}, Selector{Ref: s.Wait.MachineDeployment})
+		read(rolloutSelectors(s.Wait.Cluster, s.Wait.InfraMachine, s.Wait.BootstrapConfig)...)
+	}
+	return out
+}
+
+// Assess judges one step against a snapshot that answers s.Reads. It is the
+// only thing in the program that decides whether a step is still to do.
+//
+// A preflight step is always Satisfied: what must still hold stands as facts
+// with the steps that rely on it. Facts count only while a step is Pending.
+func Assess(s Step, snap Snapshot) Assessment {
+	var a Assessment
+	switch {
+	case s.Create != nil:
+		a = s.Create.assess(snap)
+	case s.Patch != nil:
+		a = s.Patch.assess(snap)
+	case s.Wait != nil:
+		return s.Wait.assess(snap)
+	default:
+		return Assessment{Verdict: Satisfied}
+	}
+	if a.Verdict != Pending {
+		return a
+	}
+	for _, f := range s.Facts {
+		if d, ok := f.check(snap, s.cluster()); !ok {
+			a.Verdict = Drifted
+			a.Differences = append(a.Differences, d)
+		}
+	}
+	return a
+}
+
+func (s Step) cluster() Ref {
+	switch {
+	case s.Create != nil:
+		return s.Create.Owner.Ref
+	case s.Patch != nil:
+		return s.Patch.Cluster
+	case s.Wait != nil:
+		return s.Wait.Cluster
+	}
+	return Ref{}
+}
+
+func drifted(d ...Difference) Assessment { return Assessment{Verdict: Drifted, Differences: d} }
+
+func gone(ref Ref, because string) Difference {
+	return Difference{Object: ref, Reviewed: "(present)", Found: absentValue, Because: because}
+}
+
+// assess looks at the result first and at the source only when there is no
+// result: a source deleted after our create is no drift.
+func (c Create) assess(snap Snapshot) Assessment {
+	cluster, ok := snap.Object(c.Owner.Ref)
+	if !ok {
+		return drifted(gone(c.Owner.Ref, "the new template belongs to it"))
+	}
+	s := sealerOf(cluster)
+	if live, ok := snap.Object(c.Ref); ok {
+		ours, why := isOurs(live, c.Result, s, cluster)
+		if ours {
+			return Assessment{Verdict: Satisfied}
+		}
+		return drifted(Difference{Object: c.Ref, Path: PointerTo("metadata", "annotations", ContentAnnotation),
+			Reviewed: string(c.Result), Found: text(valueAt(live.Object, PointerTo("metadata", "annotations", ContentAnnotation))),
+			Because: "this name was free or held the reviewed content, and now " + why})
+	}
+	source, ok := snap.Object(c.BasedOn.Ref)
+	if !ok {
+		return drifted(gone(c.BasedOn.Ref, "the new template is a copy of it"))
+	}
+	if uid := string(source.GetUID()); uid != c.BasedOn.UID {
+		return drifted(Difference{Object: c.BasedOn.Ref, Path: "/metadata/uid", Reviewed: c.BasedOn.UID, Found: uid,
+			Because: "the new template is a copy of it, and it was deleted and made anew"})
+	}
+	if version := source.GetAPIVersion(); version != c.APIVersion {
+		return drifted(Difference{Object: c.BasedOn.Ref, Path: "/apiVersion", Reviewed: c.APIVersion, Found: version,
+			Because: "the cluster now serves its kind in another API version"})
+	}
+	if d := sourceDigest(source, s); d != c.BasedOn.Digest {
+		return drifted(Difference{Object: c.BasedOn.Ref, Path: "/spec", Reviewed: "content " + c.BasedOn.Digest.Short(),
+			Found: "content " + d.Short(), Because: "the new template is a copy of it"})
+	}
+	return Assessment{Verdict: Pending}
+}
+
+func (p Patch) assess(snap Snapshot) Assessment {
+	live, ok := snap.Object(p.Target)
+	if !ok {
+		return drifted(gone(p.Target, "it is to be changed"))
+	}
+	if uid := string(live.GetUID()); uid != p.UID {
+		return drifted(Difference{Object: p.Target, Path: "/metadata/uid", Reviewed: p.UID, Found: uid,
+			Because: "it was deleted and made anew"})
+	}
+	if version := live.GetAPIVersion(); version != p.APIVersion {
+		return drifted(Difference{Object: p.Target, Path: "/apiVersion", Reviewed: p.APIVersion, Found: version,
+			Because: "the cluster now serves its kind in another API version"})
+	}
+	var s sealer
+	if cluster, ok := snap.Object(p.Cluster); ok {
+		s = sealerOf(cluster)
+	}
+	tree, _ := s.seal(live.Object).(map[string]any)
+	done, left := true, true
+	var differences []Difference
+	for _, c := range p.Changes {
+		found, _ := c.Path.in(tree)
+		after := c.isAfter(found)
+		before := bytes.Equal(rawOf(found), c.Before)
+		done, left = done && after, left && before
+		if !before {
+			differences = append(differences, Difference{Object: p.Target, Path: c.Path,
+				Reviewed: text(c.Before), Found: text(rawOf(found)), Because: "it is to be changed to " + text(c.After)})
+		}
+	}
+	if done {
+		return Assessment{Verdict: Satisfied}
+	}
+	if run := live.GetAnnotations()[RunAnnotation]; run != p.Run.Before {
+		differences = append(differences, Difference{Object: p.Target, Path: PointerTo("metadata", "annotations", RunAnnotation),
+			Reviewed: orAbsent(p.Run.Before), Found: orAbsent(run), Because: "another run has changed this pool since"})
+		left = false
+	}
+	if left {
+		return Assessment{Verdict: Pending}
+	}
+	return drifted(differences...)
+}
+
+func rawOf(v any) json.RawMessage {
+	if v == nil {
+		return nil
+	}
+	return mustCanonical(v)
+}
+
+// isAfter reports whether the value found is the change's result.
+func (c Change) isAfter(found any) bool {
+	if len(c.After) == 0 {
+		return found == nil
+	}
+	want, err := decodeValue(c.After)
+	return err == nil && found != nil && holds(found, want)
+}
+
+func (w Wait) assess(snap Snapshot) Assessment {
+	live, ok := snap.Object(w.MachineDeployment)
+	if !ok {
+		return drifted(gone(w.MachineDeployment, "its rollout is waited for"))
+	}
+	if uid := string(live.GetUID()); uid != w.UID {
+		return drifted(Difference{Object: w.MachineDeployment, Path: "/metadata/uid", Reviewed: w.UID, Found: uid,
+			Because: "it was deleted and made anew"})
+	}
+	fields, err := capi.FieldsOf(live)
+	if err != nil {
+		return drifted(Difference{Object: w.MachineDeployment, Path: "/apiVersion", Reviewed: "v1beta2 or v1beta1",
+			Found: live.GetAPIVersion(), Because: "its rollout is waited for"})
+	}
+	var differences []Difference
+	for _, f := range []struct {
+		path []string
+		want string
+	}{
+		{append(clipped(fields.InfrastructureRef), "name"), w.Template},
+		{append(clipped(fields.BootstrapRef), "name"), w.BootstrapTemplate},
+		{fields.Version, w.Version},
+	} {
+		if found := capi.StringAt(live, f.path...); found != f.want {
+			differences = append(differences, Difference{Object: w.MachineDeployment, Path: PointerTo(f.path...),
+				Reviewed: orAbsent(f.want), Found: orAbsent(found), Because: "another writer changed it after this run did"})
+		}
+	}
+	if len(differences) > 0 {
+		return drifted(differences...)
+	}
+	a := Assessment{Rollout: capi.Judge(observed(snap, live, w.Cluster, w.InfraMachine, w.BootstrapConfig))}
+	if a.Rollout.Complete {
+		a.Verdict = Satisfied
+	}
+	return a
+}
+
+// check reports whether the fact still holds.
+func (f Fact) check(snap Snapshot, cluster Ref) (Difference, bool) {
+	d := Difference{Object: f.Object, Path: f.Path, Because: f.Because}
+	live, ok := snap.Object(f.Object)
+	if !ok {
+		d.Path, d.Reviewed, d.Found = "", "(present)", absentValue
+		return d, false
+	}
+	if f.Digest != "" {
+		var owner *unstructured.Unstructured
+		if owner, ok = snap.Object(cluster); !ok {
+			return gone(cluster, f.Because), false
+		}
+		v, _ := f.Path.in(live.Object)
+		found := digestOf(sealerOf(owner).seal(map[string]any{"value": v}))
+		d.Reviewed, d.Found = "content "+f.Digest.Short(), "content "+found.Short()
+		return d, found == f.Digest
+	}
+	v, _ := f.Path.in(live.Object)
+	found := rawOf(v)
+	d.Reviewed, d.Found = text(f.Equals), text(found)
+	return d, bytes.Equal(plain(found), plain(f.Equals))
+}
+
+// plain takes absent, null and false for one.
+func plain(raw json.RawMessage) json.RawMessage {
+	if s := string(raw); s == "null" || s == "false" {
+		return nil
+	}
+	return raw
+}
+
+// text shows a value to people: strings without quotes, the rest as JSON.
+func text(raw json.RawMessage) string {
+	if len(raw) == 0 || string(raw) == "null" {
+		return absentValue
+	}
+	var s string
+	if json.Unmarshal(raw, &s) == nil {
+		return s
+	}
+	return string(raw)
+}
+
+func orAbsent(s string) string {
+	if s == "" {
+		return absentValue
+	}
+	return s
+}
+
+// JSONPatch gives the one write of p as an RFC 6902 patch for live, the
+// MachineDeployment as it was just seen: first tests of the UID, of every old
+// value, of the facts that stand on the MachineDeployment itself and of the
+// run before, then the changes and the new run. So the API server refuses
+// anything but the reviewed transition, however the object moved since it was
+// seen. A test of null passes on an absent field, and fails on an absent
+// parent (RFC 6902 as evanphx/json-patch, which the API server uses, reads it).
+func (p Patch) JSONPatch(live *unstructured.Unstructured, facts []Fact) ([]byte, error) {
+	type operation struct {
+		Op    string          `json:"op"`
+		Path  Pointer         `json:"path"`
+		Value json.RawMessage `json:"value,omitempty"`
+	}
+	null := json.RawMessage("null")
+	var tests, writes []operation
+	test := func(at Pointer, value json.RawMessage) {
+		if len(value) == 0 {
+			value = null
+		}
+		tests = append(tests, operation{"test", at, value})
+	}
+	test("/metadata/uid", mustCanonical(p.UID))
+	for _, c := range p.Changes {
+		if _, err := decodeValue(append(json.RawMessage{}, orNull(c.After)...)); err != nil {
+			return nil, fmt.Errorf("%s: %w", c.Path.Dotted(), err)
+		}
+		test(c.Path, c.Before)
+		switch {
+		case len(c.After) == 0:
+			writes = append(writes, operation{Op: "remove", Path: c.Path})
+		default:
+			writes = append(writes, operation{"add", c.Path, c.After})
+		}
+	}
+	for _, f := range facts {
+		if f.Object != p.Target || f.Digest != "" {
+			continue
+		}
+		tokens := f.Path.Tokens()
+		if _, parent := PointerTo(tokens[:len(tokens)-1]...).in(live.Object); parent {
+			test(f.Path, valueAt(live.Object, f.Path))
+		}
+	}
+	run := PointerTo("metadata", "annotations", RunAnnotation)
+	if len(live.GetAnnotations()) > 0 {
+		var before json.RawMessage
+		if p.Run.Before != "" {
+			before = mustCanonical(p.Run.Before)
+		}
+		test(run, before)
+		writes = append(writes, operation{"add", run, mustCanonical(p.Run.After)})
+	} else {
+		at := PointerTo("metadata", "annotations")
+		test(at, nil)
+		writes = append(writes, operation{"add", at, mustCanonical(map[string]string{RunAnnotation: p.Run.After})})
+	}
+	return json.Marshal(append(tests, writes...))
+}
+
+func orNull(raw json.RawMessage) json.RawMessage {
+	if len(raw) == 0 {
+		return json.RawMessage("null")
+	}
+	return raw
+}

@@ -1,0 +1,78 @@
+package capi
+
+import (
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// ControlPlane is what the control plane contract tells of any kind of
+// control plane (docs/book/src/developer/providers/contracts/control-plane.md).
+type ControlPlane struct {
+	// Version is spec.version; Running is the lowest version that serves.
+	Version, Running string
+	// Unsettled says why the control plane is not fully at its version,
+	// in words; empty when it is.
+	Unsettled string
+}
+
+// ControlPlaneOf reads a control plane object of any kind that follows the
+// contract. Counts that its kind does not have are not judged.
+func ControlPlaneOf(obj *unstructured.Unstructured) ControlPlane {
+	cp := ControlPlane{
+		Version: StringAt(obj, "spec", "version"),
+		Running: StringAt(obj, "status", "version"),
+	}
+	if cp.Running == "" {
+		cp.Running = lowestVersion(obj)
+	}
+	switch {
+	case cp.Version == "":
+		return cp
+	case cp.Running == "":
+		cp.Unsettled = fmt.Sprintf("it reports no running version yet, and %s is wanted", cp.Version)
+		return cp
+	case cp.Running != cp.Version:
+		cp.Unsettled = fmt.Sprintf("it still runs %s, and %s is wanted", cp.Running, cp.Version)
+		return cp
+	}
+	want, ok := Int64At(obj, "spec", "replicas")
+	if !ok {
+		return cp
+	}
+	for _, c := range []struct {
+		path []string
+		what string
+		must bool
+	}{
+		{dotted("status.replicas"), "are there", false},
+		{dotted("status.readyReplicas"), "are ready", true},
+		{dotted("status.upToDateReplicas"), "are up to date", false},
+		{dotted("status.updatedReplicas"), "are up to date", false},
+	} {
+		got, found := Int64At(obj, c.path...)
+		if (found || c.must) && got != want {
+			cp.Unsettled = fmt.Sprintf("%d of its %d machines %s", got, want, c.what)
+			return cp
+		}
+	}
+	return cp
+}
+
+// lowestVersion reads status.versions[].version, which replaces
+// status.version from Cluster API v1.14 on.
+func lowestVersion(obj *unstructured.Unstructured) string {
+	list, _, _ := unstructured.NestedSlice(obj.Object, "status", "versions")
+	lowest := ""
+	for _, item := range list {
+		m, ok := item.(map[string]any)
+		if !ok {
+			continue
+		}
+		v, _ := m["version"].(string)
+		if skew, err := SkewOf(v, lowest, true); lowest == "" || (err == nil && (skew == KubeadmMinor || skew == TooOld)) {
+			lowest = v
+		}
+	}
+	return lowest
+}

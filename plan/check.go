@@ -1,0 +1,415 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"nodepool/plan/capi"
+	"nodepool/schema"
+)
+
+// The codes of the preflight checks. They are stable: pipelines read them.
+const (
+	CheckCluster             = "cluster"
+	CheckClusterPaused       = "cluster-paused"
+	CheckMachineDeployment   = "machinedeployment"
+	CheckPaused              = "machinedeployment-paused"
+	CheckTopology            = "topology-owned"
+	CheckTemplates           = "templates"
+	CheckControlPlane        = "control-plane-updated"
+	CheckVersion             = "version-skew"
+	CheckImage               = "image-matches-version"
+	CheckRollout             = "rollout-under-way"
+	CheckStrategy            = "strategy"
+	CheckReplicas            = "replicas"
+	CheckAutoscaler          = "autoscaler"
+	CheckInfrastructureReuse = "infrastructure-template"
+)
+
+// checkCodes lists the codes in the order in which checks are made and shown.
+func checkCodes() []string {
+	return []string{CheckCluster, CheckClusterPaused, CheckMachineDeployment, CheckPaused, CheckTopology,
+		CheckTemplates, CheckControlPlane, CheckVersion, CheckImage, CheckInfrastructureReuse, CheckRollout,
+		CheckStrategy, CheckReplicas, CheckAutoscaler}
+}
+
+// check answers every preflight check, for the cluster and for each pool that
+// is there. A pool that needs no change passes without being asked.
+func check(up schema.Upgrade, pools []*pool, snap Snapshot) (findings []Finding, blocked bool) {
+	c := checker{snap: snap}
+	clusterRef := clusterRefOf(up)
+	cluster, ok := snap.Object(clusterRef)
+	if !ok {
+		c.add(Finding{Code: CheckCluster, Severity: Block, Object: clusterRef,
+			Message: fmt.Sprintf("%s does not exist", clusterRef),
+			Remedy:  "set spec.cluster to one that does" + nearest(up.Spec.Cluster.Name, snap.List(clustersIn(clusterRef.Namespace)))})
+		return c.findings, c.blocked
+	}
+	c.cluster(cluster)
+	for _, p := range pools {
+		c.pool = p.spec.Name
+		if p.md == nil {
+			c.absent(p, clusterRef)
+			continue
+		}
+		if p.wanted == nil {
+			continue
+		}
+		c.machineDeployment(p)
+		c.templates(p)
+		if len(changesBetween("", p.md.Object, p.wanted.Object)) == 0 {
+			continue
+		}
+		c.controlPlane(p)
+		c.version(p)
+		c.image(p)
+		c.rollout(p)
+		c.machines(p)
+	}
+	return c.findings, c.blocked
+}
+
+type checker struct {
+	snap     Snapshot
+	pool     string
+	findings []Finding
+	blocked  bool
+}
+
+func (c *checker) add(f Finding) {
+	f.Pool = c.pool
+	c.blocked = c.blocked || f.Severity == Block
+	c.findings = append(c.findings, f)
+}
+
+func (c *checker) pass(code string, obj Ref, message string) {
+	c.add(Finding{Code: code, Severity: Pass, Object: obj, Message: message})
+}
+
+func (c *checker) cluster(cluster *unstructured.Unstructured) {
+	ref := capi.RefOf(cluster)
+	if cluster.GetDeletionTimestamp() != nil {
+		c.add(Finding{Code: CheckCluster, Severity: Block, Object: ref, Message: ref.String() + " is being deleted",
+			Remedy: "there is nothing to upgrade"})
+	} else {
+		c.pass(CheckCluster, ref, ref.String()+" exists")
+	}
+	_, annotated := cluster.GetAnnotations()[capi.PausedAnnotation]
+	switch {
+	case capi.BoolAt(cluster, "spec", "paused"):
+		c.add(Finding{Code: CheckClusterPaused, Severity: Block, Object: ref,
+			Message: ref.String() + " is paused (spec.paused is true): nothing in it moves",
+			Remedy:  "find out who paused it and why, then set spec.paused to false"})
+	case annotated:
+		c.add(Finding{Code: CheckClusterPaused, Severity: Block, Object: ref,
+			Message: fmt.Sprintf("%s is paused (annotation %s): nothing in it moves", ref, capi.PausedAnnotation),
+			Remedy:  "find out who paused it and why, then remove the annotation"})
+	default:
+		c.pass(CheckClusterPaused, ref, "the cluster is not paused")
+	}
+}
+
+func (c *checker) absent(p *pool, cluster Ref) {
+	if pool, ok := c.snap.Object(p.machinePool().Ref); ok {
+		c.add(Finding{Code: CheckMachineDeployment, Severity: Block, Object: capi.RefOf(pool),
+			Message: fmt.Sprintf("%s is a MachinePool: its provider replaces the machines itself, without templates to rotate", p.spec.Name),
+			Remedy:  "nodepool upgrades MachineDeployments; change the MachinePool's version and its infrastructure object directly"})
+		return
+	}
+	c.add(Finding{Code: CheckMachineDeployment, Severity: Block, Object: p.ref,
+		Message: fmt.Sprintf("%s does not exist", p.ref),
+		Remedy:  "correct the pool's name" + nearest(p.spec.Name, c.snap.List(machineDeploymentsOf(cluster)))})
+}
+
+// nearest lists the names that there are, the most alike first.
+func nearest(wanted string, objs []*unstructured.Unstructured) string {
+	if len(objs) == 0 {
+		return ""
+	}
+	names := make([]string, len(objs))
+	for i, o := range objs {
+		names[i] = o.GetName()
+	}
+	slices.SortStableFunc(names, func(a, b string) int { return distance(wanted, a) - distance(wanted, b) })
+	const most = 5
+	if len(names) > most {
+		return fmt.Sprintf("; there are %s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return "; there is " + strings.Join(names, ", ")
+}
+
+// distance is the number of edits between two words (Levenshtein).
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		diagonal := row[0]
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			above := row[j]
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			row[j] = min(above+1, row[j-1]+1, diagonal+cost)
+			diagonal = above
+		}
+	}
+	return row[len(b)]
+}
+
+func (c *checker) machineDeployment(p *pool) {
+	if name := capi.StringAt(p.md, "spec", "clusterName"); name != p.cluster.GetName() {
+		c.add(Finding{Code: CheckMachineDeployment, Severity: Block, Object: p.ref,
+			Message: fmt.Sprintf("%s belongs to the cluster %s (spec.clusterName), not to %s", p.ref, name, p.cluster.GetName()),
+			Remedy:  "correct spec.cluster, or the pool's name"})
+	} else if p.md.GetDeletionTimestamp() != nil {
+		c.add(Finding{Code: CheckMachineDeployment, Severity: Block, Object: p.ref, Message: p.ref.String() + " is being deleted",
+			Remedy: "remove the pool from the upgrade"})
+	} else {
+		c.pass(CheckMachineDeployment, p.ref, p.ref.String()+" exists and belongs to the cluster")
+	}
+	_, annotated := p.md.GetAnnotations()[capi.PausedAnnotation]
+	switch {
+	case capi.BoolAt(p.md, p.fields.Paused...):
+		c.add(Finding{Code: CheckPaused, Severity: Block, Object: p.ref,
+			Message: p.ref.String() + " is paused (spec.paused is true): it would still scale but not roll",
+			Remedy:  "find out who paused it and why, then set spec.paused to false"})
+	case annotated:
+		c.add(Finding{Code: CheckPaused, Severity: Block, Object: p.ref,
+			Message: fmt.Sprintf("%s is paused (annotation %s)", p.ref, capi.PausedAnnotation),
+			Remedy:  "find out who paused it and why, then remove the annotation"})
+	default:
+		c.pass(CheckPaused, p.ref, "the MachineDeployment is not paused")
+	}
+	if entry, owned := capi.TopologyOwned(p.md); owned {
+		c.add(Finding{Code: CheckTopology, Severity: Block, Object: p.ref,
+			Message: p.ref.String() + " is owned by the cluster's topology, which reverts any change made here",
+			Remedy: fmt.Sprintf("change Cluster.spec.topology.version, or the variables of spec.topology.workers.machineDeployments[name=%s], instead",
+				entry)})
+	} else {
+		c.pass(CheckTopology, p.ref, "no topology owns the MachineDeployment")
+	}
+}
+
+func (c *checker) templates(p *pool) {
+	missing := false
+	for _, t := range []template{p.infra, p.bootstrap} {
+		switch {
+		case t.ref.IsZero():
+		case t.obj == nil:
+			missing = true
+			c.add(Finding{Code: CheckTemplates, Severity: Block, Object: t.ref,
+				Message: fmt.Sprintf("%s, which %s names, does not exist", t.ref, p.ref),
+				Remedy:  "restore the template, or point the MachineDeployment at one that exists, before upgrading"})
+		case t.obj.GetDeletionTimestamp() != nil:
+			missing = true
+			c.add(Finding{Code: CheckTemplates, Severity: Block, Object: t.ref,
+				Message: fmt.Sprintf("%s, which %s names, is being deleted", t.ref, p.ref),
+				Remedy:  "point the MachineDeployment at a template that stays, before upgrading"})
+		}
+		if t.create != nil && len(t.create.Ref.Name) > maxName {
+			c.add(Finding{Code: CheckTemplates, Severity: Block, Object: t.create.Ref,
+				Message: fmt.Sprintf("the new template's name would have %d characters, and %d are allowed", len(t.create.Ref.Name), maxName),
+				Remedy:  "shorten the MachineDeployment's name"})
+		}
+		for _, taken := range t.taken {
+			c.add(Finding{Code: CheckTemplates, Severity: Warn, Object: taken,
+				Message: fmt.Sprintf("%s exists with other content, so the new template is named %s", taken, t.create.Ref.Name),
+				Remedy:  "have a look at who changed or made it"})
+		}
+	}
+	if !missing {
+		c.pass(CheckTemplates, p.ref, "the templates that the MachineDeployment names exist")
+	}
+}
+
+// maxName is the longest name of an object (RFC 1123 subdomain).
+const maxName = 253
+
+func (c *checker) controlPlane(p *pool) {
+	if p.controlPlane == nil {
+		if ref, ok := capi.ReferenceAt(p.cluster, "spec", "controlPlaneRef"); ok {
+			c.add(Finding{Code: CheckControlPlane, Severity: Block, Object: ref,
+				Message: ref.String() + ", which the cluster names as its control plane, does not exist",
+				Remedy:  "restore it, or correct Cluster.spec.controlPlaneRef"})
+		} else {
+			c.add(Finding{Code: CheckControlPlane, Severity: Warn, Object: capi.RefOf(p.cluster),
+				Message: "the cluster names no control plane object, so versions could not be compared",
+				Remedy:  "make sure that the control plane already runs the wanted version"})
+		}
+		return
+	}
+	ref := capi.RefOf(p.controlPlane)
+	cp := capi.ControlPlaneOf(p.controlPlane)
+	switch {
+	case cp.Version == "":
+		c.add(Finding{Code: CheckControlPlane, Severity: Warn, Object: ref,
+			Message: ref.String() + " tells no version, so versions could not be compared",
+			Remedy:  "make sure that the control plane already runs the wanted version"})
+	case cp.Unsettled != "" && !p.skips("ControlPlaneIsStable"):
+		c.add(Finding{Code: CheckControlPlane, Severity: Block, Object: ref,
+			Message: fmt.Sprintf("%s is not fully updated: %s. Cluster API makes no worker machine meanwhile", ref, cp.Unsettled),
+			Remedy:  "wait until the control plane has finished, or repair it; then plan again"})
+	case cp.Unsettled != "":
+		c.add(Finding{Code: CheckControlPlane, Severity: Warn, Object: ref,
+			Message: fmt.Sprintf("%s is not fully updated: %s. The pool skips the check that would hold its machines back", ref, cp.Unsettled),
+			Remedy:  "better wait until the control plane has finished"})
+	default:
+		c.pass(CheckControlPlane, ref, fmt.Sprintf("%s is at %s, all of it", ref, cp.Version))
+	}
+}
+
+// skips reports whether the pool switches a MachineSet preflight check of
+// Cluster API off, on the MachineDeployment or its bootstrap template.
+func (p *pool) skips(check string) bool {
+	if capi.SkipsPreflight(p.md.GetAnnotations()[capi.SkipPreflightAnnotation], check) {
+		return true
+	}
+	return p.bootstrap.obj != nil && capi.SkipsPreflight(p.bootstrap.obj.GetAnnotations()[capi.SkipPreflightAnnotation], check)
+}
+
+func (c *checker) version(p *pool) {
+	version := capi.StringAt(p.wanted, p.fields.Version...)
+	if p.controlPlane == nil || version == "" {
+		return
+	}
+	cp := capi.ControlPlaneOf(p.controlPlane)
+	if cp.Version == "" {
+		return
+	}
+	ref := capi.RefOf(p.controlPlane)
+	kubeadm := strings.HasPrefix(p.bootstrap.ref.Kind, "Kubeadm")
+	lowest := cp.Version
+	if s, err := capi.SkewOf(cp.Running, cp.Version, true); err == nil && s != capi.NoSkew && s != capi.NewerMinor && s != capi.NewerPatch {
+		lowest = cp.Running
+	}
+	skew, err := capi.SkewOf(version, lowest, kubeadm)
+	if err != nil {
+		c.add(Finding{Code: CheckVersion, Severity: Block, Object: p.ref, Message: err.Error(), Remedy: "write a version such as v1.35.2"})
+		return
+	}
+	if !p.rolls() {
+		return // no machine is made, so none can be refused
+	}
+	severity := Block
+	skipped := ""
+	if check := skew.PreflightCheck(); check != "" && p.skips(check) {
+		severity, skipped = Warn, fmt.Sprintf(" (the pool skips Cluster API's check %s)", check)
+	}
+	switch skew {
+	case capi.NoSkew:
+		c.pass(CheckVersion, p.ref, fmt.Sprintf("%s goes with the control plane's %s", version, lowest))
+	case capi.NewerMinor:
+		c.add(Finding{Code: CheckVersion, Severity: severity, Object: p.ref,
+			Message: fmt.Sprintf("%s is newer than the control plane %s, which is at %s%s: workers must not be ahead, and Cluster API would make no machine",
+				version, ref, lowest, skipped),
+			Remedy: fmt.Sprintf("upgrade the control plane to %s first, or set kubernetesVersion to %s", version, lowest)})
+	case capi.TooOld:
+		c.add(Finding{Code: CheckVersion, Severity: severity, Object: p.ref,
+			Message: fmt.Sprintf("%s is too far behind the control plane's %s%s: Cluster API would make no machine", version, lowest, skipped),
+			Remedy:  fmt.Sprintf("set kubernetesVersion to %s", lowest)})
+	case capi.KubeadmMinor:
+		c.add(Finding{Code: CheckVersion, Severity: severity, Object: p.ref,
+			Message: fmt.Sprintf("machines at %s cannot be made under a control plane at %s%s: a machine that joins by kubeadm must have the control plane's minor version",
+				version, lowest, skipped),
+			Remedy: fmt.Sprintf("set kubernetesVersion to %s in the same upgrade, with an image that carries it", lowest)})
+	case capi.NewerPatch:
+		c.add(Finding{Code: CheckVersion, Severity: Warn, Object: p.ref,
+			Message: fmt.Sprintf("%s is a newer patch release than the control plane's %s: Cluster API allows it, the Kubernetes version skew policy does not", version, lowest),
+			Remedy:  fmt.Sprintf("set kubernetesVersion to %s, or upgrade the control plane first", lowest)})
+	}
+}
+
+// image holds version and image against each other: a machine whose image
+// carries another version than the pool asks for cannot join.
+func (c *checker) image(p *pool) {
+	if p.infra.obj == nil {
+		return
+	}
+	from, to := capi.StringAt(p.md, p.fields.Version...), capi.StringAt(p.wanted, p.fields.Version...)
+	field, known := capi.ImageField(p.infra.obj)
+	pinned := ""
+	if known {
+		pinned = field.Read(p.infra.obj)
+	}
+	changed := p.infra.create != nil && (!known || changesField(p.infra.changes, field))
+	switch {
+	case from == to && changed && pinned != "" && known:
+		c.add(Finding{Code: CheckImage, Severity: Warn, Object: p.infra.ref,
+			Message: fmt.Sprintf("the image changes and the version stays %s", to),
+			Remedy:  fmt.Sprintf("make sure that the new image is built for %s, or machines cannot join", to)})
+	case from != to && pinned != "" && !changed:
+		c.add(Finding{Code: CheckImage, Severity: Warn, Object: p.infra.ref,
+			Message: fmt.Sprintf("the version goes from %s to %s and the image stays %s: unless that image is built for %s, machines cannot join",
+				from, to, pinned, to),
+			Remedy: "set machineImage to an image built for " + to})
+	case from != to && known && pinned == "" && !changed:
+		c.pass(CheckImage, p.infra.ref, fmt.Sprintf("%s pins no image: its provider looks one up for %s", p.infra.ref, to))
+	case from != to && !known && !changed:
+		c.add(Finding{Code: CheckImage, Severity: Warn, Object: p.infra.ref,
+			Message: fmt.Sprintf("the version goes from %s to %s, and nodepool does not know how a %s names its image", from, to, p.infra.ref.Kind),
+			Remedy:  fmt.Sprintf("make sure that machines made from it carry %s", to)})
+	default:
+		c.pass(CheckImage, p.infra.ref, "image and version agree as far as can be seen")
+	}
+	switch {
+	case p.infra.create != nil:
+		c.pass(CheckInfrastructureReuse, p.infra.create.Ref, fmt.Sprintf("a changed copy of %s is made", p.infra.ref))
+	case from != to:
+		c.pass(CheckInfrastructureReuse, p.infra.ref, fmt.Sprintf(
+			"no new infrastructure template is needed: new machines are made from %s as it is", p.infra.ref))
+	}
+}
+
+func changesField(changes []Change, f capi.Field) bool {
+	at := PointerTo("spec", "template", "spec").Append(f.Replaces...)
+	return slices.ContainsFunc(changes, func(c Change) bool { return c.Path.Within(at) || at.Within(c.Path) })
+}
+
+func (c *checker) rollout(p *pool) {
+	if p.rollout.Complete {
+		c.pass(CheckRollout, p.ref, "no rollout is under way")
+		return
+	}
+	message := fmt.Sprintf("%s is rolling already (%s); this change starts the next rollout on top of it", p.ref, p.rollout.Waiting)
+	if len(p.rollout.Stalls) > 0 {
+		message = fmt.Sprintf("%s has a rollout that is stuck: %s", p.ref, p.rollout.Stalls[0].Explanation)
+	}
+	c.add(Finding{Code: CheckRollout, Severity: Warn, Object: p.ref, Message: message,
+		Remedy: "go on if this upgrade is meant to supersede it; otherwise wait until it is done and plan again"})
+}
+
+func (c *checker) machines(p *pool) {
+	if !p.rolls() {
+		return
+	}
+	if p.strategyType() == "OnDelete" {
+		c.add(Finding{Code: CheckStrategy, Severity: Warn, Object: p.ref,
+			Message: "the strategy is OnDelete: machines are replaced only as someone deletes them, and apply waits for that",
+			Remedy:  "delete the old machines at your own pace, or set the strategy to RollingUpdate"})
+	} else {
+		c.pass(CheckStrategy, p.ref, "machines are replaced by a rolling update")
+	}
+	if p.rollout.Desired == 0 {
+		c.add(Finding{Code: CheckReplicas, Severity: Warn, Object: p.ref,
+			Message: "the pool has 0 replicas: nothing exercises the new template",
+			Remedy:  "scale up by one afterwards to see whether its machines join"})
+	} else {
+		c.pass(CheckReplicas, p.ref, fmt.Sprintf("%d replicas; replicas are never written", p.rollout.Desired))
+	}
+	minimum, hasMin := p.md.GetAnnotations()[capi.AutoscalerMinAnnotation]
+	maximum, hasMax := p.md.GetAnnotations()[capi.AutoscalerMaxAnnotation]
+	if hasMin || hasMax {
+		c.add(Finding{Code: CheckAutoscaler, Severity: Warn, Object: p.ref,
+			Message: fmt.Sprintf("the cluster autoscaler scales this pool between %s and %s: a scale-down during the rollout may remove new machines first", minimum, maximum),
+			Remedy:  "nothing to do; the rollout follows the replicas as they move"})
+	} else {
+		c.pass(CheckAutoscaler, p.ref, "no autoscaler annotations")
+	}
+}

@@ -1,0 +1,329 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"nodepool/plan/capi"
+	"nodepool/schema"
+)
+
+// ErrIncomplete says that a snapshot lacks the answer to a selector of Needs.
+// It is a mistake of the caller: Compile must be given a snapshot for which
+// Needs asks no more.
+var ErrIncomplete = errors.New("the snapshot does not hold all that the plan needs")
+
+// Needs says what must be looked up next to compile up; empty means that snap
+// is enough. Each round's answers may lead to further questions, three rounds
+// at most plus one for each name that other content has taken.
+func Needs(up schema.Upgrade, snap Snapshot) []Selector {
+	_, missing, _ := look(up, snap)
+	return missing
+}
+
+// Compile makes the plan that turns what snap shows into what up asks for.
+// The same input gives the same bytes. A plan without steps means that every
+// pool is as wanted and its rollout is complete; at the target but still
+// rolling gives the wait alone.
+//
+// What stands in the way is no error but a finding of severity Block, and
+// Blocked is set. An error is a *schema.InvalidError, when the upgrade asks
+// for something that the pool's templates cannot mean, with all problems at
+// once; or ErrIncomplete.
+func Compile(up schema.Upgrade, snap Snapshot) (Plan, error) {
+	pools, missing, problems := look(up, snap)
+	if len(missing) > 0 {
+		return Plan{}, fmt.Errorf("%w: %s", ErrIncomplete, missing[0].Ref)
+	}
+	if len(problems) > 0 {
+		return Plan{}, &schema.InvalidError{Problems: problems}
+	}
+	p := Plan{
+		APIVersion: APIVersion,
+		Kind:       Kind,
+		Upgrade:    UpgradeRef{Name: up.Metadata.Name, Cluster: up.Spec.Cluster},
+		Steps:      []Step{},
+	}
+	cluster, ok := snap.Object(clusterRefOf(up))
+	if ok {
+		p.Upgrade.Spec = specDigest(up, sealerOf(cluster))
+	}
+	p.Findings, p.Blocked = check(up, pools, snap)
+	var perPool [][]Step
+	for _, pl := range pools {
+		if pl.md == nil || pl.wanted == nil {
+			p.Impact = append(p.Impact, PoolImpact{Pool: pl.spec.Name, Action: None})
+			continue
+		}
+		perPool = append(perPool, pl.steps(p.Upgrade))
+		p.Impact = append(p.Impact, pl.impact())
+	}
+	p.Steps = append(p.Steps, ordered(up.Spec.Order, perPool)...)
+	if len(p.Steps) > 0 {
+		pre := Step{ID: "preflight", Preflight: &Preflight{Checks: checkCodes()}}
+		p.Steps = append([]Step{pre}, p.Steps...)
+	}
+	p.Digest = p.Sum()
+	return p, nil
+}
+
+// specDigest is the digest of the effective upgrade, sealed.
+func specDigest(up schema.Upgrade, s sealer) Digest {
+	raw := mustCanonical(up.Spec)
+	tree, err := decodeValue(raw)
+	if err != nil {
+		panic(err) // canonical JSON of our own always decodes
+	}
+	return digestOf(s.seal(tree))
+}
+
+// SecretsOf collects the values of up that a plan compiled from up and snap
+// holds only as hashes.
+func SecretsOf(up schema.Upgrade, snap Snapshot) Secrets {
+	out := Secrets{opened: map[string]any{}}
+	cluster, ok := snap.Object(clusterRefOf(up))
+	if !ok {
+		return out
+	}
+	s := sealerOf(cluster)
+	s.opened = out.opened
+	for _, p := range up.Spec.Pools {
+		s.seal(p.Infrastructure)
+		s.seal(p.Bootstrap)
+	}
+	return out
+}
+
+// Sum is the digest of what is signed: the upgrade and the steps.
+func (p Plan) Sum() Digest {
+	return digestOf(struct {
+		APIVersion string
+		Kind       string
+		Upgrade    UpgradeRef
+		Steps      []Step
+	}{p.APIVersion, p.Kind, p.Upgrade, p.Steps})
+}
+
+// ordered lays the pools' steps out: one pool after the other, or all that is
+// written first and then all waits, which are waited for together.
+func ordered(order schema.Order, perPool [][]Step) []Step {
+	var writes, waits []Step
+	for _, steps := range perPool {
+		for _, s := range steps {
+			if order == schema.Parallel && s.Wait != nil {
+				waits = append(waits, s)
+			} else {
+				writes = append(writes, s)
+			}
+		}
+	}
+	return append(writes, waits...)
+}
+
+// steps gives what is to be done for the pool: creates, one patch, a wait;
+// the wait alone when the pool is as wanted and still rolling; nothing when
+// it is done.
+func (p *pool) steps(up UpgradeRef) []Step {
+	changes := changesBetween("", p.sealed(p.md.Object), p.sealed(p.wanted.Object))
+	if len(changes) == 0 {
+		if p.rollout.Complete {
+			return nil
+		}
+		return []Step{p.wait()}
+	}
+	var out []Step
+	for _, t := range []struct {
+		id string
+		template
+	}{{"create-infrastructure-template", p.infra}, {"create-bootstrap-template", p.bootstrap}} {
+		if t.create != nil {
+			out = append(out, Step{
+				ID:     p.spec.Name + "/" + t.id,
+				Pool:   p.spec.Name,
+				Note:   "Creating a template changes no machine.",
+				Create: t.create,
+			})
+		}
+	}
+	patch := &Patch{
+		Target:     p.ref,
+		Cluster:    capi.RefOf(p.cluster),
+		APIVersion: p.md.GetAPIVersion(),
+		UID:        string(p.md.GetUID()),
+		Changes:    changes,
+	}
+	patch.Run.Before = p.md.GetAnnotations()[RunAnnotation]
+	patch.Run.After = runMark(up, *patch)
+	out = append(out, Step{
+		ID:    p.spec.Name + "/patch",
+		Pool:  p.spec.Name,
+		Note:  p.patchNote(),
+		Facts: p.facts(changes),
+		Patch: patch,
+	})
+	return append(out, p.wait())
+}
+
+func (p *pool) sealed(tree map[string]any) any { return sealerOf(p.cluster).seal(tree) }
+
+func (p *pool) patchNote() string {
+	switch {
+	case !p.rolls():
+		return "Cluster API takes this over in place; no machine is replaced."
+	case p.strategyType() == "OnDelete":
+		return "The strategy is OnDelete: no machine is replaced until someone deletes it."
+	}
+	return "This write starts the rollout."
+}
+
+// runMark names the run that makes this patch. It is made of what the patch
+// does and of the run before it, so that the same change made a second time,
+// after a rollback, bears another mark.
+func runMark(up UpgradeRef, patch Patch) string {
+	patch.Run.After = ""
+	return up.Name + "-" + digestOf(struct {
+		Upgrade UpgradeRef
+		Patch   Patch
+	}{up, patch}).Short()
+}
+
+func (p *pool) wait() Step {
+	w := &Wait{
+		MachineDeployment: p.ref,
+		UID:               string(p.md.GetUID()),
+		Cluster:           capi.RefOf(p.cluster),
+		Template:          p.infra.name(),
+		BootstrapTemplate: p.bootstrap.name(),
+		InfraMachine:      cloned(p.infra.ref),
+		BootstrapConfig:   cloned(p.bootstrap.ref),
+		Version:           capi.StringAt(p.wanted, p.fields.Version...),
+		StallAfter:        p.spec.Wait.StallAfter.String(),
+	}
+	return Step{ID: p.spec.Name + "/wait", Pool: p.spec.Name, Wait: w}
+}
+
+// facts lists what the patch relies on and does not write. The set is fixed
+// by what the pool is, never by what its reader may read.
+func (p *pool) facts(changes []Change) []Fact {
+	var out []Fact
+	changed := func(at Pointer) bool {
+		for _, c := range changes {
+			if at.Within(c.Path) || c.Path.Within(at) {
+				return true
+			}
+		}
+		return false
+	}
+	absent := func(obj Ref, because string, path ...string) {
+		out = append(out, Fact{Object: obj, Path: PointerTo(path...), Because: because})
+	}
+	as := func(obj Ref, tree map[string]any, because string, path ...string) {
+		at := PointerTo(path...)
+		out = append(out, Fact{Object: obj, Path: at, Equals: valueAt(tree, at), Because: because})
+	}
+	digest := func(obj Ref, tree map[string]any, because string, path ...string) {
+		at := PointerTo(path...)
+		v, _ := at.in(tree)
+		out = append(out, Fact{Object: obj, Path: at, Digest: digestOf(p.sealed(map[string]any{"value": v})), Because: because})
+	}
+	cluster := capi.RefOf(p.cluster)
+	digest(cluster, p.cluster.Object, "the cluster must be the one that was reviewed", "metadata", "uid")
+	absent(cluster, "nothing moves in a paused cluster", "spec", "paused")
+	absent(cluster, "nothing moves in a paused cluster", "metadata", "annotations", capi.PausedAnnotation)
+	absent(cluster, "the cluster must not be going away", "metadata", "deletionTimestamp")
+	if p.controlPlane != nil {
+		cp := capi.RefOf(p.controlPlane)
+		as(cp, p.controlPlane.Object, "the pool's version was checked against it", "spec", "version")
+		as(cp, p.controlPlane.Object, "machines are made only while the control plane is at its version", "status", "version")
+	}
+	md := p.ref
+	absent(md, "a paused MachineDeployment does not roll", p.fields.Paused...)
+	absent(md, "a paused MachineDeployment does not roll", "metadata", "annotations", capi.PausedAnnotation)
+	absent(md, "a topology would revert the change", "metadata", "labels", capi.TopologyOwnedLabel)
+	absent(md, "the MachineDeployment must not be going away", "metadata", "deletionTimestamp")
+	for _, f := range []struct {
+		because string
+		path    []string
+	}{
+		{"the reviewed rollout keeps it", p.fields.Version},
+		{"the reviewed rollout keeps it", append(clipped(p.fields.InfrastructureRef), "name")},
+		{"the reviewed rollout keeps it", append(clipped(p.fields.BootstrapRef), "name")},
+		{"the reviewed rollout keeps it", p.fields.DataSecretName},
+		{"the reviewed rollout keeps it", p.fields.FailureDomain},
+		{"it decides how machines are replaced", p.fields.StrategyType},
+		{"it decides how machines are replaced", p.fields.MaxSurge},
+		{"it decides how machines are replaced", p.fields.MaxUnavailable},
+	} {
+		if !changed(PointerTo(f.path...)) {
+			as(md, p.md.Object, f.because, f.path...)
+		}
+	}
+	for _, t := range []template{p.infra, p.bootstrap} {
+		if t.obj != nil && t.create == nil && p.rolls() {
+			digest(t.ref, t.obj.Object, "new machines are made from it", "spec")
+		}
+	}
+	return out
+}
+
+// impact predicts what happens to the pool's machines, with the rounding of
+// Cluster API (mdutil.ResolveFenceposts: surge up, unavailable down, and
+// unavailable 1 when both come to 0).
+func (p *pool) impact() PoolImpact {
+	replicas := p.rollout.Desired
+	out := PoolImpact{Pool: p.spec.Name, Action: None, Peak: replicas, Floor: replicas}
+	if !p.rolls() {
+		if len(changesBetween("", p.md.Object, p.wanted.Object)) > 0 {
+			out.Action = InPlace
+		}
+		return out
+	}
+	out.Action = Replace
+	if replicas == 0 {
+		out.Note = "the pool has no machines: nothing exercises the new template"
+		return out
+	}
+	if p.strategyType() == "OnDelete" {
+		out.Machines = replicas
+		out.Note = "strategy OnDelete: nothing moves until machines are deleted"
+		return out
+	}
+	surge := p.count(p.fields.MaxSurge, replicas, true, 1)
+	unavailable := p.count(p.fields.MaxUnavailable, replicas, false, 0)
+	if surge == 0 && unavailable == 0 {
+		unavailable = 1
+	}
+	out.Machines = replicas
+	out.Waves = (replicas + surge + unavailable - 1) / (surge + unavailable)
+	out.Peak = replicas + surge
+	out.Floor = max(0, replicas-unavailable)
+	return out
+}
+
+func (p *pool) strategyType() string { return capi.StringAt(p.wanted, p.fields.StrategyType...) }
+
+// count resolves a number or a percentage of replicas.
+func (p *pool) count(path []string, replicas int, up bool, absent int) int {
+	v, ok := PointerTo(path...).in(p.wanted.Object)
+	if !ok {
+		return absent
+	}
+	switch x := v.(type) {
+	case int64:
+		return int(x)
+	case string:
+		if len(x) == 0 || x[len(x)-1] != '%' {
+			return absent
+		}
+		percent, err := strconv.Atoi(x[:len(x)-1])
+		if err != nil {
+			return absent
+		}
+		if up {
+			return (replicas*percent + 99) / 100
+		}
+		return replicas * percent / 100
+	}
+	return absent
+}

@@ -1,0 +1,127 @@
+package plan
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+)
+
+// Write encodes p as it is stored: indented JSON with a newline at its end.
+func Write(p Plan) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(p); err != nil {
+		return nil, fmt.Errorf("encode plan: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// FileError says why something is no plan that can be used.
+type FileError struct{ Why, Remedy string }
+
+func (e *FileError) Error() string { return e.Why + "; " + e.Remedy }
+
+// Read decodes a stored plan, JSON or YAML, and holds it to its digest. A
+// plan of the same content in another layout is the same plan. The error is
+// a *FileError.
+func Read(data []byte) (Plan, error) {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return Plan{}, &FileError{"the plan is empty", "make it again with nodepool plan"}
+	}
+	var head struct {
+		APIVersion string `json:"apiVersion"`
+		Kind       string `json:"kind"`
+	}
+	if err := yaml.Unmarshal(data, &head); err != nil {
+		return Plan{}, &FileError{"this is neither JSON nor YAML, or it is cut off: " + oneLine(err), "make the plan again with nodepool plan"}
+	}
+	if head.Kind != Kind {
+		return Plan{}, &FileError{fmt.Sprintf("this is of kind %q, not a %s", head.Kind, Kind), "give a file that nodepool plan wrote"}
+	}
+	if head.APIVersion != APIVersion {
+		return Plan{}, &FileError{fmt.Sprintf("this plan is in the format %q, and this release reads %s", head.APIVersion, APIVersion),
+			"use the release of nodepool that wrote it, or plan again"}
+	}
+	var p Plan
+	if err := yaml.UnmarshalStrict(data, &p); err != nil {
+		return Plan{}, &FileError{"this plan cannot be read: " + oneLine(err), "make it again with nodepool plan"}
+	}
+	if err := p.normalise(); err != nil {
+		return Plan{}, &FileError{"this plan cannot be read: " + oneLine(err), "make it again with nodepool plan"}
+	}
+	if got := p.Sum(); got != p.Digest {
+		return Plan{}, &FileError{fmt.Sprintf("this plan was edited or cut: its content has the digest %s, and it says %s", got.Short(), p.Digest.Short()),
+			"make it again with nodepool plan and have it reviewed"}
+	}
+	for _, s := range p.Steps {
+		if err := s.valid(); err != nil {
+			return Plan{}, &FileError{"this plan cannot be used: " + err.Error(), "make it again with nodepool plan"}
+		}
+	}
+	return p, nil
+}
+
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+
+// normalise brings all raw values back to canonical form, which decoding
+// from YAML or from indented JSON does not keep.
+func (p *Plan) normalise() error {
+	if p.Steps == nil {
+		p.Steps = []Step{}
+	}
+	for i := range p.Steps {
+		s := &p.Steps[i]
+		for j := range s.Facts {
+			if err := recanonise(&s.Facts[j].Equals); err != nil {
+				return err
+			}
+		}
+		var changes []Change
+		switch {
+		case s.Create != nil:
+			changes = s.Create.Changes
+		case s.Patch != nil:
+			changes = s.Patch.Changes
+		}
+		for j := range changes {
+			if err := recanonise(&changes[j].Before); err != nil {
+				return err
+			}
+			if err := recanonise(&changes[j].After); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func recanonise(raw *json.RawMessage) error {
+	if len(*raw) == 0 {
+		*raw = nil
+		return nil
+	}
+	v, err := decodeValue(*raw)
+	if err != nil {
+		return err
+	}
+	*raw = mustCanonical(v)
+	return nil
+}
+
+func (s Step) valid() error {
+	set := 0
+	for _, is := range []bool{s.Preflight != nil, s.Create != nil, s.Patch != nil, s.Wait != nil} {
+		if is {
+			set++
+		}
+	}
+	if set != 1 {
+		return fmt.Errorf("step %q does %d things, and must do one", s.ID, set)
+	}
+	return nil
+}

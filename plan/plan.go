@@ -1,0 +1,198 @@
+package plan
+
+import (
+	"encoding/json"
+
+	"nodepool/schema"
+)
+
+// APIVersion and Kind head every plan file.
+const (
+	APIVersion = schema.APIVersion
+	Kind       = "Plan"
+)
+
+// Plan is the whole of what apply will do, in order. It has no unknowns: the
+// name of a template that does not exist yet is already final, and so is the
+// digest of its content.
+//
+// Digest covers APIVersion, Kind, Upgrade and Steps. Blocked, Findings and
+// Impact are what was seen when the plan was made; they are for people and
+// must not drive what apply does.
+type Plan struct {
+	APIVersion string       `json:"apiVersion"`
+	Kind       string       `json:"kind"`
+	Digest     Digest       `json:"digest"`
+	Upgrade    UpgradeRef   `json:"upgrade"`
+	Steps      []Step       `json:"steps"`
+	Blocked    bool         `json:"blocked"`
+	Findings   []Finding    `json:"findings,omitempty"`
+	Impact     []PoolImpact `json:"impact,omitempty"`
+}
+
+// UpgradeRef says what the plan was compiled from.
+type UpgradeRef struct {
+	Name string `json:"name"`
+	// Spec is the digest of the upgrade's spec after defaults, sealed.
+	Spec    Digest            `json:"spec"`
+	Cluster schema.ClusterRef `json:"cluster"`
+}
+
+// Step is one thing to do. Exactly one of Preflight, Create, Patch and Wait
+// is set.
+type Step struct {
+	// ID is unique in the plan and stable between compilations: it is the
+	// journal's key.
+	ID string `json:"id"`
+	// Pool is the MachineDeployment's name; empty for a step of the cluster.
+	Pool string `json:"pool,omitempty"`
+	// Note is for people. Apply must not read it.
+	Note string `json:"note,omitempty"`
+	// Facts are what this step relies on and does not write. They are
+	// checked while the step is Pending, and never after.
+	Facts []Fact `json:"facts,omitempty"`
+
+	Preflight *Preflight `json:"preflight,omitempty"`
+	Create    *Create    `json:"create,omitempty"`
+	Patch     *Patch     `json:"patch,omitempty"`
+	Wait      *Wait      `json:"wait,omitempty"`
+}
+
+// Fact is something relied on. Exactly one of Equals and Digest is used: the
+// value at Path is Equals (canonical JSON; empty means absent, and absent,
+// null and false count as the same), or the sealed form of {"value": …} has
+// that Digest.
+type Fact struct {
+	Object  Ref             `json:"object"`
+	Path    Pointer         `json:"path"`
+	Equals  json.RawMessage `json:"equals,omitempty"`
+	Digest  Digest          `json:"digest,omitempty"`
+	Because string          `json:"because"`
+}
+
+// Preflight names the checks that were made before anything else.
+type Preflight struct {
+	Checks []string `json:"checks"`
+}
+
+// Change is one field before and after. Values are canonical JSON, compared
+// as bytes; empty means absent. A secret stands in sealed form.
+type Change struct {
+	Path   Pointer         `json:"path"`
+	Before json.RawMessage `json:"before,omitempty"`
+	After  json.RawMessage `json:"after,omitempty"`
+}
+
+// Create says: copy BasedOn, make these changes, and the result has the
+// digest Result. The plan holds no body, so no secret of the source enters it.
+type Create struct {
+	Ref        Ref      `json:"ref"`
+	APIVersion string   `json:"apiVersion"`
+	BasedOn    Source   `json:"basedOn"`
+	Owner      Owner    `json:"owner"`
+	Changes    []Change `json:"changes"`
+	// Result is the digest of what is sent, sealed, without its name and
+	// without the annotation that carries this digest. Not of what the
+	// server makes of it: defaulting and admission may add to that.
+	Result Digest `json:"result"`
+}
+
+// Source is the object that a Create copies, held to what it was by UID and
+// by the digest of all that is copied.
+type Source struct {
+	Ref    Ref    `json:"ref"`
+	UID    string `json:"uid"`
+	Digest Digest `json:"digest"`
+}
+
+// Owner is the Cluster that a new template belongs to. Its UID is not in the
+// plan: it is the key that seals secrets.
+type Owner struct {
+	Ref        Ref    `json:"ref"`
+	APIVersion string `json:"apiVersion"`
+}
+
+// Patch is the one write to a MachineDeployment. It goes out as a JSON Patch
+// whose test operations are UID, every Before, and Run.Before.
+type Patch struct {
+	Target     Ref      `json:"target"`
+	Cluster    Ref      `json:"cluster"`
+	APIVersion string   `json:"apiVersion"`
+	UID        string   `json:"uid"`
+	Run        Run      `json:"run"`
+	Changes    []Change `json:"changes"`
+}
+
+// Run is the change of the annotation nodepool/run: it fences off a runner
+// who was frozen while others changed the pool forth and back.
+type Run struct {
+	Before string `json:"before,omitempty"`
+	After  string `json:"after"`
+}
+
+// Wait is over when the MachineDeployment's machines are all of the wanted
+// kind and no other is left. Steps that wait and stand next to each other in
+// a plan are waited for together.
+type Wait struct {
+	MachineDeployment Ref    `json:"machineDeployment"`
+	UID               string `json:"uid"`
+	Cluster           Ref    `json:"cluster"`
+	// Template and BootstrapTemplate are the names that the
+	// MachineDeployment must go on naming; InfraMachine and BootstrapConfig
+	// are the kinds that are cloned from them.
+	Template          string `json:"template"`
+	BootstrapTemplate string `json:"bootstrapTemplate,omitempty"`
+	InfraMachine      Ref    `json:"infraMachine"`
+	BootstrapConfig   Ref    `json:"bootstrapConfig,omitzero"`
+	Version           string `json:"version,omitempty"`
+	// StallAfter is a Go duration: how long no progress is borne.
+	StallAfter string `json:"stallAfter"`
+}
+
+// Severity ranks a finding.
+type Severity string
+
+// The severities: Pass is shown as done, Warn is for the reviewer to weigh,
+// Block stops apply before it writes.
+const (
+	Pass  Severity = "pass"
+	Warn  Severity = "warn"
+	Block Severity = "block"
+)
+
+// Finding is the answer of one preflight check about one pool or the cluster.
+type Finding struct {
+	Code     string   `json:"code"`
+	Severity Severity `json:"severity"`
+	Pool     string   `json:"pool,omitempty"`
+	Object   Ref      `json:"object,omitzero"`
+	Message  string   `json:"message"`
+	Remedy   string   `json:"remedy,omitempty"`
+	Waived   string   `json:"waived,omitempty"`
+}
+
+// Action is what happens to the machines of a pool.
+type Action string
+
+// The actions.
+const (
+	Replace Action = "replace"
+	InPlace Action = "inPlace"
+	None    Action = "none"
+)
+
+// PoolImpact predicts what happens to the machines of one pool. Machines is
+// how many are replaced, Waves in how many rounds, Peak and Floor the most
+// and the fewest machines on the way.
+type PoolImpact struct {
+	Pool     string `json:"pool"`
+	Action   Action `json:"action"`
+	Machines int    `json:"machines"`
+	Waves    int    `json:"waves"`
+	Peak     int    `json:"peak"`
+	Floor    int    `json:"floor"`
+	Note     string `json:"note,omitempty"`
+}
+
+// IsEmpty reports whether there is nothing to do.
+func (p Plan) IsEmpty() bool { return len(p.Steps) == 0 }

@@ -1,0 +1,394 @@
+package plan
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"nodepool/plan/capi"
+	"nodepool/schema"
+)
+
+// pool is one pool of the upgrade beside what the snapshot says of it, and
+// what would make the one into the other. It is the common ground of Needs,
+// Compile and the checks.
+type pool struct {
+	spec schema.Pool
+	path string // of the pool in the upgrade file: spec.pools[0]
+	ref  Ref
+
+	cluster      *unstructured.Unstructured
+	controlPlane *unstructured.Unstructured
+	md           *unstructured.Unstructured // nil when it is not there
+	fields       capi.Fields
+	infra        template
+	bootstrap    template // zero when the pool names a data secret instead
+	wanted       *unstructured.Unstructured
+	rollout      capi.Rollout
+}
+
+// template is a template that a pool names, and what is to become of it.
+type template struct {
+	ref     Ref
+	obj     *unstructured.Unstructured // nil when it is not there
+	changes []Change
+	create  *Create
+	// taken are the names that other content holds, tried before the name
+	// of create.
+	taken []Ref
+}
+
+// name gives the name that the pool's MachineDeployment is to have.
+func (t template) name() string {
+	if t.create != nil {
+		return t.create.Ref.Name
+	}
+	return t.ref.Name
+}
+
+// look gathers pools in three rounds, each of which needs the answers of the
+// one before. It gives the selectors whose answers are still missing; while
+// there are any, the pools are incomplete.
+func look(up schema.Upgrade, snap Snapshot) (pools []*pool, missing []Selector, problems []schema.Problem) {
+	need := func(sel Selector) bool {
+		if snap.Asked(sel) {
+			return true
+		}
+		missing = append(missing, sel)
+		return false
+	}
+	clusterRef := clusterRefOf(up)
+	ns := up.Spec.Cluster.Namespace
+	ready := need(Selector{Ref: clusterRef})
+	for i, spec := range up.Spec.Pools {
+		p := &pool{spec: spec, path: "spec.pools[" + strconv.Itoa(i) + "]",
+			ref: Ref{Group: capi.Group, Kind: "MachineDeployment", Namespace: ns, Name: spec.Name}}
+		pools = append(pools, p)
+		ready = need(Selector{Ref: p.ref}) && ready
+	}
+	if !ready {
+		return pools, missing, nil
+	}
+	cluster, ok := snap.Object(clusterRef)
+	if !ok {
+		need(clustersIn(ns))
+		return pools, missing, nil
+	}
+	var controlPlane *unstructured.Unstructured
+	if ref, ok := capi.ReferenceAt(cluster, "spec", "controlPlaneRef"); ok {
+		ready = need(Selector{Ref: ref}) && ready
+		controlPlane, _ = snap.Object(ref)
+	}
+	for _, p := range pools {
+		p.cluster, p.controlPlane = cluster, controlPlane
+		ready = p.lookAround(snap, need, &problems) && ready
+	}
+	if !ready {
+		return pools, missing, problems
+	}
+	for _, p := range pools {
+		if p.md != nil {
+			problems = append(problems, p.want(snap, need)...)
+		}
+	}
+	return pools, missing, problems
+}
+
+func clusterRefOf(up schema.Upgrade) Ref {
+	return Ref{Group: capi.Group, Kind: "Cluster", Namespace: up.Spec.Cluster.Namespace, Name: up.Spec.Cluster.Name}
+}
+
+func clustersIn(namespace string) Selector {
+	return Selector{Ref: Ref{Group: capi.Group, Kind: "Cluster", Namespace: namespace}, Optional: true}
+}
+
+func machineDeploymentsOf(cluster Ref) Selector {
+	return Selector{Ref: Ref{Group: capi.Group, Kind: "MachineDeployment", Namespace: cluster.Namespace},
+		Label: capi.ClusterNameLabel, LabelValue: cluster.Name, Optional: true}
+}
+
+// rolloutSelectors are what the judge of a rollout looks at beside the
+// MachineDeployment. Lists go by the cluster's label, which every object has
+// (Cluster API sets it by admission), and not by the pool's, which is lost
+// when a MachineDeployment brings a selector of its own.
+func rolloutSelectors(cluster, infraMachine, bootstrapConfig Ref) []Selector {
+	list := func(group, kind string, optional bool) Selector {
+		return Selector{Ref: Ref{Group: group, Kind: kind, Namespace: cluster.Namespace},
+			Label: capi.ClusterNameLabel, LabelValue: cluster.Name, Optional: optional}
+	}
+	out := []Selector{list(capi.Group, "MachineSet", false), list(capi.Group, "Machine", false)}
+	if infraMachine.Kind != "" {
+		out = append(out, list(infraMachine.Group, infraMachine.Kind, true))
+	}
+	if bootstrapConfig.Kind != "" {
+		out = append(out, list(bootstrapConfig.Group, bootstrapConfig.Kind, true))
+	}
+	return out
+}
+
+// observed gives the judge what snap holds of the pool md.
+func observed(snap Snapshot, md *unstructured.Unstructured, cluster, infraMachine, bootstrapConfig Ref) capi.Observed {
+	o := capi.Observed{MachineDeployment: md}
+	o.Cluster, _ = snap.Object(cluster)
+	for _, sel := range rolloutSelectors(cluster, infraMachine, bootstrapConfig) {
+		objs := snap.List(sel)
+		switch {
+		case sel.Kind == "MachineSet":
+			o.MachineSets = objs
+		case sel.Kind == "Machine":
+			o.Machines = objs
+		case sel.Ref == (Ref{Group: infraMachine.Group, Kind: infraMachine.Kind, Namespace: cluster.Namespace}):
+			o.InfraMachines = objs
+		default:
+			o.BootstrapConfigs = objs
+		}
+	}
+	return o
+}
+
+func cloned(template Ref) Ref {
+	if template.Kind == "" {
+		return Ref{}
+	}
+	return Ref{Group: template.Group, Kind: capi.ClonedKind(template.Kind), Namespace: template.Namespace}
+}
+
+func (p *pool) lookAround(snap Snapshot, need func(Selector) bool, problems *[]schema.Problem) bool {
+	clusterRef := capi.RefOf(p.cluster)
+	md, ok := snap.Object(p.ref)
+	if !ok {
+		found := need(machineDeploymentsOf(clusterRef))
+		return need(p.machinePool()) && found
+	}
+	fields, err := capi.FieldsOf(md)
+	if err != nil {
+		*problems = append(*problems, schema.Problem{Path: p.path + ".name", Message: err.Error(),
+			Remedy: "use a release of nodepool that knows this API version"})
+		return true
+	}
+	p.md, p.fields = md, fields
+	ready := true
+	if ref, ok := capi.ReferenceAt(md, fields.InfrastructureRef...); ok {
+		p.infra.ref = ref
+		ready = need(Selector{Ref: ref}) && ready
+		p.infra.obj, _ = snap.Object(ref)
+	}
+	if ref, ok := capi.ReferenceAt(md, fields.BootstrapRef...); ok {
+		p.bootstrap.ref = ref
+		ready = need(Selector{Ref: ref}) && ready
+		p.bootstrap.obj, _ = snap.Object(ref)
+	}
+	for _, sel := range rolloutSelectors(clusterRef, cloned(p.infra.ref), cloned(p.bootstrap.ref)) {
+		ready = need(sel) && ready
+	}
+	if ready {
+		p.rollout = capi.Judge(observed(snap, md, clusterRef, cloned(p.infra.ref), cloned(p.bootstrap.ref)))
+	}
+	return ready
+}
+
+func (p *pool) machinePool() Selector {
+	ref := p.ref
+	ref.Kind = "MachinePool"
+	return Selector{Ref: ref, Optional: true}
+}
+
+// want works out the templates and the MachineDeployment that the upgrade
+// asks for. Problems are those of the upgrade file.
+func (p *pool) want(snap Snapshot, need func(Selector) bool) []schema.Problem {
+	var problems []schema.Problem
+	if p.infra.obj != nil {
+		problems = append(problems, p.wantInfrastructure(snap, need)...)
+	}
+	switch {
+	case p.bootstrap.obj != nil && len(p.spec.Bootstrap) > 0:
+		spec, err := mergePatch(templateSpec(p.bootstrap.obj), p.spec.Bootstrap)
+		if err != nil {
+			problems = append(problems, schema.Problem{Path: p.path + ".bootstrap", Message: err.Error()})
+			break
+		}
+		p.wantTemplate(&p.bootstrap, spec, snap, need)
+	case p.bootstrap.ref.IsZero() && len(p.spec.Bootstrap) > 0:
+		problems = append(problems, schema.Problem{Path: p.path + ".bootstrap",
+			Message: fmt.Sprintf("%s names no bootstrap template, so there is nothing to change", p.ref),
+			Remedy:  "remove bootstrap, or give the MachineDeployment a configRef first"})
+	}
+	p.wantMachineDeployment()
+	return problems
+}
+
+func templateSpec(t *unstructured.Unstructured) map[string]any {
+	spec, _, _ := unstructured.NestedMap(t.Object, "spec", "template", "spec")
+	if spec == nil {
+		spec = map[string]any{}
+	}
+	return spec
+}
+
+func (p *pool) wantInfrastructure(snap Snapshot, need func(Selector) bool) []schema.Problem {
+	var problems []schema.Problem
+	spec := templateSpec(p.infra.obj)
+	write := func(name, value string, find func(*unstructured.Unstructured) (capi.Field, bool)) {
+		if value == "" {
+			return
+		}
+		at := p.path + "." + name
+		f, ok := find(p.infra.obj)
+		if !ok {
+			problems = append(problems, schema.Problem{Path: at,
+				Message: fmt.Sprintf("%s has no field that nodepool knows as %s", p.infra.ref, name),
+				Remedy:  "set the provider's own field under infrastructure (a merge patch over spec.template.spec)"})
+			return
+		}
+		if _, set := lookup(p.spec.Infrastructure, f.Replaces); set {
+			problems = append(problems, schema.Problem{Path: at,
+				Message: fmt.Sprintf("%s and infrastructure.%s set the same field", name, strings.Join(f.Replaces, ".")),
+				Remedy:  "keep one of them"})
+			return
+		}
+		if err := f.Write(spec, value); err != nil {
+			problems = append(problems, schema.Problem{Path: at, Message: err.Error()})
+		}
+	}
+	write("machineImage", p.spec.MachineImage, capi.ImageField)
+	write("instanceType", p.spec.InstanceType, capi.SizeField)
+	if len(p.spec.Infrastructure) > 0 {
+		merged, err := mergePatch(spec, p.spec.Infrastructure)
+		if err != nil {
+			problems = append(problems, schema.Problem{Path: p.path + ".infrastructure", Message: err.Error()})
+		} else {
+			spec = merged
+		}
+	}
+	if len(problems) == 0 {
+		p.wantTemplate(&p.infra, spec, snap, need)
+	}
+	return problems
+}
+
+// lookup reports whether patch sets the field at path, one of its parents or
+// one of its children.
+func lookup(patch map[string]any, path []string) (any, bool) {
+	var at any = patch
+	for _, k := range path {
+		m, ok := at.(map[string]any)
+		if !ok {
+			return at, true
+		}
+		if at, ok = m[k]; !ok {
+			return nil, false
+		}
+	}
+	return at, true
+}
+
+// wantTemplate compares the wanted spec with the template's and, where they
+// differ, fills in the create of a changed copy. Its name is made of the
+// pool's name and its content, so that the same content has the same name in
+// any run; a name that other content holds gets a number behind it.
+func (p *pool) wantTemplate(t *template, spec map[string]any, snap Snapshot, need func(Selector) bool) {
+	s := sealerOf(p.cluster)
+	body := clone(t.obj, p.cluster, "")
+	before := s.seal(runtime.DeepCopyJSONValue(body.Object))
+	_ = unstructured.SetNestedMap(body.Object, spec, "spec", "template", "spec")
+	t.changes = changesBetween("", before, s.seal(body.Object))
+	if len(t.changes) == 0 {
+		return
+	}
+	content := contentDigest(body, s)
+	create := &Create{
+		APIVersion: t.obj.GetAPIVersion(),
+		BasedOn:    Source{Ref: t.ref, UID: string(t.obj.GetUID()), Digest: sourceDigest(t.obj, s)},
+		Owner:      Owner{Ref: capi.RefOf(p.cluster), APIVersion: p.cluster.GetAPIVersion()},
+		Changes:    t.changes,
+		Result:     content,
+	}
+	name := p.spec.Name + "-" + content.Short()[:8]
+	for n := 1; ; n++ {
+		create.Ref = t.ref
+		create.Ref.Name = name
+		if n > 1 {
+			create.Ref.Name += "-" + strconv.Itoa(n)
+		}
+		if !need(Selector{Ref: create.Ref, APIVersion: ""}) {
+			break
+		}
+		live, exists := snap.Object(create.Ref)
+		if !exists {
+			break
+		}
+		if ok, _ := isOurs(live, content, s, p.cluster); ok {
+			break
+		}
+		t.taken = append(t.taken, create.Ref)
+	}
+	t.create = create
+}
+
+// wantMachineDeployment makes the MachineDeployment as the upgrade wants it:
+// version, both references and the fields in place, all in one object and so
+// in one patch, since two patches can mean two rollouts.
+func (p *pool) wantMachineDeployment() {
+	w := p.md.DeepCopy()
+	set := func(path []string, value any) {
+		_ = unstructured.SetNestedField(w.Object, value, path...)
+	}
+	if v := p.spec.KubernetesVersion; v != "" {
+		set(p.fields.Version, v)
+	}
+	if p.infra.create != nil {
+		set(append(clipped(p.fields.InfrastructureRef), "name"), p.infra.name())
+	}
+	if p.bootstrap.create != nil {
+		set(append(clipped(p.fields.BootstrapRef), "name"), p.bootstrap.name())
+	}
+	if s := p.spec.Strategy; s != nil {
+		if s.MaxSurge != nil {
+			set(p.fields.MaxSurge, intOrString(s.MaxSurge))
+		}
+		if s.MaxUnavailable != nil {
+			set(p.fields.MaxUnavailable, intOrString(s.MaxUnavailable))
+		}
+	}
+	if d := p.spec.Drain; d != nil {
+		for _, t := range []struct {
+			path  []string
+			value *schema.Duration
+		}{
+			{p.fields.NodeDrainTimeout, d.NodeDrainTimeout},
+			{p.fields.NodeVolumeDetachTimeout, d.NodeVolumeDetachTimeout},
+			{p.fields.NodeDeletionTimeout, d.NodeDeletionTimeout},
+		} {
+			if t.value != nil {
+				set(t.path, p.fields.Timeout(t.value.Std()))
+			}
+		}
+	}
+	p.wanted = w
+}
+
+func clipped(path []string) []string { return path[:len(path):len(path)] }
+
+// rolls reports whether the change makes Cluster API replace machines
+// (internal/util/... mdutil.MachineTemplateUpToDate: version, bootstrap,
+// infrastructureRef, failureDomain).
+func (p *pool) rolls() bool {
+	if p.wanted == nil {
+		return false
+	}
+	return p.infra.create != nil || p.bootstrap.create != nil ||
+		capi.StringAt(p.md, p.fields.Version...) != capi.StringAt(p.wanted, p.fields.Version...)
+}
+
+// intOrString gives a count as int64 or a percentage as string, as objects
+// from the API server hold them.
+func intOrString(v *intstr.IntOrString) any {
+	if v.Type == intstr.String {
+		return v.StrVal
+	}
+	return int64(v.IntVal)
+}

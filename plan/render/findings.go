@@ -1,0 +1,136 @@
+package render
+
+import (
+	"fmt"
+
+	"nodepool/plan"
+)
+
+// blocks gives the findings that stop apply. A waived one does not.
+func (v *view) blocks() []plan.Finding { return v.pick(plan.Block) }
+
+// blocked holds also when only one of the two says so: neither is signed, and
+// an approver must not be shown the friendlier one.
+func (v *view) blocked() bool { return v.Blocked || len(v.blocks()) > 0 }
+
+// pick gives the findings of a severity. A waived block counts as a warning.
+func (v *view) pick(severity plan.Severity) []plan.Finding {
+	var out []plan.Finding
+	for _, f := range v.Findings {
+		s := f.Severity
+		if s == plan.Block && f.Waived != "" {
+			s = plan.Warn
+		}
+		if s == severity {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// findings writes what the reviewer must know first: blocks, then warnings.
+func (v *view) findings() {
+	blocks, warnings := v.blocks(), v.pick(plan.Warn)
+	switch {
+	case len(blocks) == 1:
+		v.put(alarm, 0, 2, "BLOCKED: nothing can be applied until this problem is solved.")
+	case len(blocks) > 1:
+		v.put(alarm, 0, 2, fmt.Sprintf("BLOCKED: nothing can be applied until these %d problems are solved.", len(blocks)))
+	case v.Blocked:
+		v.put(alarm, 0, 2, "BLOCKED: nothing can be applied. The plan does not say why; make it again.")
+	}
+	for _, f := range blocks {
+		v.finding(red, "✗", f)
+	}
+	if v.blocked() {
+		v.blank()
+	}
+	if len(warnings) > 0 {
+		v.put(bold, 0, 2, count(len(warnings), "warning")+" to weigh")
+		for _, f := range warnings {
+			v.finding(yellow, "!", f)
+		}
+		v.blank()
+	}
+}
+
+func (v *view) finding(s style, symbol string, f plan.Finding) {
+	head := symbol + " " + f.Code
+	switch {
+	case !f.Object.IsZero() && f.Pool != "" && f.Pool != f.Object.Name:
+		head += " (pool " + f.Pool + ", " + f.Object.String() + ")"
+	case !f.Object.IsZero():
+		head += " (" + f.Object.String() + ")"
+	case f.Pool != "":
+		head += " (pool " + f.Pool + ")"
+	}
+	v.put(s, 2, 4, head)
+	v.put(none, 4, 0, f.Message)
+	if f.Remedy != "" {
+		v.put(none, 4, 8, "Remedy: "+f.Remedy)
+	}
+	if f.Waived != "" {
+		v.put(none, 4, 8, "Waived: "+f.Waived)
+	}
+}
+
+// checks counts the answers of the checks that the step names. A check that
+// answered for one pool with a warning and for another with a pass has not
+// passed.
+func (v *view) checks(p plan.Preflight) string {
+	worst := map[string]plan.Severity{}
+	for _, f := range v.pick(plan.Warn) {
+		worst[f.Code] = plan.Warn
+	}
+	for _, f := range v.blocks() {
+		worst[f.Code] = plan.Block
+	}
+	passed := 0
+	for _, c := range p.Checks {
+		if worst[c] == "" {
+			passed++
+		}
+	}
+	s := fmt.Sprintf("%d of %s passed", passed, count(len(p.Checks), "check"))
+	for _, f := range []struct {
+		severity plan.Severity
+		word     string
+	}{{plan.Block, "blocking"}, {plan.Warn, "warning"}} {
+		var codes []string
+		seen := map[string]bool{}
+		for _, found := range v.Findings {
+			if worst[found.Code] == f.severity && !seen[found.Code] {
+				seen[found.Code] = true
+				codes = append(codes, found.Code)
+			}
+		}
+		if len(codes) > 0 {
+			s += "; " + f.word + ": " + list(codes)
+		}
+	}
+	return s
+}
+
+// passed lists the checks that passed, with what they said.
+func (v *view) passed(p plan.Preflight) {
+	said := map[string]bool{}
+	for _, f := range v.pick(plan.Pass) {
+		said[f.Code] = true
+		line := "✓ " + f.Code
+		if f.Pool != "" {
+			line += " (pool " + f.Pool + ")"
+		}
+		if f.Message != "" {
+			line += ": " + f.Message
+		}
+		v.put(faint, body, 4, line)
+	}
+	for _, f := range v.Findings {
+		said[f.Code] = true
+	}
+	for _, c := range p.Checks {
+		if !said[c] {
+			v.put(faint, body, 4, "✓ "+c)
+		}
+	}
+}

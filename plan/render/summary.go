@@ -1,0 +1,117 @@
+package render
+
+import (
+	"strings"
+
+	"nodepool/plan"
+)
+
+// What a field below spec.template.spec of an infrastructure template is to a
+// reviewer. Names of the common providers: CAPA, CAPZ, CAPG, CAPV, CAPD. An
+// unknown field is counted; its change stands below in full.
+var (
+	imageField = map[string]bool{"ami": true, "imageLookupFormat": true, "imageLookupOrg": true, "imageLookupBaseOS": true,
+		"image": true, "imageFamily": true, "template": true, "snapshot": true, "customImage": true}
+	typeField = map[string]bool{"instanceType": true, "vmSize": true}
+)
+
+const templateSpec = plan.Pointer("/spec/template/spec")
+
+// changesOf says in a few words what changes for a pool: the version, the
+// image, the type, and how many other fields of what.
+func (v *view) changesOf(pool string) []string {
+	var version, image, size, patched, counted []string
+	creates := false
+	for _, s := range v.Steps {
+		creates = creates || s.Pool == pool && s.Create != nil
+	}
+	for _, s := range v.Steps {
+		switch {
+		case s.Pool != pool:
+		case s.Create != nil:
+			others := 0
+			newImage := false
+			for _, c := range s.Create.Changes {
+				switch field := fieldOf(c.Path); {
+				case isBootstrap(s.Create.Ref):
+					others++
+				case imageField[field]:
+					newImage = true
+				case typeField[field]:
+					size = append(size, "type "+transition(c))
+				default:
+					others++
+				}
+			}
+			if newImage {
+				image = append(image, "image")
+			}
+			what := "template"
+			if isBootstrap(s.Create.Ref) {
+				what = "bootstrap template"
+			}
+			if others > 0 {
+				counted = append(counted, count(others, "field")+" of the "+what)
+			}
+		case s.Patch != nil:
+			for _, c := range s.Patch.Changes {
+				switch {
+				case c.Path == templateSpec+"/version":
+					version = append(version, "version "+transition(c))
+				case isReference(c.Path) && creates: // told by what is created
+				default:
+					patched = append(patched, lastOf(c.Path)+" "+transition(c))
+				}
+			}
+		}
+	}
+	return append(append(append(append(version, image...), size...), counted...), patched...)
+}
+
+func isBootstrap(r plan.Ref) bool { return strings.HasPrefix(r.Group, "bootstrap.") }
+
+func isReference(p plan.Pointer) bool {
+	return p.Within(templateSpec+"/infrastructureRef") || p.Within(templateSpec+"/bootstrap")
+}
+
+// fieldOf gives the first name below spec.template.spec; customImage of the
+// dev provider stands deeper (spec.template.spec.backend.docker.customImage).
+func fieldOf(p plan.Pointer) string {
+	t := p.Tokens()
+	if len(t) > 0 && t[len(t)-1] == "customImage" {
+		return "customImage"
+	}
+	if p.Within(templateSpec) && len(t) > 3 {
+		return t[3]
+	}
+	return ""
+}
+
+func lastOf(p plan.Pointer) string {
+	t := p.Tokens()
+	if len(t) == 0 {
+		return "the whole object"
+	}
+	return t[len(t)-1]
+}
+
+// transition gives "v1.34.3 → v1.35.2" for short values and the bare fact of
+// a change for others.
+func transition(c plan.Change) string {
+	before, had := value(c.Before)
+	after, has := value(c.After)
+	if !brief(before, had) || !brief(after, has) {
+		return "changes"
+	}
+	switch {
+	case !had:
+		return "→ " + scalar(after)
+	case !has:
+		return scalar(before) + " removed"
+	}
+	return scalar(before) + " → " + scalar(after)
+}
+
+func brief(n node, there bool) bool {
+	return !there || n.inline() && n.kind != object && n.kind != array && len(n.text) <= 40
+}

@@ -1,0 +1,303 @@
+package render
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"nodepool/plan"
+)
+
+// Options say how a plan is written as text. The zero Options give plain text
+// without line breaks of their own, as a ticket wants it.
+type Options struct {
+	// Color adds ANSI colours. Nothing is told by colour alone.
+	Color bool
+	// Width is the number of columns to wrap at; 0 wraps nothing.
+	Width int
+	// Full adds what was checked and found good, what each step relies on,
+	// and the unchanged lines of a value that changed.
+	Full bool
+}
+
+// Text writes p for the person who reviews it: what stands in its way, then
+// what it does to each pool, then every step with its changes. The error is
+// that of w.
+func Text(w io.Writer, p plan.Plan, o Options) error {
+	v := &view{page: page{o: o}, Plan: p}
+	v.write()
+	_, err := io.WriteString(w, v.String())
+	return err
+}
+
+type view struct {
+	page
+	plan.Plan
+}
+
+func (v *view) write() {
+	title := "Upgrade " + v.Upgrade.Name + " of cluster " + slashed(v.Upgrade.Cluster.Namespace, v.Upgrade.Cluster.Name)
+	if short := v.Digest.Short(); short != "" {
+		title += ", plan " + short
+	}
+	v.put(bold, 0, 2, title)
+	v.blank()
+	v.findings()
+	if !v.IsEmpty() {
+		v.pools()
+		v.steps()
+	}
+	v.tally()
+	if v.Digest != "" {
+		v.whole(none, 0, "Digest: "+string(v.Digest))
+	}
+}
+
+// pools writes one line per pool: what changes, and what that does to its
+// machines.
+func (v *view) pools() {
+	names := v.poolNames()
+	if len(names) == 0 {
+		return
+	}
+	v.put(bold, 0, 2, "Pools")
+	for _, name := range names {
+		var parts []string
+		if c := v.changesOf(name); len(c) > 0 {
+			parts = append(parts, strings.Join(c, ", "))
+		}
+		for _, i := range v.Impact {
+			if i.Pool == name {
+				parts = append(parts, impact(i))
+			}
+		}
+		line := name + ": " + strings.Join(parts, "; ")
+		if len(parts) == 0 {
+			line = name + ": nothing is predicted"
+		}
+		v.put(none, 2, 2, line)
+	}
+	v.blank()
+}
+
+// poolNames gives the pools in the order of the plan.
+func (v *view) poolNames() []string {
+	var names []string
+	seen := map[string]bool{"": true}
+	add := func(name string) {
+		if !seen[name] {
+			seen[name] = true
+			names = append(names, name)
+		}
+	}
+	for _, i := range v.Impact {
+		add(i.Pool)
+	}
+	for _, s := range v.Steps {
+		add(s.Pool)
+	}
+	return names
+}
+
+func impact(i plan.PoolImpact) string {
+	var s string
+	switch {
+	case i.Action == plan.Replace && i.Machines == 0:
+		s = "no machines to replace: nothing will exercise the new template"
+	case i.Action == plan.Replace:
+		s = fmt.Sprintf("%s replaced in %s, %d at peak, never fewer than %d",
+			count(i.Machines, "machine"), count(i.Waves, "wave"), i.Peak, i.Floor)
+	case i.Action == plan.InPlace:
+		s = "changed in place, no machine is replaced"
+	case i.Action == plan.None:
+		s = "no machine is touched"
+	default:
+		s = string(i.Action)
+	}
+	if i.Note != "" {
+		s += " (" + i.Note + ")"
+	}
+	return s
+}
+
+func (v *view) steps() {
+	head := "Steps"
+	if v.blocked() {
+		head = "Steps (for review; none is applied while the plan is blocked)"
+	}
+	v.put(bold, 0, 2, head)
+	pool := ""
+	begun := map[string]bool{}
+	for i, s := range v.Steps {
+		if s.Pool != pool {
+			pool = s.Pool
+			switch {
+			case pool == "":
+				v.put(bold, 2, 2, "the cluster")
+			case begun[pool]:
+				v.put(bold, 2, 2, "pool "+pool+", continued")
+			default:
+				v.put(bold, 2, 2, "pool "+pool)
+			}
+			begun[pool] = true
+		}
+		v.step(i, s)
+	}
+	v.blank()
+}
+
+// body is the indentation of what stands below a step's title.
+const body = 7
+
+func (v *view) step(i int, s plan.Step) {
+	title := func(text string) {
+		v.put(none, 2, body-2, fmt.Sprintf("%2d. %s", i+1, text))
+	}
+	switch {
+	case s.Preflight != nil:
+		title("preflight: " + v.checks(*s.Preflight))
+		if v.o.Full {
+			v.passed(*s.Preflight)
+		}
+	case s.Create != nil:
+		title(Title(s) + " (copy of " + s.Create.BasedOn.Ref.Name + ")")
+		v.changes(s.Create.Changes)
+	case s.Patch != nil:
+		title(Title(s))
+		v.changes(s.Patch.Changes)
+		before := s.Patch.Run.Before
+		if before == "" {
+			before = "(none)"
+		}
+		v.put(faint, body, 4, "· bookkeeping: metadata.annotations[\"nodepool/run\"]: "+before+" → "+s.Patch.Run.After)
+	case s.Wait != nil:
+		title(v.waiting(i, *s.Wait))
+	default:
+		title(Title(s))
+	}
+	if s.Note != "" {
+		v.put(none, body, 6, "Note: "+s.Note)
+	}
+	v.facts(s.Facts)
+}
+
+func (v *view) waiting(i int, w plan.Wait) string {
+	t := "wait until every machine of " + w.MachineDeployment.String()
+	if w.Version != "" {
+		t += " runs " + w.Version
+	} else {
+		t += " is made"
+	}
+	t += " from template " + w.Template
+	if w.BootstrapTemplate != "" {
+		t += " and bootstrap template " + w.BootstrapTemplate
+	}
+	if with := v.together(i); len(with) > 0 {
+		t += ", together with step " + list(with)
+	}
+	return t + "; stalled after " + span(w.StallAfter) + " without progress"
+}
+
+// together gives the numbers of the steps that are waited for at the same
+// time as step i: those that wait and stand next to it without a gap.
+func (v *view) together(i int) []string {
+	first, last := i, i
+	for first > 0 && v.Steps[first-1].Wait != nil {
+		first--
+	}
+	for last+1 < len(v.Steps) && v.Steps[last+1].Wait != nil {
+		last++
+	}
+	var out []string
+	for n := first; n <= last; n++ {
+		if n != i {
+			out = append(out, strconv.Itoa(n+1))
+		}
+	}
+	return out
+}
+
+func (v *view) facts(facts []plan.Fact) {
+	if len(facts) == 0 {
+		return
+	}
+	if !v.o.Full {
+		v.put(faint, body, 2, "relies on "+count(len(facts), "fact")+", checked again before the step")
+		return
+	}
+	v.put(faint, body, 2, "relies on:")
+	for _, f := range facts {
+		value := "absent"
+		switch {
+		case f.Digest != "":
+			value = "content " + f.Digest.Short()
+		case len(f.Equals) > 0:
+			value = oneLine(f.Equals)
+		}
+		line := f.Object.String()
+		if f.Path != "" {
+			line += " " + f.Path.Dotted()
+		}
+		line += ": " + value
+		if f.Because != "" {
+			line += " (" + f.Because + ")"
+		}
+		v.put(faint, body+2, 2, line)
+	}
+}
+
+// tally sums the plan up, like terraform's last line.
+func (v *view) tally() {
+	var creates, patches, waits, machines int
+	for _, s := range v.Steps {
+		switch {
+		case s.Create != nil:
+			creates++
+		case s.Patch != nil:
+			patches++
+		case s.Wait != nil:
+			waits++
+		}
+	}
+	for _, i := range v.Impact {
+		if i.Action == plan.Replace {
+			machines += i.Machines
+		}
+	}
+	var todo []string
+	if creates > 0 {
+		todo = append(todo, count(creates, "template")+" to create")
+	}
+	if patches > 0 {
+		todo = append(todo, count(patches, "MachineDeployment")+" to patch")
+	}
+	if len(todo) == 0 && waits > 0 {
+		todo = append(todo, "nothing to write", count(waits, "rollout")+" to wait for")
+	}
+	if machines > 0 {
+		todo = append(todo, count(machines, "machine")+" to replace")
+	} else {
+		todo = append(todo, "no machines to replace")
+	}
+	switch sum := strings.Join(todo, ", "); {
+	case v.blocked():
+		line := "Plan: BLOCKED by " + count(len(v.blocks()), "problem") + ", nothing can be applied."
+		if !v.IsEmpty() {
+			line += " Without them: " + sum + "."
+		}
+		v.put(alarm, 0, 2, line)
+	case v.IsEmpty():
+		names := v.poolNames()
+		line := "No changes. Everything is up to date with upgrade " + v.Upgrade.Name + "."
+		switch {
+		case len(names) == 1:
+			line = "No changes. Pool " + names[0] + " is up to date with upgrade " + v.Upgrade.Name + "."
+		case len(names) > 1:
+			line = "No changes. Pools " + strings.Join(names, ", ") + " are up to date with upgrade " + v.Upgrade.Name + "."
+		}
+		v.put(bold, 0, 2, line)
+	default:
+		v.put(bold, 0, 2, "Plan: "+sum+".")
+	}
+}

@@ -1,0 +1,59 @@
+package render
+
+import (
+	"fmt"
+	"strings"
+
+	"nodepool/plan"
+)
+
+// count gives "1 wave", "3 waves".
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// list gives "a", "a and b", "a, b and c".
+func list(words []string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " and " + words[last]
+}
+
+// span shortens a Go duration: 15m0s is 15m, 1h0m0s is 1h.
+func span(d string) string {
+	if s, ok := strings.CutSuffix(d, "m0s"); ok {
+		d = s + "m"
+	}
+	if s, ok := strings.CutSuffix(d, "h0m"); ok {
+		d = s + "h"
+	}
+	return d
+}
+
+func slashed(namespace, name string) string {
+	if namespace == "" {
+		return name
+	}
+	return namespace + "/" + name
+}
+
+// Title says in one line what a step does: "create AWSMachineTemplate
+// default/md-0-1a2b3c4d". It is escaped.
+func Title(s plan.Step) string {
+	switch {
+	case s.Preflight != nil:
+		return "preflight"
+	case s.Create != nil:
+		return Escape("create " + s.Create.Ref.String())
+	case s.Patch != nil:
+		return Escape("patch " + s.Patch.Target.String())
+	case s.Wait != nil:
+		return Escape("wait for " + s.Wait.MachineDeployment.String())
+	}
+	return Escape(s.ID)
+}

@@ -1,0 +1,137 @@
+package plan
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"regexp"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// SealedKey heads the object that stands for a secret in every digest, plan,
+// journal and render: {"$sealed": "hmac-sha256:…", "length": 24}. The length
+// is that of the value's canonical JSON, in bytes.
+const SealedKey = "$sealed"
+
+// secretKeys are the field names whose values are secrets, at any depth of a
+// template of any provider: cloud-init files, users' passwords and keys,
+// join tokens, kubeconfigs, ignition and user data. References to Secrets
+// (contentFrom, passwdFrom, secretName) are not secrets themselves.
+var secretKeys = regexp.MustCompile(`(?i)^(content|contents|passwd|password|passwords|token|tlsBootstrapToken|` +
+	`certificateKey|kubeConfig|privateKey|clientSecret|secretKey|accessKey|apiKey|credentials|` +
+	`sshAuthorizedKeys|additionalConfig|ignition|userData|additionalUserDataFiles|uncompressedUserData|customData|cloudInit)$`)
+
+// secretText are values that are secret wherever they stand, such as in a
+// command: private keys and kubeadm's bootstrap tokens.
+var secretText = regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----|\b[a-z0-9]{6}\.[a-z0-9]{16}\b`)
+
+// sealer replaces secrets by a keyed hash and a length. The key is the UID of
+// the Cluster: the same for everyone who may read the cluster, live and from
+// a snapshot, and not in any plan, so that who holds only the plan cannot
+// look up a short password.
+type sealer struct {
+	key []byte
+	// opened, when set, collects what was sealed: the hash and the value.
+	opened map[string]any
+}
+
+func sealerOf(cluster *unstructured.Unstructured) sealer {
+	return sealer{key: []byte("nodepool/seal/v1 " + string(cluster.GetUID()))}
+}
+
+// seal gives a copy of tree in which every secret is sealed. Sealing twice
+// changes nothing.
+func (s sealer) seal(tree any) any {
+	switch node := tree.(type) {
+	case map[string]any:
+		if isSealed(node) {
+			return node
+		}
+		out := make(map[string]any, len(node))
+		for k, v := range node {
+			if secretKeys.MatchString(k) && !isEmpty(v) {
+				out[k] = s.sealValue(v)
+			} else {
+				out[k] = s.seal(v)
+			}
+		}
+		return out
+	case []any:
+		out := make([]any, len(node))
+		for i, v := range node {
+			out[i] = s.seal(v)
+		}
+		return out
+	case string:
+		if secretText.MatchString(node) {
+			return s.sealValue(node)
+		}
+	}
+	return tree
+}
+
+func (s sealer) sealValue(v any) any {
+	if m, ok := v.(map[string]any); ok && isSealed(m) {
+		return v
+	}
+	raw := mustCanonical(v)
+	mac := hmac.New(sha256.New, s.key)
+	mac.Write(raw)
+	hash := "hmac-sha256:" + hex.EncodeToString(mac.Sum(nil))
+	if s.opened != nil {
+		s.opened[hash] = v
+	}
+	return map[string]any{SealedKey: hash, "length": int64(len(raw))}
+}
+
+func isSealed(m map[string]any) bool {
+	_, ok := m[SealedKey].(string)
+	return ok
+}
+
+func isEmpty(v any) bool {
+	switch x := v.(type) {
+	case nil:
+		return true
+	case string:
+		return x == ""
+	case []any:
+		return len(x) == 0
+	case map[string]any:
+		return len(x) == 0
+	}
+	return false
+}
+
+// unseal puts the values back for which opened holds the hash. It gives the
+// hashes that it holds no value for.
+func unseal(tree any, opened map[string]any) (out any, missing []string) {
+	switch node := tree.(type) {
+	case map[string]any:
+		if isSealed(node) {
+			hash := node[SealedKey].(string)
+			v, ok := opened[hash]
+			if !ok {
+				return node, []string{hash}
+			}
+			return v, nil
+		}
+		m := make(map[string]any, len(node))
+		for k, v := range node {
+			var miss []string
+			m[k], miss = unseal(v, opened)
+			missing = append(missing, miss...)
+		}
+		return m, missing
+	case []any:
+		l := make([]any, len(node))
+		for i, v := range node {
+			var miss []string
+			l[i], miss = unseal(v, opened)
+			missing = append(missing, miss...)
+		}
+		return l, missing
+	}
+	return tree, nil
+}

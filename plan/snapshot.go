@@ -1,0 +1,136 @@
+package plan
+
+import (
+	"cmp"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"nodepool/plan/capi"
+)
+
+// Ref identifies an object, without an API version.
+type Ref = capi.Ref
+
+// Selector says what to look up: one object (Name set), or all objects of a
+// kind in a namespace, narrowed by Label when that is set.
+type Selector struct {
+	Ref
+	// APIVersion asks for one representation. Empty leaves the choice to the
+	// reader: for Cluster API's own kinds v1beta2, or v1beta1 where that is
+	// all there is; for a provider's kinds the version that the label
+	// "cluster.x-k8s.io/<contract>" of the CRD names, or the preferred one.
+	APIVersion string
+	// Label and LabelValue narrow a list to objects that carry the label.
+	Label, LabelValue string
+	// Optional marks what only makes a message better. A missing right or a
+	// missing kind leaves it out; for any other selector a missing right is
+	// an error, since a plan must not depend on who compiles it.
+	Optional bool
+}
+
+// IsList reports whether s selects any number of objects.
+func (s Selector) IsList() bool { return s.Name == "" }
+
+// Matches reports whether s selects obj.
+func (s Selector) Matches(obj *unstructured.Unstructured) bool {
+	ref := capi.RefOf(obj)
+	if ref.Group != s.Group || ref.Kind != s.Kind || (s.Namespace != "" && ref.Namespace != s.Namespace) {
+		return false
+	}
+	if !s.IsList() {
+		return ref.Name == s.Name
+	}
+	return s.Label == "" || obj.GetLabels()[s.Label] == s.LabelValue
+}
+
+// Snapshot is what was seen of a cluster, and what was looked for in vain.
+// It is a value: With and Merge give a new one and leave the old as it was.
+// Objects in it must not be changed.
+type Snapshot struct {
+	objects map[Ref]*unstructured.Unstructured
+	asked   map[Selector]bool
+	unread  map[Selector]string
+}
+
+// With gives s plus the answer to one selector: the objects found, possibly
+// none.
+func (s Snapshot) With(asked Selector, found ...*unstructured.Unstructured) Snapshot {
+	out := s.clone()
+	out.asked[asked] = true
+	for _, o := range found {
+		out.objects[capi.RefOf(o)] = o
+	}
+	return out
+}
+
+// Without gives s plus the note that an optional selector could not be read,
+// and why.
+func (s Snapshot) Without(asked Selector, why string) Snapshot {
+	out := s.clone()
+	out.asked[asked] = true
+	out.unread[asked] = why
+	return out
+}
+
+// Merge gives all that s and t hold; where both hold an object, t's is taken.
+func (s Snapshot) Merge(t Snapshot) Snapshot {
+	out := s.clone()
+	for k, v := range t.objects {
+		out.objects[k] = v
+	}
+	for k := range t.asked {
+		out.asked[k] = true
+	}
+	for k, v := range t.unread {
+		out.unread[k] = v
+	}
+	return out
+}
+
+func (s Snapshot) clone() Snapshot {
+	out := Snapshot{
+		objects: make(map[Ref]*unstructured.Unstructured, len(s.objects)+1),
+		asked:   make(map[Selector]bool, len(s.asked)+1),
+		unread:  make(map[Selector]string, len(s.unread)),
+	}
+	for k, v := range s.objects {
+		out.objects[k] = v
+	}
+	for k := range s.asked {
+		out.asked[k] = true
+	}
+	for k, v := range s.unread {
+		out.unread[k] = v
+	}
+	return out
+}
+
+// Asked reports whether sel has been answered.
+func (s Snapshot) Asked(sel Selector) bool { return s.asked[sel] }
+
+// Object gives the object of that identity, if it was seen.
+func (s Snapshot) Object(ref Ref) (*unstructured.Unstructured, bool) {
+	o, ok := s.objects[ref]
+	return o, ok
+}
+
+// List gives the objects seen that sel selects, ordered by namespace and name.
+func (s Snapshot) List(sel Selector) []*unstructured.Unstructured {
+	var out []*unstructured.Unstructured
+	for _, o := range s.objects {
+		if sel.Matches(o) {
+			out = append(out, o)
+		}
+	}
+	slices.SortFunc(out, func(a, b *unstructured.Unstructured) int {
+		return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
+	})
+	return out
+}
+
+// Unread gives the reason why an optional selector could not be read.
+func (s Snapshot) Unread(sel Selector) (why string, unread bool) {
+	why, unread = s.unread[sel]
+	return why, unread
+}
