@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -21,6 +22,9 @@ var (
 	strategyFields = []string{"maxSurge", "maxUnavailable"}
 	drainFields    = []string{"nodeDrainTimeout", "nodeVolumeDetachTimeout", "nodeDeletionTimeout"}
 	waitFields     = []string{"stallAfter"}
+
+	// requiredFields are those that have no default, wherever they stand.
+	requiredFields = []string{"apiVersion", "kind", "metadata", "spec", "cluster", "pools", "name"}
 
 	// laterFields belong to the format and are not built yet. To ignore one
 	// would be to run an upgrade without the care it asks for.
@@ -46,7 +50,7 @@ func (d decoder) mapping(v *value, known []string, field func(key string, v *val
 		return
 	case mapping:
 	default:
-		d.wrongType(v, "a mapping", "write its fields below it: "+strings.Join(known, ", "))
+		d.notMapping(v, "write its fields below it: "+strings.Join(known, ", "))
 		return
 	}
 	inPool := slices.Contains(known, "machineImage")
@@ -54,7 +58,11 @@ func (d decoder) mapping(v *value, known []string, field func(key string, v *val
 		key := child.step.key
 		switch {
 		case slices.Contains(known, key) && child.shape == null:
-			d.at(child, "has no value", "remove the line instead")
+			remedy := "remove the line instead"
+			if slices.Contains(requiredFields, key) {
+				remedy = "give it one"
+			}
+			d.at(child, "has no value", remedy)
 		case slices.Contains(known, key):
 			field(key, child)
 		case inPool && slices.Contains(laterFields, key):
@@ -87,6 +95,12 @@ func (d decoder) wrongType(v *value, want, remedy string) {
 	d.at(v, "want "+want+", found "+v.found(), remedy)
 }
 
+func (d decoder) notMapping(v *value, remedy string) {
+	if v.shape != broken {
+		d.at(v, "want a mapping, found "+v.kind(), remedy)
+	}
+}
+
 // missing reports a required field that v does not have.
 func (d decoder) missing(v *value, key, remedy string) {
 	if v.shape == mapping && v.byKey[key] == nil {
@@ -100,10 +114,10 @@ func (d decoder) text(v *value, example string) (string, bool) {
 	case v.shape == boolean || v.shape == integer || v.shape == float:
 		d.wrongType(v, "a string", "put it in quotes: "+quote(v.text))
 	case v.shape != text:
-		d.wrongType(v, "a string", "such as "+example)
+		d.wrongType(v, "a string", "write one such as "+example)
 	case v.text == "":
 		d.at(v, "is an empty string", "remove the line instead, or write a value such as "+example)
-	case strings.IndexFunc(v.text, func(r rune) bool { return r <= ' ' || r == 0x7f }) >= 0:
+	case strings.IndexFunc(v.text, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }) >= 0:
 		d.at(v, quote(v.text)+" has white space or control characters in it", "write a value such as "+example)
 	default:
 		return v.text, true
@@ -115,6 +129,13 @@ func (d decoder) text(v *value, example string) (string, bool) {
 // written; effective returns them with their defaults.
 func (d decoder) upgrade(root *value) Upgrade {
 	var u Upgrade
+	if foreign(root) {
+		// The fields of another kind of file would be reported one by one,
+		// and none of it would help.
+		d.constant(root.field("apiVersion"), APIVersion)
+		d.constant(root.field("kind"), Kind)
+		return u
+	}
 	d.mapping(root, upgradeFields, func(key string, v *value) {
 		switch key {
 		case "apiVersion":
@@ -134,12 +155,21 @@ func (d decoder) upgrade(root *value) Upgrade {
 	return u
 }
 
+// foreign is a file of another kind, such as a manifest of a cluster.
+func foreign(root *value) bool {
+	apiVersion, kind := root.field("apiVersion"), root.field("kind")
+	return apiVersion != nil && apiVersion.shape == text && apiVersion.text != APIVersion &&
+		kind != nil && kind.shape == text && kind.text != Kind
+}
+
 func (d decoder) constant(v *value, want string) string {
-	s, ok := d.text(v, want)
-	if ok && s != want {
-		d.at(v, quote(s)+" is not known", "the only one known to this nodepool is "+want)
+	switch {
+	case v.shape != text:
+		d.wrongType(v, "a string", "write "+want)
+	case v.text != want:
+		d.at(v, quote(v.text)+" is not known", "the only one known to this nodepool is "+want)
 	}
-	return s
+	return want
 }
 
 func (d decoder) metadata(v *value) Metadata {
@@ -183,11 +213,11 @@ func (d decoder) cluster(v *value) ClusterRef {
 }
 
 func (d decoder) order(v *value) Order {
-	s, ok := d.text(v, string(Sequential))
-	if ok && s != string(Sequential) && s != string(Parallel) {
-		d.at(v, quote(s)+" is not an order", fmt.Sprintf("write %s (in the order of the file) or %s (all at once)", Sequential, Parallel))
+	if o := Order(v.text); v.shape != text || o != Sequential && o != Parallel {
+		d.wrongType(v, "an order", fmt.Sprintf("write %s (in the order of the file) or %s (all at once)", Sequential, Parallel))
+		return ""
 	}
-	return Order(s)
+	return Order(v.text)
 }
 
 // pools checks the pools as they are written; effective returns them.
@@ -266,7 +296,7 @@ func (d decoder) version(v *value) string {
 		d.wrongType(v, "a version", "write it whole, with a leading v and the patch release, such as "+example)
 		return ""
 	case v.shape != text:
-		d.wrongType(v, "a version", "such as "+example)
+		d.wrongType(v, "a version", "write one such as "+example)
 		return ""
 	}
 	switch s := v.text; {
@@ -399,7 +429,7 @@ func (d decoder) duration(v *value) *Duration {
 		}
 		d.wrongType(v, want, fmt.Sprintf("add the unit, such as %ss or %[1]sm", shorten(v.text)))
 	default:
-		d.wrongType(v, want, "such as 90s, 10m or 1h30m")
+		d.wrongType(v, want, "write one such as 90s, 10m or 1h30m")
 	}
 	return nil
 }

@@ -1,13 +1,31 @@
 package schema
 
-import "k8s.io/apimachinery/pkg/util/intstr"
+import (
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
 
 // inherit lays the pools of the tree over spec.defaults and keeps the result
-// in the tree, where Positions finds it.
-func inherit(root *value) Positions {
+// in the tree, where Positions finds it. It is false when that is too much.
+func inherit(ps *problems, root *value) (Positions, bool) {
 	positions := Positions{root: root, pools: map[string]int{}}
 	defaults := root.field("spec").field("defaults")
 	pools := poolItems(root)
+
+	// Thousands of pools, each with its copy of large defaults, or aliases to
+	// one large text, would fill the memory from a small file.
+	weight := 0
+	for _, item := range pools {
+		weight += item.weight()
+	}
+	if defaults != nil {
+		weight += len(pools) * defaults.weight()
+	}
+	if weight > maxWeight {
+		ps.add("spec.pools", root.field("spec").field("pools").pos, fmt.Sprintf("the pools with their defaults come to more than %d MiB", maxWeight>>20), "put fewer pools into one upgrade, or less into defaults")
+		return positions, false
+	}
 	for i, item := range pools {
 		pools[i] = merge(defaults, item)
 		name := item.field("name")
@@ -18,7 +36,7 @@ func inherit(root *value) Positions {
 			positions.pools[name.text] = i
 		}
 	}
-	return positions
+	return positions, true
 }
 
 func poolItems(root *value) []*value {

@@ -1,7 +1,6 @@
 package schema
 
 import (
-	"fmt"
 	"math"
 	"regexp"
 	"slices"
@@ -13,7 +12,7 @@ import (
 // returned as nil.
 func (d decoder) patch(v *value) map[string]any {
 	if v.shape != mapping {
-		d.wrongType(v, "a mapping", "write the fields to change below it, as a merge patch over spec.template.spec")
+		d.notMapping(v, "write the fields to change below it, as a merge patch over spec.template.spec")
 		return nil
 	}
 	if len(v.children) == 0 {
@@ -38,7 +37,8 @@ func ambiguous(v string, plain bool) bool {
 }
 
 // tree turns a value of a patch into what encoding/json would make of it,
-// save that integers are int64.
+// save that integers are int64. Its messages never repeat a value: bootstrap
+// data hold passwords and keys.
 func (d decoder) tree(v *value) any {
 	switch v.shape {
 	case null:
@@ -54,7 +54,7 @@ func (d decoder) tree(v *value) any {
 		return d.float(v)
 	case text:
 		if ambiguous(v.text, v.plain) {
-			d.at(v, v.text+" is a boolean to some readers of YAML and a string to others", fmt.Sprintf("write true or false, or %q in quotes", v.text))
+			d.at(v, "this word without quotes is a boolean to some readers of YAML and a string to others", "write true or false, or put it in quotes")
 		}
 		return v.text
 	case list:
@@ -66,6 +66,9 @@ func (d decoder) tree(v *value) any {
 	case mapping:
 		fields := make(map[string]any, len(v.children))
 		for _, child := range v.children {
+			if ambiguous(child.step.key, child.keyPlain) {
+				d.add(child.path(), child.keyPos, "this key without quotes is a boolean to some readers of YAML and a string to others", "put it in quotes")
+			}
 			fields[child.step.key] = d.tree(child)
 		}
 		return fields
@@ -78,12 +81,12 @@ func (d decoder) tree(v *value) any {
 // another one.
 func (d decoder) integer(v *value) any {
 	if !decimal.MatchString(v.text) {
-		d.at(v, shorten(v.text)+" is not a decimal number", fmt.Sprintf("write the number in decimal, or %s for a string", quote(v.text)))
+		d.at(v, "this number is not in decimal (a leading 0 makes it octal)", "write it in decimal, or in quotes for a string")
 		return nil
 	}
 	n, err := strconv.ParseInt(v.text, 10, 64)
 	if err != nil {
-		d.at(v, shorten(v.text)+" does not fit in 64 bits", fmt.Sprintf("write %s for a string", quote(v.text)))
+		d.at(v, "this number does not fit in 64 bits", "put it in quotes for a string")
 		return nil
 	}
 	return n
@@ -96,7 +99,7 @@ func (d decoder) float(v *value) any {
 		// Integers beyond 64 bits come as floats and would be rounded.
 		return d.integer(v)
 	case err != nil || math.IsInf(f, 0) || math.IsNaN(f) || !decimalFloat.MatchString(v.text):
-		d.at(v, shorten(v.text)+" is not a number of JSON", fmt.Sprintf("write a finite decimal number, or %s for a string", quote(v.text)))
+		d.at(v, "JSON has no such number", "write a finite decimal number, or put it in quotes for a string")
 		return nil
 	}
 	return f

@@ -25,8 +25,10 @@ func Read(file string, data []byte) (Upgrade, Positions, error) {
 		return Upgrade{}, Positions{}, ps.err(file)
 	}
 	u := decoder{ps}.upgrade(root)
-	positions := inherit(root)
-	u.Spec.Pools = effective(ps, root)
+	positions, ok := inherit(ps, root)
+	if ok && !foreign(root) {
+		u.Spec.Pools = effective(ps, root)
+	}
 	if err := ps.err(file); err != nil {
 		return Upgrade{}, positions, err
 	}
@@ -77,7 +79,7 @@ func parse(ps *problems, data []byte) *value {
 		ps.add("", start, "the file is empty", write)
 	case broken:
 	default:
-		ps.add("", root.pos, "want a mapping at the top of the file, found "+root.found(), write)
+		ps.add("", root.pos, "want a mapping at the top of the file, found "+root.kind(), write)
 	}
 	return nil
 }

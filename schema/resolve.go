@@ -11,8 +11,9 @@ import (
 const (
 	maxBytes    = 1 << 20
 	maxDepth    = 100
-	maxKey      = 1024   // bytes of one key
-	maxExpanded = 10_000 // values that come in through aliases
+	maxKey      = 1024    // bytes of one key
+	maxExpanded = 10_000  // values that come in through aliases
+	maxWeight   = 2 << 20 // of all pools together with their defaults
 )
 
 // resolver turns YAML nodes into values. It refuses what makes a file mean
@@ -21,7 +22,9 @@ const (
 type resolver struct {
 	*problems
 	open     map[*yaml.Node]bool // the nodes that are being resolved
-	expanded int
+	expanded int                 // how many values came in through aliases,
+	text     int                 // and with how many bytes of text
+	full     bool                // that was too much, and is said
 }
 
 func place(n *yaml.Node) Position { return Position{Line: n.Line, Column: n.Column} }
@@ -47,10 +50,13 @@ func (r *resolver) resolve(v *value, n *yaml.Node, depth int, aliased bool) {
 		aliased = true
 	}
 	if aliased {
-		if r.expanded++; r.expanded > maxExpanded {
-			if r.expanded == maxExpanded+1 {
-				r.at(v, fmt.Sprintf("the aliases of this file expand to more than %d values", maxExpanded), "put what pools share in spec.defaults")
+		r.expanded++
+		r.text += len(n.Value)
+		if r.expanded > maxExpanded || r.text > maxBytes {
+			if !r.full {
+				r.at(v, fmt.Sprintf("the aliases of this file expand to more than %d values or 1 MiB", maxExpanded), "put what pools share in spec.defaults")
 			}
+			r.full = true
 			return
 		}
 	}
@@ -82,7 +88,7 @@ func (r *resolver) resolve(v *value, n *yaml.Node, depth int, aliased bool) {
 			r.resolve(child, item, depth+1, aliased)
 		}
 	case yaml.ScalarNode:
-		v.text, v.plain = n.Value, n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) == 0
+		v.text, v.plain = n.Value, plain(n)
 		v.shape = scalarShape(n)
 	}
 }
@@ -95,7 +101,7 @@ func (r *resolver) entry(v *value, key, val *yaml.Node, depth int, aliased bool)
 		refuse(fmt.Sprintf("the alias *%s stands for a key", shorten(key.Value)), "write the key out")
 		return
 	case key.Kind != yaml.ScalarNode:
-		refuse("a key is a "+map[yaml.Kind]string{yaml.MappingNode: "mapping", yaml.SequenceNode: "list"}[key.Kind], "keys are strings: check the indentation and the brackets")
+		refuse("a key is a "+map[yaml.Kind]string{yaml.MappingNode: "mapping", yaml.SequenceNode: "list"}[key.Kind], "keys are strings: check the brackets, and that templates ({{ }}) are rendered")
 		return
 	case key.Style&yaml.TaggedStyle != 0:
 		refuse(fmt.Sprintf("a key has the YAML tag %s", quote(key.Tag)), "tags are not supported: remove it")
@@ -114,9 +120,14 @@ func (r *resolver) entry(v *value, key, val *yaml.Node, depth int, aliased bool)
 		r.add(v.under(key.Value), place(key), fmt.Sprintf("is a duplicate: the first one is at %s", first.keyPos), "keep one of them")
 		return
 	}
-	child := &value{step: step{key: key.Value}, keyPos: place(key), pos: place(key)}
+	child := &value{step: step{key: key.Value}, keyPos: place(key), keyPlain: plain(key), pos: place(key)}
 	v.add(child)
 	r.resolve(child, val, depth+1, aliased)
+}
+
+// plain is a scalar without quotes.
+func plain(n *yaml.Node) bool {
+	return n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle) == 0
 }
 
 func scalarShape(n *yaml.Node) shape {

@@ -23,7 +23,9 @@ type value struct {
 	parent *value
 	step   step // how the parent names it
 	pos    Position
-	keyPos Position // of the key, in a mapping
+
+	keyPos   Position // of the key, in a mapping
+	keyPlain bool     // a key without quotes
 
 	shape shape
 	text  string // of a scalar
@@ -72,23 +74,47 @@ func (v *value) add(child *value) {
 	}
 }
 
-// found says what a value is, for a message.
-func (v *value) found() string {
+// weight is roughly how many bytes it takes to write v. The text of aliases
+// counts each time.
+func (v *value) weight() int {
+	w := 1 + len(v.text) + len(v.step.key)
+	for _, child := range v.children {
+		w += child.weight()
+	}
+	return w
+}
+
+// kind says what a value is, without the value: what stands in the place of
+// a mapping or inside a merge patch may be a secret.
+func (v *value) kind() string {
 	switch v.shape {
 	case null:
 		return "nothing"
 	case boolean:
-		return "the boolean " + v.text
+		return "a boolean"
 	case integer, float:
-		return "the number " + shorten(v.text)
+		return "a number"
 	case text:
-		return "the string " + quote(v.text)
+		return "a string"
 	case list:
 		return "a list"
 	case mapping:
 		return "a mapping"
 	}
 	return fmt.Sprintf("shape %d", v.shape)
+}
+
+// found is kind with the value, where that is short and no secret.
+func (v *value) found() string {
+	switch v.shape {
+	case boolean:
+		return "the boolean " + v.text
+	case integer, float:
+		return "the number " + shorten(v.text)
+	case text:
+		return "the string " + quote(v.text)
+	}
+	return v.kind()
 }
 
 // shorten is quote without the quotes, for text that needs none.
