@@ -1,6 +1,12 @@
 package apply
 
 import (
+	"strings"
+	"time"
+
+	"nodepool/plan"
+	"nodepool/plan/capi"
+
 	"errors"
 	"fmt"
 )
@@ -58,3 +64,75 @@ func (e *ForbiddenError) Error() string {
 	}
 	return fmt.Sprintf("you may not %s %s %s; ask for that right, or use another kubeconfig context", e.Verb, resource, where)
 }
+
+// DriftError says that the cluster is not what was reviewed. Nothing more was
+// written once it was found.
+type DriftError struct {
+	// Step is the ID of the step that can no longer be done as reviewed.
+	Step        string
+	Differences []plan.Difference
+	// Written tells that earlier steps of this run were carried out.
+	Written bool
+}
+
+func (e *DriftError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "step %s: the cluster is not as it was reviewed", e.Step)
+	for _, d := range e.Differences {
+		fmt.Fprintf(&b, "; %s %s: reviewed %s, found %s", d.Object, d.Path.Dotted(), d.Reviewed, d.Found)
+	}
+	return b.String()
+}
+
+// StallError says that a rollout made no progress for too long. The run can
+// be resumed.
+type StallError struct {
+	Step    plan.Step
+	Rollout capi.Rollout
+	// Stall is the best explanation, nil when none is to be seen.
+	Stall *capi.Stall
+	After time.Duration
+}
+
+func (e *StallError) Error() string {
+	why := e.Rollout.Waiting
+	if e.Stall != nil {
+		why = e.Stall.Explanation
+	}
+	return fmt.Sprintf("step %s: no progress for %s: %s", e.Step.ID, e.After, why)
+}
+
+// BlockedError says that preflight checks block the plan. Nothing was written.
+type BlockedError struct{ Findings []plan.Finding }
+
+func (e *BlockedError) Error() string {
+	var words []string
+	for _, f := range e.Findings {
+		words = append(words, f.Message)
+	}
+	return "blocked by preflight: " + strings.Join(words, "; ")
+}
+
+// RejectedError says that the cluster is as reviewed and the server refused
+// the write all the same, such as by a webhook.
+type RejectedError struct {
+	Step  plan.Step
+	Words string
+}
+
+func (e *RejectedError) Error() string {
+	return fmt.Sprintf("step %s: the server refused the write: %s", e.Step.ID, e.Words)
+}
+
+// UnreachableError says that the cluster did not answer for too long.
+type UnreachableError struct {
+	Step plan.Step
+	Err  error
+}
+
+func (e *UnreachableError) Error() string {
+	return fmt.Sprintf("step %s: the cluster does not answer: %v", e.Step.ID, e.Err)
+}
+
+// Unwrap gives the cause.
+func (e *UnreachableError) Unwrap() error { return e.Err }

@@ -36,7 +36,7 @@ func (p *pool) machineHolds(m poolMachine) []hold {
 		return append(holds, p.deletionHolds(m)...)
 	case m.old:
 		return nil
-	case m.available():
+	case m.available() && m.node() != "":
 		return p.mismatchHolds(m)
 	}
 	for _, find := range []func(poolMachine) []hold{

@@ -21,3 +21,30 @@ func TopologyOwned(obj *unstructured.Unstructured) (entry string, owned bool) {
 	_, owned = obj.GetLabels()[TopologyOwnedLabel]
 	return obj.GetLabels()[TopologyDeploymentNameLabel], owned
 }
+
+// OwnerOf names the tool that manages obj by the marks it leaves: a topology,
+// Argo CD, Flux, Helm or kapp. It gives "" when there is no mark; kubectl and
+// people leave none.
+func OwnerOf(obj *unstructured.Unstructured) string {
+	labels, annotations := obj.GetLabels(), obj.GetAnnotations()
+	if _, owned := TopologyOwned(obj); owned {
+		return "topology"
+	}
+	for _, mark := range []struct {
+		marks map[string]string
+		key   string
+		owner string
+	}{
+		{annotations, "argocd.argoproj.io/tracking-id", "Argo CD"},
+		{labels, "argocd.argoproj.io/instance", "Argo CD"},
+		{labels, "kustomize.toolkit.fluxcd.io/name", "Flux"},
+		{labels, "helm.toolkit.fluxcd.io/name", "Flux"},
+		{annotations, "meta.helm.sh/release-name", "Helm"},
+		{labels, "kapp.k14s.io/app", "kapp"},
+	} {
+		if _, ok := mark.marks[mark.key]; ok {
+			return mark.owner
+		}
+	}
+	return ""
+}

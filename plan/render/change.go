@@ -63,12 +63,24 @@ func lines(n node) []line {
 }
 
 // oneLine gives a value in one line, for facts.
-func oneLine(raw json.RawMessage) string {
-	n, _ := value(raw)
-	if n.inline() {
-		return lines(n)[0].String()
+func oneLine(n node) string {
+	if s, ok := n.sealed(); ok {
+		return s.String()
 	}
-	return string(raw)
+	if len(n.items) == 0 {
+		return scalar(n)
+	}
+	items := make([]string, len(n.items))
+	for i, item := range n.items {
+		items[i] = oneLine(item)
+		if n.kind == object {
+			items[i] = quoted(n.keys[i]) + ": " + items[i]
+		}
+	}
+	if n.kind == object {
+		return "{" + strings.Join(items, ", ") + "}"
+	}
+	return "[" + strings.Join(items, ", ") + "]"
 }
 
 var markStyle = map[byte]style{'+': green, '-': red, '~': yellow, ' ': faint}

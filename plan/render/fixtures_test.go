@@ -59,6 +59,7 @@ func create(pool string, target, source plan.Ref, changes ...plan.Change) plan.S
 		Facts: []plan.Fact{
 			{Object: deployment(pool), Path: "/spec/template/spec/infrastructureRef/name", Equals: raw(`"` + source.Name + `"`), Because: "the copy is made from the template in use"},
 			{Object: source, Digest: result, Because: "what is copied must be what was reviewed"},
+			{Object: deployment(pool), Path: "/spec/template/metadata", Equals: raw(`{"labels":{"a/b":"1"},"x":[` + sealed("9", "7") + `,true,[]]}`), Because: "copied"},
 			{Object: deployment(pool), Path: "/spec/paused", Because: "a paused pool does not roll"},
 		},
 		Create: &plan.Create{

@@ -69,4 +69,3 @@ func TestGoldenFilesAreAll(t *testing.T) {
 		}
 	}
 }
-

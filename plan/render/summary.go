@@ -60,7 +60,7 @@ func (v *view) changesOf(pool string) []string {
 					version = append(version, "version "+transition(c))
 				case isReference(c.Path) && creates: // told by what is created
 				default:
-					patched = append(patched, lastOf(c.Path)+" "+transition(c))
+					patched = append(patched, transitionOf(c))
 				}
 			}
 		}
@@ -95,6 +95,21 @@ func lastOf(p plan.Pointer) string {
 	return t[len(t)-1]
 }
 
+// transitionOf names the field that changes, too. An object that is added for
+// the sake of one field stands for that field.
+func transitionOf(c plan.Change) string {
+	name := lastOf(c.Path)
+	if n, ok := value(c.After); ok && len(c.Before) == 0 {
+		for n.kind == object && len(n.items) == 1 {
+			name, n = n.keys[0], n.items[0]
+		}
+		if brief(n, true) {
+			return name + " → " + scalar(n)
+		}
+	}
+	return name + " " + transition(c)
+}
+
 // transition gives "v1.34.3 → v1.35.2" for short values and the bare fact of
 // a change for others.
 func transition(c plan.Change) string {
@@ -105,7 +120,7 @@ func transition(c plan.Change) string {
 	}
 	switch {
 	case !had:
-		return "→ " + scalar(after)
+		return "→ " + scalar(after) + " (was not set)"
 	case !has:
 		return scalar(before) + " removed"
 	}

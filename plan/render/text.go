@@ -170,7 +170,7 @@ func (v *view) step(i int, s plan.Step) {
 		if before == "" {
 			before = "(none)"
 		}
-		v.put(faint, body, 4, "· bookkeeping: metadata.annotations[\"nodepool/run\"]: "+before+" → "+s.Patch.Run.After)
+		v.put(faint, body, 4, "· nodepool/run: "+before+" → "+s.Patch.Run.After+" (bookkeeping)")
 	case s.Wait != nil:
 		title(v.waiting(i, *s.Wait))
 	default:
@@ -228,18 +228,19 @@ func (v *view) facts(facts []plan.Fact) {
 	}
 	v.put(faint, body, 2, "relies on:")
 	for _, f := range facts {
-		value := "absent"
+		shown := "absent"
 		switch {
 		case f.Digest != "":
-			value = "content " + f.Digest.Short()
+			shown = "content " + f.Digest.Short()
 		case len(f.Equals) > 0:
-			value = oneLine(f.Equals)
+			n, _ := value(f.Equals)
+			shown = oneLine(n)
 		}
 		line := f.Object.String()
 		if f.Path != "" {
 			line += " " + f.Path.Dotted()
 		}
-		line += ": " + value
+		line += ": " + shown
 		if f.Because != "" {
 			line += " (" + f.Because + ")"
 		}

@@ -1,0 +1,421 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"nodepool/plan"
+	"nodepool/plan/capi"
+)
+
+// Executor carries plans out, or carries them on. Its zero value is not
+// usable: Cluster and Journal must be set.
+type Executor struct {
+	Cluster Cluster
+	Journal Journal
+	// Secrets are the values of the plan's sealed changes.
+	Secrets plan.Secrets
+	// Actor is who runs it, for the journal.
+	Actor string
+	// Notify is told what happens, one event at a time; nil for nobody.
+	Notify func(Event)
+	// Patience is how long a cluster that does not answer is waited for
+	// around a write; 0 means two minutes.
+	Patience time.Duration
+}
+
+const defaultPatience = 2 * time.Minute
+
+// Run carries out the steps of p in order, or carries on with them: a step
+// that is found done is passed over, whoever did it. Before the first write
+// every step is assessed once, and one that drifted stops the run with a
+// *DriftError. Consecutive waits are waited for together.
+//
+// Run alone says how it went: nil when every step is satisfied; *DriftError,
+// *StallError, *RejectedError, *UnreachableError, *plan.SecretError,
+// *UnfinishedError; an error with ErrInterrupted in its chain when ctx is
+// done; otherwise the error of the journal or the reader.
+//
+// A write that has begun is finished and recorded even when ctx is done.
+func (e *Executor) Run(ctx context.Context, p plan.Plan) (err error) {
+	began := time.Now()
+	r := &run{Executor: e, plan: p}
+	defer func() {
+		if errors.Is(err, ErrInterrupted) && r.attempt > 0 {
+			err = errors.Join(err, r.record(ctx, "", Failed, "interrupted"))
+		}
+		r.notify(RunEnded{Plan: p, Err: err, Took: time.Since(began)})
+	}()
+
+	done, err := r.verify(ctx)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	r.attempt, err = e.Journal.Open(ctx, p)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	if err := r.record(ctx, "", Opened, ""); err != nil {
+		return err
+	}
+	r.notify(RunStarted{Plan: p, Resumed: done})
+	for i := 0; i < len(p.Steps); {
+		if ctx.Err() != nil {
+			return interrupted(ctx, ctx.Err())
+		}
+		if p.Steps[i].Wait == nil {
+			if err := r.act(ctx, p.Steps[i]); err != nil {
+				return interrupted(ctx, err)
+			}
+			i++
+			continue
+		}
+		first := i
+		for i < len(p.Steps) && p.Steps[i].Wait != nil {
+			i++
+		}
+		if err := r.waitAll(ctx, p.Steps[first:i]); err != nil {
+			return interrupted(ctx, err)
+		}
+	}
+	return r.record(ctx, "", Closed, "")
+}
+
+// interrupted puts ErrInterrupted into the chain of an error that ctx's end
+// brought about.
+func interrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+		return fmt.Errorf("%w: %w", ErrInterrupted, err)
+	}
+	return err
+}
+
+// run is one execution of one plan.
+type run struct {
+	*Executor
+	plan    plan.Plan
+	attempt int
+	written bool
+	mu      sync.Mutex // serialises Notify and the journal between waits
+}
+
+func (r *run) notify(e Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.Notify != nil {
+		r.Notify(e)
+	}
+}
+
+func (r *run) record(ctx context.Context, step string, phase Phase, note string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rec := Record{Plan: r.plan.Digest, Step: step, Phase: phase, At: time.Now().UTC(), Attempt: r.attempt, Actor: r.Actor, Note: note}
+	if err := r.Journal.Append(context.WithoutCancel(ctx), rec); err != nil {
+		return fmt.Errorf("write the journal: %w", err)
+	}
+	return nil
+}
+
+// verify assesses every step once, before anything is written, so that a
+// drift of a later step is found before an earlier one has acted. It gives
+// the number of steps found done. A wait is not judged here: its rollout has
+// not begun.
+func (r *run) verify(ctx context.Context) (done int, err error) {
+	var needs []plan.Selector
+	for _, s := range r.plan.Steps {
+		if s.Wait == nil {
+			needs = append(needs, s.Reads()...)
+		}
+	}
+	if len(needs) == 0 {
+		return 0, nil
+	}
+	slices.SortFunc(needs, func(a, b plan.Selector) int { return compareSelectors(a, b) })
+	snap, err := r.Cluster.Fetch(ctx, slices.Compact(needs))
+	if err != nil {
+		return 0, err
+	}
+	for _, s := range r.plan.Steps {
+		if s.Wait != nil || s.Preflight != nil {
+			continue
+		}
+		a := plan.Assess(s, snap)
+		switch a.Verdict {
+		case plan.Drifted:
+			return done, &DriftError{Step: s.ID, Differences: a.Differences}
+		case plan.Satisfied:
+			done++
+		case plan.Pending:
+			if s.Create != nil {
+				if _, err := s.Create.Body(snap, r.Secrets); err != nil {
+					return done, err
+				}
+			}
+		}
+	}
+	return done, nil
+}
+
+func compareSelectors(a, b plan.Selector) int {
+	x, y := fmt.Sprintf("%v", a), fmt.Sprintf("%v", b)
+	switch {
+	case x < y:
+		return -1
+	case x > y:
+		return 1
+	}
+	return 0
+}
+
+// act carries one writing step out: look, assess, record, write, look again.
+// The write's own reply is not believed, neither its success nor its error.
+func (r *run) act(ctx context.Context, s plan.Step) error {
+	began := time.Now()
+	if s.Preflight != nil {
+		r.notify(StepStarted{Step: s})
+		if err := r.record(ctx, s.ID, Done, ""); err != nil {
+			return err
+		}
+		r.notify(StepDone{Step: s, Took: time.Since(began)})
+		return nil
+	}
+	patience := r.Patience
+	if patience == 0 {
+		patience = defaultPatience
+	}
+	delay := time.Second
+	// Refusals of a plan that is still as reviewed may be a race with an
+	// unrelated writer of the same object (annotations); try a few times.
+	const refusals = 3
+	for tries, refused := 1, 0; ; tries++ {
+		snap, err := r.Cluster.Fetch(ctx, s.Reads())
+		if err != nil {
+			return err
+		}
+		a := plan.Assess(s, snap)
+		switch a.Verdict {
+		case plan.Satisfied:
+			if tries == 1 {
+				r.notify(StepSkipped{Step: s})
+				return r.record(ctx, s.ID, Done, "found done")
+			}
+			if err := r.record(ctx, s.ID, Done, ""); err != nil {
+				return err
+			}
+			r.notify(StepDone{Step: s, Took: time.Since(began)})
+			return nil
+		case plan.Drifted:
+			drift := &DriftError{Step: s.ID, Differences: a.Differences, Written: r.written}
+			return r.failed(ctx, s, drift)
+		}
+		if tries == 1 {
+			if err := r.record(ctx, s.ID, Started, ""); err != nil {
+				return err
+			}
+			r.notify(StepStarted{Step: s})
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		err = r.write(context.WithoutCancel(ctx), s, snap)
+		if err == nil {
+			r.written = true
+			ctx := context.WithoutCancel(ctx)
+			snap, err := r.Cluster.Fetch(ctx, s.Reads())
+			if err != nil {
+				return err
+			}
+			a := plan.Assess(s, snap)
+			if a.Verdict != plan.Satisfied {
+				return r.failed(ctx, s, &DriftError{Step: s.ID, Differences: undone(s, a), Written: true})
+			}
+			if err := r.record(ctx, s.ID, Done, ""); err != nil {
+				return err
+			}
+			r.notify(StepDone{Step: s, Took: time.Since(began)})
+			return nil
+		}
+		var we *WriteError
+		if !errors.As(err, &we) {
+			return r.failed(ctx, s, err)
+		}
+		if we.Outcome == Refused {
+			// Look first: a drift explains the refusal better than the server.
+			snap, ferr := r.Cluster.Fetch(ctx, s.Reads())
+			if ferr != nil {
+				return ferr
+			}
+			refused++
+			if plan.Assess(s, snap).Verdict == plan.Pending && refused >= refusals {
+				return r.failed(ctx, s, &RejectedError{Step: s, Words: we.Words})
+			}
+			continue
+		}
+		if time.Since(began) > patience {
+			return r.failed(ctx, s, &UnreachableError{Step: s, Err: errors.New(we.Words)})
+		}
+		r.notify(Retrying{Step: s, Why: we.Words, In: delay})
+		if err := pause(ctx, delay); err != nil {
+			return err
+		}
+		delay = min(2*delay, 15*time.Second)
+	}
+}
+
+// undone explains a write that the server took and that is not to be seen.
+func undone(s plan.Step, a plan.Assessment) []plan.Difference {
+	if len(a.Differences) > 0 {
+		return a.Differences
+	}
+	d := plan.Difference{Reviewed: "(written)", Found: "(as before)", Because: "another writer undid this write at once"}
+	switch {
+	case s.Create != nil:
+		d.Object = s.Create.Ref
+	case s.Patch != nil:
+		d.Object = s.Patch.Target
+	}
+	return []plan.Difference{d}
+}
+
+// write sends the one write of s.
+func (r *run) write(ctx context.Context, s plan.Step, snap plan.Snapshot) error {
+	switch {
+	case s.Create != nil:
+		body, err := s.Create.Body(snap, r.Secrets)
+		if err != nil {
+			return err
+		}
+		return r.Cluster.Create(ctx, body, Commit)
+	case s.Patch != nil:
+		live, _ := snap.Object(s.Patch.Target)
+		patch, err := s.Patch.JSONPatch(live, s.Facts)
+		if err != nil {
+			return err
+		}
+		return r.Cluster.Patch(ctx, s.Patch.Target, s.Patch.APIVersion, patch, Commit)
+	}
+	return fmt.Errorf("step %s writes nothing", s.ID)
+}
+
+// failed records why a step ended and gives err on.
+func (r *run) failed(ctx context.Context, s plan.Step, err error) error {
+	if jerr := r.record(ctx, s.ID, Failed, err.Error()); jerr != nil {
+		return errors.Join(err, jerr)
+	}
+	return err
+}
+
+// waitAll waits for several rollouts at once. The first that fails stops the
+// waiting for the others; their rollouts go on by themselves.
+func (r *run) waitAll(ctx context.Context, steps []plan.Step) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	errs := make([]error, len(steps))
+	var wg sync.WaitGroup
+	for i, s := range steps {
+		wg.Go(func() {
+			if errs[i] = r.wait(ctx, s); errs[i] != nil {
+				stop()
+			}
+		})
+	}
+	wg.Wait()
+	var others []error
+	for _, err := range errs {
+		if err != nil && !errors.Is(err, context.Canceled) {
+			return err
+		}
+		others = append(others, err)
+	}
+	return errors.Join(others...)
+}
+
+// wait follows one rollout until its machines are proved complete, until it
+// drifts, or until nothing moved for the step's stallAfter.
+func (r *run) wait(ctx context.Context, s plan.Step) error {
+	began := time.Now()
+	stallAfter, err := time.ParseDuration(s.Wait.StallAfter)
+	if err != nil {
+		return fmt.Errorf("step %s: stallAfter: %w", s.ID, err)
+	}
+	if err := r.record(ctx, s.ID, Started, ""); err != nil {
+		return err
+	}
+	r.notify(StepStarted{Step: s})
+	feed, err := r.Cluster.Watch(ctx, s.Reads())
+	if err != nil {
+		return err
+	}
+	defer feed.Stop()
+	var last capi.Rollout
+	seen := map[string]bool{}
+	progress := time.Now()
+	for {
+		look, cancel := context.WithDeadline(ctx, progress.Add(stallAfter))
+		snap, err := feed.Next(look)
+		cancel()
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, context.DeadlineExceeded):
+			return r.failed(ctx, s, stalled(s, last, stallAfter))
+		default:
+			return r.failed(ctx, s, err)
+		}
+		a := plan.Assess(s, snap)
+		switch a.Verdict {
+		case plan.Drifted:
+			return r.failed(ctx, s, &DriftError{Step: s.ID, Differences: a.Differences, Written: r.written})
+		case plan.Satisfied:
+			r.notify(Rolling{Step: s, Rollout: a.Rollout, Elapsed: time.Since(began)})
+			note := fmt.Sprintf("%d machines", a.Rollout.New)
+			if err := r.record(ctx, s.ID, Done, note); err != nil {
+				return err
+			}
+			r.notify(StepDone{Step: s, Took: time.Since(began)})
+			return nil
+		}
+		if a.Rollout.Fingerprint != last.Fingerprint {
+			progress = time.Now()
+		} else if time.Since(progress) >= stallAfter {
+			return r.failed(ctx, s, stalled(s, a.Rollout, stallAfter))
+		}
+		last = a.Rollout
+		r.notify(Rolling{Step: s, Rollout: last, Elapsed: time.Since(began)})
+		for _, stall := range last.Stalls {
+			key := fmt.Sprintf("%s %s/%s/%s", stall.Cause, stall.Kind, stall.Namespace, stall.Name)
+			if !seen[key] {
+				seen[key] = true
+				r.notify(Stalled{Step: s, Stall: stall})
+			}
+		}
+	}
+}
+
+func stalled(s plan.Step, last capi.Rollout, after time.Duration) *StallError {
+	e := &StallError{Step: s, Rollout: last, After: after}
+	if len(last.Stalls) > 0 {
+		e.Stall = &last.Stalls[0]
+	} else {
+		e.Stall = last.Suspect()
+	}
+	return e
+}
+
+// pause waits for d or for ctx's end.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

@@ -1,0 +1,151 @@
+package plan
+
+import (
+	"cmp"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"nodepool/plan/capi"
+)
+
+// Scope narrows a survey: a namespace, or all of them when it is empty; one
+// cluster, or all of them when it is empty.
+type Scope struct{ Namespace, Cluster string }
+
+// PoolStatus is one MachineDeployment as it stands.
+type PoolStatus struct {
+	Namespace           string `json:"namespace"`
+	Cluster             string `json:"cluster"`
+	Name                string `json:"name"`
+	Version             string `json:"version"`
+	ControlPlane        Ref    `json:"controlPlane,omitzero"`
+	ControlPlaneVersion string `json:"controlPlaneVersion,omitempty"`
+	Template            Ref    `json:"template"`
+	BootstrapTemplate   Ref    `json:"bootstrapTemplate,omitzero"`
+	MachineImage        string `json:"machineImage,omitempty"`
+	InstanceType        string `json:"instanceType,omitempty"`
+	// HasImage and HasSize tell that the template's kind has such a field,
+	// set or not.
+	HasImage bool `json:"-"`
+	HasSize  bool `json:"-"`
+	Replicas int  `json:"replicas"`
+	// UpToDate counts the machines that are as the MachineDeployment wants
+	// them and available.
+	UpToDate int `json:"upToDate"`
+	// Complete tells that no rollout is under way; Waiting says what one
+	// waits for.
+	Complete bool   `json:"complete"`
+	Waiting  string `json:"waiting,omitempty"`
+	Paused   bool   `json:"paused"`
+	// Owner is the tool that manages the MachineDeployment, if it left a mark.
+	Owner string `json:"owner,omitempty"`
+}
+
+func (s Scope) list(kind string) Selector {
+	sel := Selector{Ref: Ref{Group: capi.Group, Kind: kind, Namespace: s.Namespace}}
+	if s.Cluster != "" {
+		sel.Label, sel.LabelValue = capi.ClusterNameLabel, s.Cluster
+	}
+	return sel
+}
+
+// clusters selects the scope's clusters: one by name where that is possible.
+func (s Scope) clusters() Selector {
+	ref := Ref{Group: capi.Group, Kind: "Cluster", Namespace: s.Namespace}
+	if s.Cluster != "" && s.Namespace != "" {
+		ref.Name = s.Cluster
+	}
+	return Selector{Ref: ref}
+}
+
+// SurveyNeeds says what must be looked up next for Survey; empty means that
+// snap is enough.
+func SurveyNeeds(scope Scope, snap Snapshot) []Selector {
+	var missing []Selector
+	seen := map[Selector]bool{}
+	need := func(sel Selector) {
+		if !snap.Asked(sel) && !seen[sel] {
+			seen[sel] = true
+			missing = append(missing, sel)
+		}
+	}
+	need(scope.clusters())
+	for _, kind := range []string{"MachineDeployment", "MachineSet", "Machine"} {
+		need(scope.list(kind))
+	}
+	if len(missing) > 0 {
+		return missing
+	}
+	for _, c := range snap.List(scope.clusters()) {
+		if ref, ok := capi.ReferenceAt(c, "spec", "controlPlaneRef"); ok && scope.takes(c) {
+			need(Selector{Ref: ref, Optional: true})
+		}
+	}
+	for _, md := range snap.List(scope.list("MachineDeployment")) {
+		fields, err := capi.FieldsOf(md)
+		if err != nil {
+			continue
+		}
+		if ref, ok := capi.ReferenceAt(md, fields.InfrastructureRef...); ok {
+			need(Selector{Ref: ref, Optional: true})
+		}
+	}
+	return missing
+}
+
+func (s Scope) takes(cluster *unstructured.Unstructured) bool {
+	return s.Cluster == "" || cluster.GetName() == s.Cluster
+}
+
+// Survey tells how every MachineDeployment in scope stands, ordered by
+// namespace, cluster and name.
+func Survey(scope Scope, snap Snapshot) []PoolStatus {
+	var out []PoolStatus
+	machineSets, machines := snap.List(scope.list("MachineSet")), snap.List(scope.list("Machine"))
+	for _, md := range snap.List(scope.list("MachineDeployment")) {
+		fields, err := capi.FieldsOf(md)
+		if err != nil {
+			continue
+		}
+		st := PoolStatus{
+			Namespace: md.GetNamespace(),
+			Cluster:   capi.StringAt(md, "spec", "clusterName"),
+			Name:      md.GetName(),
+			Version:   capi.StringAt(md, fields.Version...),
+			Owner:     capi.OwnerOf(md),
+		}
+		cluster, _ := snap.Object(Ref{Group: capi.Group, Kind: "Cluster", Namespace: st.Namespace, Name: st.Cluster})
+		_, annotated := md.GetAnnotations()[capi.PausedAnnotation]
+		st.Paused = annotated || capi.BoolAt(md, fields.Paused...)
+		if cluster != nil {
+			_, annotated := cluster.GetAnnotations()[capi.PausedAnnotation]
+			st.Paused = st.Paused || annotated || capi.BoolAt(cluster, "spec", "paused")
+			if ref, ok := capi.ReferenceAt(cluster, "spec", "controlPlaneRef"); ok {
+				st.ControlPlane = ref
+				if cp, ok := snap.Object(ref); ok {
+					st.ControlPlaneVersion = capi.ControlPlaneOf(cp).Version
+				}
+			}
+		}
+		st.Template, _ = capi.ReferenceAt(md, fields.InfrastructureRef...)
+		st.BootstrapTemplate, _ = capi.ReferenceAt(md, fields.BootstrapRef...)
+		if t, ok := snap.Object(st.Template); ok {
+			var f capi.Field
+			if f, st.HasImage = capi.ImageField(t); st.HasImage {
+				st.MachineImage = f.Read(t)
+			}
+			if f, st.HasSize = capi.SizeField(t); st.HasSize {
+				st.InstanceType = f.Read(t)
+			}
+		}
+		rollout := capi.Judge(capi.Observed{MachineDeployment: md, MachineSets: machineSets, Machines: machines, Cluster: cluster})
+		st.Replicas, st.UpToDate = rollout.Desired, rollout.NewReady
+		st.Complete, st.Waiting = rollout.Complete, rollout.Waiting
+		out = append(out, st)
+	}
+	slices.SortFunc(out, func(a, b PoolStatus) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Cluster, b.Cluster), cmp.Compare(a.Name, b.Name))
+	})
+	return out
+}
