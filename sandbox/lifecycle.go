@@ -53,7 +53,7 @@ func up(ctx context.Context, out io.Writer, dir state.Dir, withSeed bool, timeou
 		}
 	}
 	begin := time.Now()
-	if err := follow(ctx, out, dir); err != nil {
+	if err := follow(ctx, out, dir, running); err != nil {
 		return err
 	}
 	progress := func(format string, args ...any) {
@@ -133,7 +133,7 @@ func detach(dir state.Dir) error {
 }
 
 // follow prints the supervisor's progress until it is ready.
-func follow(ctx context.Context, out io.Writer, dir state.Dir) error {
+func follow(ctx context.Context, out io.Writer, dir state.Dir, quiet bool) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	shown := 0
@@ -141,6 +141,9 @@ func follow(ctx context.Context, out io.Writer, dir state.Dir) error {
 	for {
 		run, err := state.LoadRun(dir)
 		if err == nil {
+			if quiet && run.Phase == state.Ready {
+				return nil // it was ready before; its progress is history
+			}
 			for ; shown < len(run.Progress); shown++ {
 				fmt.Fprintln(out, run.Progress[shown])
 			}

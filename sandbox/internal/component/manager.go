@@ -7,6 +7,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
+	"sigs.k8s.io/cluster-api/controllers/remote"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"nodepool/sandbox/internal/capi"
@@ -15,7 +16,7 @@ import (
 )
 
 func runControllers(ctx context.Context, c Config) error {
-	cfg, err := restConfig(c, pki.Controllers)
+	cfg, err := restConfig(c, pki.Controllers, "cluster-api-controller-manager")
 	if err != nil {
 		return err
 	}
@@ -23,7 +24,7 @@ func runControllers(ctx context.Context, c Config) error {
 }
 
 func runProvider(ctx context.Context, c Config) error {
-	cfg, err := restConfig(c, pki.Provider)
+	cfg, err := restConfig(c, pki.Provider, "cluster-api-docker-controller-manager")
 	if err != nil {
 		return err
 	}
@@ -35,14 +36,16 @@ func runProvider(ctx context.Context, c Config) error {
 	})
 }
 
-func restConfig(c Config, user string) (*rest.Config, error) {
+// restConfig is the connection of a user. The agent is upstream's: field
+// managers are named after it, and tools under test look at field managers.
+func restConfig(c Config, user, agent string) (*rest.Config, error) {
 	ctrl.SetLogger(klog.Background())
 	cfg, err := clientcmd.BuildConfigFromFlags("", pki.Kubeconfig(c.Dir.PKI(), user))
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig of %s: %w", user, err)
 	}
 	cfg.QPS, cfg.Burst = 500, 1000
-	cfg.UserAgent = user
+	cfg.UserAgent = remote.DefaultClusterAPIUserAgent(agent)
 	return cfg, nil
 }
 

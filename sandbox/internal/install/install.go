@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
@@ -32,17 +33,14 @@ import (
 //go:embed own.yaml
 var own string
 
-var (
-	crdResource = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
-	resources   = map[string]schema.GroupVersionResource{
-		"CustomResourceDefinition":         crdResource,
-		"MutatingWebhookConfiguration":     {Group: "admissionregistration.k8s.io", Version: "v1", Resource: "mutatingwebhookconfigurations"},
-		"ValidatingWebhookConfiguration":   {Group: "admissionregistration.k8s.io", Version: "v1", Resource: "validatingwebhookconfigurations"},
-		"ValidatingAdmissionPolicy":        {Group: "admissionregistration.k8s.io", Version: "v1", Resource: "validatingadmissionpolicies"},
-		"ValidatingAdmissionPolicyBinding": {Group: "admissionregistration.k8s.io", Version: "v1", Resource: "validatingadmissionpolicybindings"},
-		"Namespace":                        {Version: "v1", Resource: "namespaces"},
-	}
-)
+var resources = map[string]schema.GroupVersionResource{
+	"CustomResourceDefinition":         {Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"},
+	"MutatingWebhookConfiguration":     {Group: "admissionregistration.k8s.io", Version: "v1", Resource: "mutatingwebhookconfigurations"},
+	"ValidatingWebhookConfiguration":   {Group: "admissionregistration.k8s.io", Version: "v1", Resource: "validatingwebhookconfigurations"},
+	"ValidatingAdmissionPolicy":        {Group: "admissionregistration.k8s.io", Version: "v1", Resource: "validatingadmissionpolicies"},
+	"ValidatingAdmissionPolicyBinding": {Group: "admissionregistration.k8s.io", Version: "v1", Resource: "validatingadmissionpolicybindings"},
+	"Namespace":                        {Version: "v1", Resource: "namespaces"},
+}
 
 // workers apply definitions at the same time; the API server is the bottleneck.
 const workers = 4
@@ -55,6 +53,10 @@ func Apply(ctx context.Context, cfg *rest.Config, bundle *manifests.Bundle, ca [
 	if err != nil {
 		return err
 	}
+	disco, err := discovery.NewDiscoveryClientForConfig(cfg)
+	if err != nil {
+		return err
+	}
 	definitions, others, err := Objects(bundle, ca, ports)
 	if err != nil {
 		return err
@@ -62,7 +64,7 @@ func Apply(ctx context.Context, cfg *rest.Config, bundle *manifests.Bundle, ca [
 	if err := applyAll(ctx, client, definitions); err != nil {
 		return err
 	}
-	if err := waitEstablished(ctx, client, len(definitions)); err != nil {
+	if err := waitServed(ctx, disco, definitions); err != nil {
 		return err
 	}
 	return applyAll(ctx, client, others)
@@ -204,38 +206,63 @@ func apply(ctx context.Context, client dynamic.Interface, u *unstructured.Unstru
 	return err
 }
 
-func waitEstablished(ctx context.Context, client dynamic.Interface, want int) error {
+// waitServed waits until the API server serves every version of every
+// definition. Discovery tells it in a few kilobytes; the definitions themselves
+// are megabytes.
+func waitServed(ctx context.Context, client discovery.DiscoveryInterface, definitions []*unstructured.Unstructured) error {
+	missing, err := servedResources(definitions)
+	if err != nil {
+		return err
+	}
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		// Resource version 0: the API server answers from its cache.
-		list, err := client.Resource(crdResource).List(ctx, metav1.ListOptions{ResourceVersion: "0"})
-		if err != nil {
-			return err
-		}
-		established := 0
-		for i := range list.Items {
-			if isEstablished(&list.Items[i]) {
-				established++
+		for gv, want := range missing {
+			// Not found until the first definition of the group is served.
+			list, err := client.ServerResourcesForGroupVersion(gv)
+			if err != nil {
+				continue
+			}
+			for _, r := range list.APIResources {
+				delete(want, r.Name)
+			}
+			if len(want) == 0 {
+				delete(missing, gv)
 			}
 		}
-		if established >= want {
+		if len(missing) == 0 {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%d of %d custom resource definitions established: %w", established, want, ctx.Err())
+			return fmt.Errorf("custom resources of %d API versions are not served yet: %w", len(missing), ctx.Err())
 		case <-tick.C:
 		}
 	}
 }
 
-func isEstablished(crd *unstructured.Unstructured) bool {
-	conditions, _, _ := unstructured.NestedSlice(crd.Object, "status", "conditions")
-	for _, c := range conditions {
-		if m, ok := c.(map[string]any); ok && m["type"] == "Established" {
-			return m["status"] == "True"
+// servedResources returns the plural names by group and version.
+func servedResources(definitions []*unstructured.Unstructured) (map[string]map[string]bool, error) {
+	out := map[string]map[string]bool{}
+	for _, u := range definitions {
+		group, _, _ := unstructured.NestedString(u.Object, "spec", "group")
+		plural, _, _ := unstructured.NestedString(u.Object, "spec", "names", "plural")
+		versions, _, err := unstructured.NestedSlice(u.Object, "spec", "versions")
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", u.GetName(), err)
+		}
+		for _, v := range versions {
+			m, _ := v.(map[string]any)
+			if served, _ := m["served"].(bool); !served {
+				continue
+			}
+			name, _ := m["name"].(string)
+			gv := schema.GroupVersion{Group: group, Version: name}.String()
+			if out[gv] == nil {
+				out[gv] = map[string]bool{}
+			}
+			out[gv][plural] = true
 		}
 	}
-	return false
+	return out, nil
 }

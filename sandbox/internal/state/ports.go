@@ -105,7 +105,7 @@ func chooseBlock(dir Dir, listen listenFunc) (Ports, net.Listener, error) {
 }
 
 // TakeBlock takes the block of a sandbox that exists already.
-func TakeBlock(p Ports) (net.Listener, error) { return take(p, p.Workload(), listenLoopback) }
+func TakeBlock(p Ports) (net.Listener, error) { return take(p, p.Last(), listenLoopback) }
 
 func take(p Ports, last int, listen listenFunc) (net.Listener, error) {
 	anchor, err := listen(p.Anchor())

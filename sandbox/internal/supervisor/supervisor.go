@@ -22,7 +22,14 @@ import (
 )
 
 const (
-	stopGrace = 5 * time.Second
+	// The controllers have nothing to put away; kube-apiserver answers the
+	// requests it has; etcd closes its database.
+	controllerGrace = time.Second
+	apiServerGrace  = 3 * time.Second
+	etcdGrace       = 5 * time.Second
+	// portWait is how long the ports of a killed supervisor's processes may
+	// take to become free.
+	portWait = 3 * time.Second
 	// restoreWait is how long the controllers wait for the nodes of a resumed
 	// sandbox. A machine that cannot come back must not hold up the rest.
 	restoreWait = 20 * time.Second
@@ -148,6 +155,10 @@ func (s *Supervisor) takePorts(clusterAPI string) (resumed bool, anchor any, err
 	}
 	s.ports = state.Ports{Base: s.state.PortBase}
 	l, err := state.TakeBlock(s.ports)
+	for deadline := time.Now().Add(portWait); err != nil && time.Now().Before(deadline); {
+		time.Sleep(100 * time.Millisecond)
+		l, err = state.TakeBlock(s.ports)
+	}
 	if err != nil {
 		return false, nil, err
 	}
@@ -279,14 +290,21 @@ func (s *Supervisor) stopAll() {
 	s.closing = true
 	children := s.children
 	s.mu.Unlock()
-	for _, wave := range [][]string{{component.Controllers, component.GC, component.Provider}, {component.APIServer}, {component.Etcd}} {
+	for _, wave := range []struct {
+		grace time.Duration
+		names []string
+	}{
+		{controllerGrace, []string{component.Controllers, component.GC, component.Provider}},
+		{apiServerGrace, []string{component.APIServer}},
+		{etcdGrace, []string{component.Etcd}},
+	} {
 		var wg sync.WaitGroup
-		for _, name := range wave {
+		for _, name := range wave.names {
 			if c := children[name]; c != nil {
 				wg.Add(1)
 				go func() {
 					defer wg.Done()
-					c.stop(stopGrace)
+					c.stop(wave.grace)
 				}()
 			}
 		}
