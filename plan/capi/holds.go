@@ -132,14 +132,17 @@ func (p *pool) infrastructureHolds(m poolMachine) []hold {
 			"Find out who paused it and why, then remove the annotation.")
 		return []hold{h}
 	}
+	if c.reason == clusterv1.MachineInfrastructureDoesNotExistReason || c.reason == clusterv1.MachineInfrastructureDeletedReason {
+		h.stuck = true
+		h.Stall = m.stall(StallProviderError, c).saying(
+			fmt.Sprintf("%s, the infrastructure of Machine %s, is gone.", what, m.name()),
+			"Find out who deleted it; delete the Machine so that its MachineSet makes another.")
+		return []hold{h}
+	}
 	if h.stuck = telling.tellsError(); h.stuck {
-		explanation := fmt.Sprintf("The infrastructure provider cannot make the machine of Machine %s: %s.", m.name(), firstError(telling))
-		next := fmt.Sprintf("Look at %s and the logs of its provider; if the template is wrong, go back to the old one or name a corrected one.", what)
-		if telling.reason == clusterv1.MachineInfrastructureDoesNotExistReason || telling.reason == clusterv1.MachineInfrastructureDeletedReason {
-			explanation = fmt.Sprintf("%s, the infrastructure of Machine %s, is gone.", what, m.name())
-			next = "Find out who deleted it; delete the Machine so that its MachineSet makes another."
-		}
-		h.Stall = object.stall(StallProviderError, telling).saying(explanation, next)
+		h.Stall = object.stall(StallProviderError, telling).saying(
+			fmt.Sprintf("The infrastructure provider cannot make the machine of Machine %s: %s.", m.name(), firstError(telling)),
+			fmt.Sprintf("Look at %s and the logs of its provider; if the template is wrong, go back to the old one or name a corrected one.", what))
 		return []hold{h}
 	}
 	explanation := fmt.Sprintf("%s is not provisioned and reports no error.", what)
@@ -216,7 +219,7 @@ func healthCheckHolds(m poolMachine) []hold {
 
 func churn(object seen, c rolloutCondition) Stall {
 	return object.stall(StallHealthCheckChurn, c).saying(
-		fmt.Sprintf("A MachineHealthCheck has given up on new machines of this pool and has them replaced (%s).", cmp.Or(oneLine(c.message), c.reason)),
+		fmt.Sprintf("A MachineHealthCheck has given up on new machines of this pool and has them replaced: %s.", strings.TrimSuffix(c.words(), ".")),
 		"Find out why the new machines are not healthy in time; if they only boot slowly, raise nodeStartupTimeoutSeconds, or annotate a Machine with "+clusterv1.MachineSkipRemediationAnnotation+" to look at it.")
 }
 
