@@ -181,7 +181,7 @@ var (
 	notText   = regexp.MustCompile(`(?i)^(y|n|yes|no|on|off|true|false|null)$`)
 	// block is text of several lines, without anything at its beginning or
 	// at the ends of its lines that a block would show badly.
-	block = regexp.MustCompile(`^([!-~]([ -~]*[!-~])?\n\n?)+$`)
+	block = regexp.MustCompile(`^[!-~]([ -~]*[!-~])?(\n( *[!-~]([ -~]*[!-~])?)?)+$`)
 )
 
 func textNode(s string) *yaml.Node {

@@ -23,6 +23,7 @@ func (d decoder) patch(v *value) map[string]any {
 }
 
 var (
+	digits       = regexp.MustCompile(`^[-+]?[0-9_]+$`)
 	decimal      = regexp.MustCompile(`^[-+]?(0|[1-9][0-9]*)$`)
 	decimalFloat = regexp.MustCompile(`^[-+]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][-+]?[0-9]+)?$`)
 )
@@ -95,12 +96,15 @@ func (d decoder) integer(v *value) any {
 func (d decoder) float(v *value) any {
 	f, err := strconv.ParseFloat(v.text, 64)
 	switch {
-	case decimal.MatchString(v.text):
-		// Integers beyond 64 bits come as floats and would be rounded.
+	case digits.MatchString(v.text):
+		// Integers beyond 64 bits come as floats and would be rounded, and
+		// so do those with a leading 0 that are no octal numbers.
 		return d.integer(v)
 	case err != nil || math.IsInf(f, 0) || math.IsNaN(f) || !decimalFloat.MatchString(v.text):
 		d.at(v, "JSON has no such number", "write a finite decimal number, or put it in quotes for a string")
 		return nil
+	case f == 0:
+		return 0.0 // not -0, which has other bytes in JSON
 	}
 	return f
 }

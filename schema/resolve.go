@@ -65,7 +65,8 @@ func (r *resolver) resolve(v *value, n *yaml.Node, depth int, aliased bool) {
 		return
 	}
 	if n.Style&yaml.TaggedStyle != 0 {
-		r.at(v, fmt.Sprintf("has the YAML tag %s", quote(n.Tag)), "tags are not supported: remove it, and put a string in quotes")
+		// Without its name: it may be a password that was left without quotes.
+		r.at(v, "has a YAML tag, a word that begins with !", "tags are not supported: remove it, or put the value in quotes")
 		return
 	}
 	if r.open == nil {
@@ -104,7 +105,7 @@ func (r *resolver) entry(v *value, key, val *yaml.Node, depth int, aliased bool)
 		refuse("a key is a "+map[yaml.Kind]string{yaml.MappingNode: "mapping", yaml.SequenceNode: "list"}[key.Kind], "keys are strings: check the brackets, and that templates ({{ }}) are rendered")
 		return
 	case key.Style&yaml.TaggedStyle != 0:
-		refuse(fmt.Sprintf("a key has the YAML tag %s", quote(key.Tag)), "tags are not supported: remove it")
+		refuse("a key has a YAML tag, a word that begins with !", "tags are not supported: remove it, or put the key in quotes")
 		return
 	case key.Tag == "!!merge":
 		refuse("the YAML merge key << is not supported", "put what pools share in spec.defaults, or write it out")
