@@ -62,7 +62,17 @@ func lines(n node) []line {
 	return pr.lines
 }
 
-// oneLine gives a value in one line, for facts.
+// Value gives a JSON value in one escaped line, secrets told by their length
+// alone. What is no JSON is shown as the text it is.
+func Value(raw json.RawMessage) string {
+	n, ok := parse(raw)
+	if !ok {
+		return Escape(string(raw))
+	}
+	return Escape(oneLine(n))
+}
+
+// oneLine gives a value in one line.
 func oneLine(n node) string {
 	if s, ok := n.sealed(); ok {
 		return s.String()

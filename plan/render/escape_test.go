@@ -87,7 +87,8 @@ func around(s string) plan.Plan {
 		{Path: plan.PointerTo("spec", "y"), Before: object, After: json.RawMessage(`{}`)},
 		{Path: plan.PointerTo("spec", "z"), Before: value, After: json.RawMessage(`"v"`)},
 	}
-	p := upgrade(preflight(s), create(s, awsTemplate(s), awsTemplate(s), change...), patch(s, change...), wait(s, s, s))
+	pool := "p" + s // never empty: that is a step of the cluster
+	p := upgrade(preflight(s), create(pool, awsTemplate(s), awsTemplate(s), change...), patch(pool, change...), wait(pool, s, s))
 	for i := range p.Steps {
 		p.Steps[i].Note = s
 		p.Steps[i].Facts = []plan.Fact{{Object: deployment(s), Path: plan.PointerTo(s), Equals: object, Because: s}}
@@ -96,7 +97,7 @@ func around(s string) plan.Plan {
 	p.Findings = []plan.Finding{
 		{Code: s, Severity: plan.Warn, Pool: s, Object: deployment(s), Message: s, Remedy: s, Waived: s},
 		{Code: s, Severity: plan.Pass, Message: s}, {Code: "x" + s, Severity: plan.Pass, Pool: s, Message: s}}
-	p.Impact = []plan.PoolImpact{{Pool: s, Action: plan.Replace, Machines: 1, Waves: 1, Note: s}}
+	p.Impact = []plan.PoolImpact{{Pool: pool, Action: plan.Replace, Machines: 1, Waves: 1, Note: s}}
 	p.Steps[3].Wait.StallAfter, p.Steps[3].Wait.Version = s, s
 	return p
 }

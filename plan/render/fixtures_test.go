@@ -15,6 +15,15 @@ const (
 
 func raw(s string) json.RawMessage { return json.RawMessage(s) }
 
+// text gives the canonical JSON of a string without HTML's signs.
+func text(s string) json.RawMessage {
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
 func sealed(digit, length string) string {
 	return `{"$sealed":"hmac-sha256:` + strings.Repeat(digit, 64) + `","length":` + length + `}`
 }
@@ -57,7 +66,7 @@ func create(pool string, target, source plan.Ref, changes ...plan.Change) plan.S
 	return plan.Step{
 		ID: pool + id, Pool: pool,
 		Facts: []plan.Fact{
-			{Object: deployment(pool), Path: "/spec/template/spec/infrastructureRef/name", Equals: raw(`"` + source.Name + `"`), Because: "the copy is made from the template in use"},
+			{Object: deployment(pool), Path: "/spec/template/spec/infrastructureRef/name", Equals: text(source.Name), Because: "the copy is made from the template in use"},
 			{Object: source, Digest: result, Because: "what is copied must be what was reviewed"},
 			{Object: deployment(pool), Path: "/spec/template/metadata", Equals: raw(`{"labels":{"a/b":"1"},"x":[` + sealed("9", "7") + `,true,[]]}`), Because: "copied"},
 			{Object: deployment(pool), Path: "/spec/paused", Because: "a paused pool does not roll"},
@@ -76,7 +85,8 @@ func patch(pool string, changes ...plan.Change) plan.Step {
 		ID: pool + "/patch", Pool: pool,
 		Patch: &plan.Patch{
 			Target: deployment(pool), APIVersion: "cluster.x-k8s.io/v1beta2", UID: "0a3f6a8e-9f5a-4c0e-b6dc-1b9c9b0e6a77",
-			Run: plan.Run{After: "aws-example-1-35/1a2b3c4d5e6f"}, Changes: changes,
+			Cluster: ref("cluster.x-k8s.io", "Cluster", "aws-example"),
+			Run:     plan.Run{After: "aws-example-1-35/1a2b3c4d5e6f"}, Changes: changes,
 		},
 	}
 }
@@ -219,8 +229,8 @@ func plans() map[string]plan.Plan {
 			replace("/spec/template/spec/ami/id", `"ami-1 → ami-2"`, `"ami-3\u001b]0;title\u0007"`),
 			replace("/spec/template/spec/a~1b\n", `"(sealed, 24 bytes)"`, `{"$sealed":"no hash","length":24}`),
 			plan.Change{Path: "/spec/template/spec/script", After: raw(`"echo 1\n\tcurl \u001b[1A\n+ fake\nDigest: sha256:0000\n"`)},
-			plan.Change{Path: "/spec/template/spec/user\u202egnp", Before: raw(`{"\u001b[31mkey":"a: b # c","n":"4","t":"true","hebrew":"שלום"}`)}),
-		patch(evil, replace("/spec/template/spec/version", `"v1.34.3"`, `"v1.35.2\u200b"`)))
+			plan.Change{Path: "/spec/template/spec/user\u202egnp", Before: raw(`{"\u001b[31mkey":"a: b # c","hebrew":"שלום","n":"4","t":"true"}`)}),
+		patch(evil, replace("/spec/template/spec/version", `"v1.34.3"`, "\"v1.35.2\u200b\"")))
 	p.Upgrade.Name = "up\x1b[31mgrade"
 	p.Steps[1].Note = "note\x07\nsecond line"
 	p.Findings = []plan.Finding{{Code: "c\x1b[0m", Severity: plan.Warn, Pool: "p\n", Message: "server said:\r\nDigest: sha256:0000 \xff\xfe", Remedy: "r\u2066"}}
