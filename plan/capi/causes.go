@@ -10,7 +10,8 @@ import (
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 )
 
-// poolStalls are what the MachineDeployment's own spec holds up.
+// poolStalls are what the MachineDeployment itself asks for: its deletion, or a
+// strategy under which nothing rolls.
 func (p *pool) poolStalls() []Stall {
 	md := p.deployment
 	var found []Stall
@@ -43,7 +44,13 @@ func (p *pool) pauses() []Stall {
 		found = append(found, md.stall(StallPaused, rolloutCondition{}).saying(
 			fmt.Sprintf("MachineDeployment %s is paused (spec.paused): it still scales, it does not roll.", md.name()), next))
 	}
-	for _, object := range slices.Concat([]seen{md}, p.matching, p.others) {
+	// An old MachineSet that has nothing left holds nothing up.
+	busy := filter(p.others, func(set seen) bool {
+		wanted, _ := set.number("spec", "replicas")
+		has, _ := set.number("status", "replicas")
+		return wanted > 0 || has > 0
+	})
+	for _, object := range slices.Concat([]seen{md}, p.matching, busy) {
 		if object.pausedByAnnotation() {
 			found = append(found, object.stall(StallPaused, rolloutCondition{}).saying(
 				fmt.Sprintf("%s %s carries the annotation %s, so no controller touches it.", object.kind(), object.name(), clusterv1.PausedAnnotation), next))

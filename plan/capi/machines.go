@@ -171,8 +171,8 @@ func (p *pool) ownsSet(set seen) bool {
 	if !ok {
 		return p.labelled(set)
 	}
-	if owner.text("uid") == p.deployment.uid() {
-		return p.deployment.uid() != "" || owner.text("name") == p.deployment.name()
+	if uid := owner.text("uid"); uid != "" && uid == p.deployment.uid() {
+		return true
 	}
 	return owner.text("kind") == "MachineDeployment" && owner.text("name") == p.deployment.name() && p.labelled(set)
 }
@@ -189,6 +189,8 @@ func (p *pool) takeMachines(machines, allSets []seen) {
 		own[set.uid()] = set
 	}
 	for _, set := range allSets {
+		// A Machine of a MachineSet that is there and not ours is not ours either,
+		// whatever its labels say.
 		foreign[set.uid()] = own[set.uid()] == nil
 	}
 	for _, m := range machines {

@@ -89,6 +89,13 @@ func TestJudgeComplete(t *testing.T) {
 			w.oldSet, w.old = foreign, []*object{machine, w.machine("pool-new-away-a", away)}
 			set(w.old[1], "elsewhere", "metadata", "namespace")
 		}, ""},
+		{"matching set being deleted", func(w *world) { set(w.newSet, "2026-11-22T07:00:00Z", "metadata", "deletionTimestamp") }, "no MachineSet has the wanted template"},
+		{"Machine of another pool with our labels", func(w *world) {
+			w.oldSet = w.set("other-set", 1, "v1.30.0", "x", "y")
+			w.oldSet.SetOwnerReferences(nil)
+			label(w.oldSet, "cluster.x-k8s.io/deployment-name", "other")
+			w.old = []*object{w.machine("other-set-a", w.oldSet)}
+		}, ""},
 		{"OnDelete and done", func(w *world) { w.strategy("OnDelete") }, ""},
 		{"OnDelete and an old Machine", func(w *world) {
 			w.strategy("OnDelete")

@@ -68,6 +68,15 @@ func TestStalls(t *testing.T) {
 			w.condition(w.newSet, "ScalingUp", "True", "ScalingUp", "Scaling up from 0 to 1 replicas is blocked because:\n* AWSMachineTemplate does not exist")
 		}, stated, said{"template-missing", "MachineSet/pool-new", "ScalingUp"}, "AWSMachineTemplate infra-new"},
 
+		{"template missing for a MachineSet that has its replicas", func(w *world) {
+			w.condition(w.newSet, "ScalingUp", "False", "NotScalingUp", "Scaling up would be blocked because AWSMachineTemplate does not exist")
+		}, suspected, said{"node-not-joined", "Machine/pool-new-a", "NodeHealthy"}, "no node has joined"},
+		{"emptied MachineSet paused", func(w *world) {
+			annotate(w.oldSet, "cluster.x-k8s.io/paused", "")
+			set(w.oldSet, int64(0), "spec", "replicas")
+			w.counters(w.oldSet, 0, 0)
+		}, suspected, said{"node-not-joined", "Machine/pool-new-a", "NodeHealthy"}, "no node has joined"},
+
 		{"preflight", func(w *world) {
 			w.new = nil
 			w.condition(w.newSet, "ScalingUp", "True", "ScalingUp", "Scaling up from 0 to 1 replicas is blocked because:\n* MachineSet version (1.34.3) and ControlPlane version (1.35.2) do not conform (\"KubeadmVersionSkew\" preflight check failed)")
@@ -124,6 +133,13 @@ func TestStalls(t *testing.T) {
 		}, suspected, said{"infrastructure-not-ready", "AWSMachine/pool-new-a", ""}, "no controller seems to take care of it"},
 		{"provider at work", func(w *world) {
 			w.condition(w.new[0], "InfrastructureReady", "False", "NotReady", "* VMProvisioned: WaitingForStartupTimeout\n* NodeProvisioned: WaitingForVMProvisioned")
+		}, suspected, said{"infrastructure-not-ready", "Machine/pool-new-a", "InfrastructureReady"}, "reports no error"},
+
+		{"a wait that mentions an error", func(w *world) {
+			w.condition(w.new[0], "InfrastructureReady", "False", "NotReady", "* VMProvisioned: Waiting for the image, not found in the cache yet\n* NodeProvisioned: WaitingForConflictResolution")
+		}, suspected, said{"infrastructure-not-ready", "Machine/pool-new-a", "InfrastructureReady"}, "reports no error"},
+		{"a reason that waits for the end of an error", func(w *world) {
+			w.condition(w.new[0], "InfrastructureReady", "False", "WaitingForConflictResolution", "")
 		}, suspected, said{"infrastructure-not-ready", "Machine/pool-new-a", "InfrastructureReady"}, "reports no error"},
 
 		{"bootstrap error", func(w *world) {
