@@ -104,8 +104,12 @@ func render(text string, data any) ([]*unstructured.Unstructured, error) {
 		if strings.TrimSpace(doc) == "" {
 			continue
 		}
+		data, err := yaml.YAMLToJSON([]byte(doc))
+		if err != nil {
+			return nil, fmt.Errorf("%w in\n%s", err, doc)
+		}
 		u := &unstructured.Unstructured{}
-		if err := yaml.Unmarshal([]byte(doc), &u.Object); err != nil {
+		if err := u.UnmarshalJSON(data); err != nil {
 			return nil, fmt.Errorf("%w in\n%s", err, doc)
 		}
 		objects = append(objects, u)
