@@ -39,14 +39,7 @@ func (r *resolver) resolve(v *value, n *yaml.Node, depth int, aliased bool) {
 			r.at(v, fmt.Sprintf("the alias *%s stands inside its own anchor", shorten(n.Value)), "write the value out")
 			return
 		}
-		if n.Alias.Kind == yaml.ScalarNode {
-			// Keep the place of the alias: that is where it is used.
-			scalar := *n.Alias
-			scalar.Line, scalar.Column = n.Line, n.Column
-			n = &scalar
-		} else {
-			n = n.Alias
-		}
+		n = n.Alias // v keeps the place of the alias: that is where it is used
 		aliased = true
 	}
 	if aliased {
