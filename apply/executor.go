@@ -121,6 +121,14 @@ func (r *run) record(ctx context.Context, step string, phase Phase, note string)
 	return nil
 }
 
+// Verify assesses every step of p once, as Run does before its first write,
+// and writes nothing. It gives a *DriftError when p cannot be carried out as
+// it was reviewed.
+func (e *Executor) Verify(ctx context.Context, p plan.Plan) error {
+	_, err := (&run{Executor: e, plan: p}).verify(ctx)
+	return err
+}
+
 // verify assesses every step once, before anything is written, so that a
 // drift of a later step is found before an earlier one has acted. It gives
 // the number of steps found done. A wait is not judged here: its rollout has

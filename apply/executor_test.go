@@ -1,0 +1,496 @@
+package apply_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"nodepool/apply"
+	"nodepool/apply/clustertest"
+	"nodepool/plan"
+	"nodepool/plan/capi"
+	"nodepool/schema"
+)
+
+// memory is a journal that outlives the runs of a test.
+type memory struct {
+	plan    plan.Plan
+	opened  bool
+	records []apply.Record
+}
+
+func (m *memory) Open(_ context.Context, p plan.Plan) (int, error) {
+	if m.opened && m.plan.Digest != p.Digest {
+		return 0, &apply.UnfinishedError{Unfinished: m.plan.Digest, Wanted: p.Digest}
+	}
+	attempt := 1
+	if m.opened {
+		for _, r := range m.records {
+			if r.Phase == apply.Opened {
+				attempt = r.Attempt + 1
+			}
+		}
+	}
+	m.plan, m.opened = p, true
+	return attempt, nil
+}
+
+func (m *memory) Append(_ context.Context, r apply.Record) error {
+	m.records = append(m.records, r)
+	if r.Phase == apply.Closed {
+		m.opened = false
+	}
+	return nil
+}
+
+func (m *memory) Unfinished(context.Context) (plan.Plan, bool, error) { return m.plan, m.opened, nil }
+
+func (m *memory) Records(context.Context) ([]apply.Record, error) { return m.records, nil }
+
+const upgradeBoth = `
+apiVersion: nodepool/v1alpha1
+kind: NodePoolUpgrade
+metadata: {name: aws-example-1-35}
+spec:
+  cluster: {name: aws-example}
+  pools:
+    - name: aws-example-md-0
+      kubernetesVersion: v1.35.2
+      machineImage: ami-0fedcba9876543210
+      instanceType: m5.xlarge
+    - name: aws-example-md-1
+      kubernetesVersion: v1.35.2
+`
+
+const upgradeOne = `
+apiVersion: nodepool/v1alpha1
+kind: NodePoolUpgrade
+metadata: {name: aws-example-1-35}
+spec:
+  cluster: {name: aws-example}
+  pools:
+    - name: aws-example-md-0
+      kubernetesVersion: v1.35.2
+      machineImage: ami-0fedcba9876543210
+`
+
+func read(t *testing.T, text string) schema.Upgrade {
+	t.Helper()
+	up, _, err := schema.Read("upgrade.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return up
+}
+
+func compile(t *testing.T, r apply.Reader, up schema.Upgrade) (plan.Plan, plan.Secrets) {
+	t.Helper()
+	snap, err := apply.Observe(t.Context(), r, up)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := plan.Compile(up, snap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p, plan.SecretsOf(up, snap)
+}
+
+func writes(w *clustertest.World) []string {
+	var out []string
+	for _, wr := range w.Writes() {
+		out = append(out, wr.String())
+	}
+	return out
+}
+
+// planned gives the writes that a plan names.
+func planned(p plan.Plan) []string {
+	var out []string
+	for _, s := range p.Steps {
+		switch {
+		case s.Create != nil:
+			out = append(out, "create "+s.Create.Ref.String())
+		case s.Patch != nil:
+			out = append(out, "patch "+s.Patch.Target.String())
+		}
+	}
+	return out
+}
+
+// run is t.Run in virtual time, so that what would wait for ever stalls.
+func run(t *testing.T, name string, test func(*testing.T)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) { synctest.Test(t, test) })
+}
+
+func TestRunWritesExactlyThePlan(t *testing.T) {
+	for name, adjust := range map[string][]clustertest.Adjust{
+		"v1beta2": nil,
+		"v1beta1": {clustertest.V1Beta1Only()},
+	} {
+		run(t, name, func(t *testing.T) {
+			w := clustertest.AWSExample(adjust...)
+			w.AutoStep(1)
+			c := w.Open(nil)
+			up := read(t, upgradeBoth)
+			p, secrets := compile(t, c, up)
+			j := &memory{}
+			var done []string
+			e := &apply.Executor{Cluster: c, Journal: j, Secrets: secrets, Notify: func(ev apply.Event) {
+				if d, ok := ev.(apply.StepDone); ok {
+					done = append(done, d.Step.ID)
+				}
+			}}
+			if err := e.Run(t.Context(), p); err != nil {
+				t.Fatal(err)
+			}
+			want := []string{
+				"create " + p.Steps[1].Create.Ref.String(),
+				"patch MachineDeployment default/aws-example-md-0",
+				"patch MachineDeployment default/aws-example-md-1",
+			}
+			if diff := cmp.Diff(want, writes(w)); diff != "" {
+				t.Errorf("writes (-want +got):\n%s", diff)
+			}
+			wantDone := []string{"preflight", "aws-example-md-0/create-infrastructure-template", "aws-example-md-0/patch",
+				"aws-example-md-0/wait", "aws-example-md-1/patch", "aws-example-md-1/wait"}
+			if diff := cmp.Diff(wantDone, done); diff != "" {
+				t.Errorf("steps done (-want +got):\n%s", diff)
+			}
+			again, _ := compile(t, c, up)
+			if !again.IsEmpty() {
+				t.Errorf("the next plan has %d steps, want none", len(again.Steps))
+			}
+			if j.opened {
+				t.Error("the journal still holds the run for unfinished")
+			}
+		})
+	}
+}
+
+func one(p *clustertest.ExamplePool) { p.Replicas = 1 }
+
+// TestEveryCrashPoint kills a run at its Nth call to the cluster, for every N
+// and in every way, and runs it again: without its journal, since the journal
+// is a hint only.
+func TestEveryCrashPoint(t *testing.T) {
+	up := read(t, upgradeOne)
+	modes := []clustertest.Mode{clustertest.LoseRequest, clustertest.LoseReply, clustertest.CrashBefore, clustertest.CrashAfter}
+	points := 0
+	for _, mode := range modes {
+		for n := 1; ; n++ {
+			blown := false
+			t.Run(fmt.Sprintf("%s/%d", mode, n), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					// One machine a pool: few calls, and all kinds of them.
+					w := clustertest.AWSExample(clustertest.AdjustPool("aws-example-md-0", one), clustertest.AdjustPool("aws-example-md-1", one))
+					w.AutoStep(1)
+					p, secrets := compile(t, w.Open(nil), up)
+					fuse := &clustertest.Fuse{At: n, Mode: mode}
+					first := w.Open(fuse)
+					err := (&apply.Executor{Cluster: first, Journal: &memory{}, Secrets: secrets}).Run(t.Context(), p)
+					if blown = first.Blown(); !blown {
+						if err != nil {
+							t.Fatalf("no fuse blew, and the run failed: %v", err)
+						}
+						return
+					}
+					// As a user runs apply again: look, compile, run.
+					second := w.Open(nil)
+					next, secrets := compile(t, second, up)
+					if err := (&apply.Executor{Cluster: second, Journal: &memory{}, Secrets: secrets}).Run(t.Context(), next); err != nil {
+						t.Fatalf("the second run: %v", err)
+					}
+					if diff := cmp.Diff(planned(p), writes(w)); diff != "" {
+						t.Errorf("writes of both runs (-want +got):\n%s", diff)
+					}
+					if left, _ := compile(t, second, up); !left.IsEmpty() {
+						t.Errorf("the next plan has %d steps, want none", len(left.Steps))
+					}
+				})
+			})
+			if !blown {
+				points += n - 1
+				break
+			}
+		}
+	}
+	if points < 40 {
+		t.Errorf("only %d crash points were tried; the fuse does not reach the run", points)
+	}
+	t.Logf("%d crash points", points)
+}
+
+// TestSavedPlanResumes is the same for the plan itself, run again as it was
+// saved, at every point around its two writes.
+func TestSavedPlanResumes(t *testing.T) {
+	up := read(t, upgradeOne)
+	for _, mode := range []clustertest.Mode{clustertest.CrashBefore, clustertest.CrashAfter} {
+		for _, op := range []clustertest.Op{clustertest.Create, clustertest.Patch, clustertest.Watch} {
+			run(t, fmt.Sprintf("%s/%s", mode, op), func(t *testing.T) {
+				w := clustertest.AWSExample()
+				w.AutoStep(1)
+				p, secrets := compile(t, w.Open(nil), up)
+				j := &memory{}
+				first := w.Open(&clustertest.Fuse{At: 1, Ops: []clustertest.Op{op}, Mode: mode})
+				if err := (&apply.Executor{Cluster: first, Journal: j, Secrets: secrets}).Run(t.Context(), p); err == nil {
+					t.Fatal("the crashed run says that all is well")
+				}
+				begun, unfinished, _ := j.Unfinished(t.Context())
+				if !unfinished || begun.Digest != p.Digest {
+					t.Fatal("the journal does not hold the begun plan")
+				}
+				if err := (&apply.Executor{Cluster: w.Open(nil), Journal: j, Secrets: secrets}).Run(t.Context(), begun); err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(planned(p), writes(w)); diff != "" {
+					t.Errorf("writes of both runs (-want +got):\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+func TestDriftStopsBeforeTheFirstWrite(t *testing.T) {
+	md := clustertest.MachineDeployment("aws-example-md-0")
+	set := func(value any, path ...string) func(*clustertest.World) {
+		return func(w *clustertest.World) {
+			w.Edit(md, func(o *unstructured.Unstructured) {
+				if err := unstructured.SetNestedField(o.Object, value, path...); err != nil {
+					panic(err)
+				}
+			})
+		}
+	}
+	for name, tc := range map[string]struct {
+		drift func(*clustertest.World)
+		field string
+	}{
+		"version": {set("v1.34.9", "spec", "template", "spec", "version"), "spec.template.spec.version"},
+		"paused":  {set(true, "spec", "paused"), "spec.paused"},
+		"another run": {func(w *clustertest.World) {
+			w.Edit(md, func(o *unstructured.Unstructured) {
+				o.SetAnnotations(map[string]string{plan.RunAnnotation: "another"})
+			})
+		}, `metadata.annotations["nodepool/run"]`},
+		"re-created": {func(w *clustertest.World) {
+			o := w.Get(md)
+			w.Delete(md)
+			o.SetUID("")
+			w.Put(o)
+		}, "metadata.uid"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := clustertest.AWSExample()
+			c := w.Open(nil)
+			p, secrets := compile(t, c, read(t, upgradeOne))
+			tc.drift(w)
+			err := (&apply.Executor{Cluster: c, Journal: &memory{}, Secrets: secrets}).Run(t.Context(), p)
+			var drift *apply.DriftError
+			if !errors.As(err, &drift) {
+				t.Fatalf("got %v, want a DriftError", err)
+			}
+			if got := drift.Differences[0].Path.Dotted(); got != tc.field {
+				t.Errorf("the first difference is %s, want %s", got, tc.field)
+			}
+			if got := writes(w); len(got) > 0 {
+				t.Errorf("written all the same: %v", got)
+			}
+		})
+	}
+}
+
+// TestRaceIsLostToTheServer lets another writer move the version right before
+// our patch arrives, when nothing but the server can notice.
+func TestRaceIsLostToTheServer(t *testing.T) {
+	w := clustertest.AWSExample()
+	c := w.Open(nil)
+	p, secrets := compile(t, c, read(t, upgradeOne))
+	md := clustertest.MachineDeployment("aws-example-md-0")
+	c.Before(1, func(w *clustertest.World) {
+		w.Edit(md, func(o *unstructured.Unstructured) {
+			_ = unstructured.SetNestedField(o.Object, "v1.34.9", "spec", "template", "spec", "version")
+		})
+	}, clustertest.Patch)
+	err := (&apply.Executor{Cluster: c, Journal: &memory{}, Secrets: secrets}).Run(t.Context(), p)
+	var drift *apply.DriftError
+	if !errors.As(err, &drift) || drift.Step != "aws-example-md-0/patch" {
+		t.Fatalf("got %v, want drift at the patch", err)
+	}
+	if got := capi.StringAt(w.Get(md), "spec", "template", "spec", "version"); got != "v1.34.9" {
+		t.Errorf("the other writer's version was overwritten with %s", got)
+	}
+}
+
+// TestAnnotationsOfOthersAreNoDrift lets someone add the first annotation
+// between our look and our patch, which makes the first try fail.
+func TestAnnotationsOfOthersAreNoDrift(t *testing.T) {
+	w := clustertest.AWSExample()
+	w.AutoStep(1)
+	c := w.Open(nil)
+	md := clustertest.MachineDeployment("aws-example-md-0")
+	w.Edit(md, func(o *unstructured.Unstructured) { o.SetAnnotations(nil) })
+	p, secrets := compile(t, c, read(t, upgradeOne))
+	c.Before(1, func(w *clustertest.World) {
+		w.Edit(md, func(o *unstructured.Unstructured) { o.SetAnnotations(map[string]string{"team": "x"}) })
+	}, clustertest.Patch)
+	if err := (&apply.Executor{Cluster: c, Journal: &memory{}, Secrets: secrets}).Run(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.Get(md).GetAnnotations()["team"]; got != "x" {
+		t.Errorf("the other annotation is %q, want x", got)
+	}
+}
+
+func TestReplicasAreNeitherUndoneNorRefused(t *testing.T) {
+	md := clustertest.MachineDeployment("aws-example-md-0")
+	scale := func(to int64) func(w *clustertest.World) {
+		return func(w *clustertest.World) {
+			w.Edit(md, func(o *unstructured.Unstructured) { _ = unstructured.SetNestedField(o.Object, to, "spec", "replicas") })
+		}
+	}
+	for name, at := range map[string]clustertest.Op{"review": clustertest.Fetch, "patch": clustertest.Patch, "rollout": clustertest.Next} {
+		run(t, name, func(t *testing.T) {
+			w := clustertest.AWSExample()
+			w.AutoStep(1)
+			c := w.Open(nil)
+			p, secrets := compile(t, c, read(t, upgradeOne))
+			c.Before(1, scale(5), at)
+			var last capi.Rollout
+			e := &apply.Executor{Cluster: c, Journal: &memory{}, Secrets: secrets, Notify: func(ev apply.Event) {
+				if r, ok := ev.(apply.Rolling); ok {
+					last = r.Rollout
+				}
+			}}
+			if err := e.Run(t.Context(), p); err != nil {
+				t.Fatal(err)
+			}
+			if got, _ := capi.Int64At(w.Get(md), "spec", "replicas"); got != 5 {
+				t.Errorf("spec.replicas is %d, want the 5 of the other writer", got)
+			}
+			if last.NewReady != 5 || last.Old != 0 {
+				t.Errorf("done with %d new and %d old machines, want 5 and 0", last.NewReady, last.Old)
+			}
+		})
+	}
+}
+
+func TestStall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := clustertest.AWSExample()
+		w.AutoStep(1)
+		w.Break(clustertest.MachineDeployment("aws-example-md-0"),
+			clustertest.Fault{Provider: "InvalidAMIID.NotFound: The image id '[ami-0fedcba9876543210]' does not exist"})
+		c := w.Open(nil)
+		p, secrets := compile(t, c, read(t, upgradeOne))
+		var stalls []string
+		began := time.Now()
+		j := &memory{}
+		e := &apply.Executor{Cluster: c, Journal: j, Secrets: secrets, Notify: func(ev apply.Event) {
+			if s, ok := ev.(apply.Stalled); ok {
+				stalls = append(stalls, string(s.Stall.Cause))
+			}
+		}}
+		err := e.Run(t.Context(), p)
+		var stall *apply.StallError
+		if !errors.As(err, &stall) {
+			t.Fatalf("got %v, want a StallError", err)
+		}
+		if took := time.Since(began); took < 15*time.Minute || took > 16*time.Minute {
+			t.Errorf("gave up after %s without progress, want the default of 15m", took)
+		}
+		if stall.Stall == nil || !strings.Contains(stall.Stall.Message, "InvalidAMIID.NotFound") {
+			t.Errorf("the cause is %+v, want the provider's words", stall.Stall)
+		}
+		if len(stalls) == 0 {
+			t.Error("nothing was said before the time was up")
+		}
+		if !j.opened {
+			t.Error("the run cannot be resumed: the journal holds it for finished")
+		}
+	})
+}
+
+func TestInterruptFinishesTheWriteInHand(t *testing.T) {
+	w := clustertest.AWSExample()
+	ctx, interrupt := context.WithCancel(t.Context())
+	fuse := &clustertest.Fuse{}
+	c := w.Open(fuse)
+	p, secrets := compile(t, c, read(t, upgradeOne))
+	c.Before(1, func(*clustertest.World) { interrupt() }, clustertest.Create)
+	j := &memory{}
+	err := (&apply.Executor{Cluster: c, Journal: j, Secrets: secrets}).Run(ctx, p)
+	if !errors.Is(err, apply.ErrInterrupted) {
+		t.Fatalf("got %v, want ErrInterrupted", err)
+	}
+	if diff := cmp.Diff(planned(p)[:1], writes(w)); diff != "" {
+		t.Errorf("writes (-want +got):\n%s", diff)
+	}
+	var phases []string
+	for _, r := range j.records {
+		phases = append(phases, strings.TrimSpace(r.Step+" "+string(r.Phase)))
+	}
+	want := []string{"opened", "preflight done", "aws-example-md-0/create-infrastructure-template started",
+		"aws-example-md-0/create-infrastructure-template done", "failed"}
+	if diff := cmp.Diff(want, phases); diff != "" {
+		t.Errorf("journal (-want +got):\n%s", diff)
+	}
+}
+
+// TestParallelWaitsTogether has both pools patched before either is waited for.
+func TestParallelWaitsTogether(t *testing.T) {
+	w := clustertest.AWSExample()
+	w.AutoStep(1)
+	c := w.Open(nil)
+	up := read(t, strings.Replace(upgradeBoth, "  pools:", "  order: parallel\n  pools:", 1))
+	p, secrets := compile(t, c, up)
+	var order []string
+	e := &apply.Executor{Cluster: c, Journal: &memory{}, Secrets: secrets, Notify: func(ev apply.Event) {
+		switch ev := ev.(type) {
+		case apply.StepStarted:
+			order = append(order, "start "+ev.Step.ID)
+		case apply.StepDone:
+			order = append(order, "done "+ev.Step.ID)
+		}
+	}}
+	if err := e.Run(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	started := 0
+	for _, o := range order {
+		if strings.HasPrefix(o, "start ") && strings.HasSuffix(o, "/wait") {
+			started++
+		}
+		if strings.HasPrefix(o, "done ") && strings.HasSuffix(o, "/wait") && started < 2 {
+			t.Errorf("a wait was over before the other began: %v", order)
+		}
+	}
+}
+
+func TestRejectionIsToldInTheServersWords(t *testing.T) {
+	w := clustertest.AWSExample()
+	w.Schema(func(o *unstructured.Unstructured) error {
+		if o.GetKind() == "AWSMachineTemplate" {
+			return errors.New(`spec.template.spec.instanceType: unknown field "instanceTyp"`)
+		}
+		return nil
+	})
+	c := w.Open(nil)
+	p, secrets := compile(t, c, read(t, upgradeOne))
+	err := (&apply.Executor{Cluster: c, Journal: &memory{}, Secrets: secrets}).Run(t.Context(), p)
+	var rejected *apply.RejectedError
+	if !errors.As(err, &rejected) || !strings.Contains(rejected.Words, "unknown field") {
+		t.Fatalf("got %v, want the server's refusal", err)
+	}
+	if got := writes(w); len(got) > 0 {
+		t.Errorf("written all the same: %v", got)
+	}
+}
