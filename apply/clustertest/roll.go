@@ -456,11 +456,15 @@ func (w *World) scale(p pool) bool {
 		if set == p.wanted || replicas(set) == 0 {
 			continue
 		}
-		// An old machine that is not available costs nothing.
-		dead := slices.ContainsFunc(p.machines[set.GetName()], func(m *unstructured.Unstructured) bool {
-			return m.GetDeletionTimestamp() == nil && !isAvailable(m)
-		})
-		if dead || available > p.desired()-unavailable {
+		// An old machine that is not available, or that was never made, costs
+		// nothing.
+		alive := int64(0)
+		for _, m := range p.machines[set.GetName()] {
+			if isAvailable(m) {
+				alive++
+			}
+		}
+		if replicas(set) > alive || available > p.desired()-unavailable {
 			return w.setReplicas(set, replicas(set)-1)
 		}
 	}
