@@ -1,0 +1,257 @@
+package ui
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"nodepool/apply"
+	"nodepool/apply/journal"
+	"nodepool/plan"
+	"nodepool/plan/render"
+	"nodepool/schema"
+)
+
+// The exit codes that an error can mean. 0 is success, 2 (changes pending) is
+// no error.
+const (
+	exitError       = 1
+	exitBlocked     = 3
+	exitStale       = 4
+	exitStalled     = 5
+	exitLocked      = 6
+	exitInterrupted = 130
+)
+
+// Explain gives what a user is told about err (what happened, where, why, and
+// what to do next, in lines without one at the end) and the exit code:
+// 0 for nil, 1 error, 3 blocked by preflight, 4 stale, 5 stalled, 6 locked by
+// another run, 130 interrupted. Of joined errors each is told; the code is
+// that of the first that has one of its own.
+func Explain(err error) (message string, exitCode int) {
+	if err == nil {
+		return "", 0
+	}
+	exitCode = exitError
+	var said []string
+	for _, part := range parts(err) {
+		text, code := explain(part)
+		if exitCode == exitError {
+			exitCode = code
+		}
+		said = append(said, text)
+	}
+	return strings.Join(said, "\n\n"), exitCode
+}
+
+// parts takes errors.Join's errors apart. An error that wraps several in a
+// sentence of its own stays whole.
+func parts(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var texts []string
+	var out []error
+	for _, e := range joined.Unwrap() {
+		texts = append(texts, e.Error())
+		out = append(out, parts(e)...)
+	}
+	if err.Error() != strings.Join(texts, "\n") {
+		return []error{err}
+	}
+	return out
+}
+
+func explain(err error) (string, int) {
+	var (
+		drift       *apply.DriftError
+		blocked     *apply.BlockedError
+		stalled     *apply.StallError
+		locked      *journal.LockedError
+		rejected    *apply.RejectedError
+		unfinished  *apply.UnfinishedError
+		unreachable *apply.UnreachableError
+		forbidden   *apply.ForbiddenError
+		write       *apply.WriteError
+		invalid     *schema.InvalidError
+	)
+	switch {
+	case errors.Is(err, apply.ErrInterrupted):
+		return "Interrupted. What was done so far is recorded, and a rollout that has begun goes on in the cluster.\n" +
+			"Run the same nodepool apply again to carry on.", exitInterrupted
+	case errors.As(err, &drift):
+		return explainDrift(drift), exitStale
+	case errors.As(err, &blocked):
+		return explainBlocked(blocked), exitBlocked
+	case errors.As(err, &stalled):
+		return explainStall(stalled), exitStalled
+	case errors.As(err, &locked):
+		return "Locked: " + lines(locked.Error()), exitLocked
+	case errors.As(err, &rejected):
+		return "The server refused " + step(rejected.Step) + ", though the cluster is as it was reviewed.\n" +
+			field("It says", rejected.Words) +
+			"The refused step wrote nothing; earlier steps stay as they are.\n" +
+			"Correct the value in the upgrade file, or the policy that refuses it, and run nodepool plan again.", exitError
+	case errors.As(err, &unfinished):
+		return render.Escape("Another plan of this upgrade, "+unfinished.Unfinished.Short()+", was begun and is not finished; this one is "+
+			unfinished.Wanted.Short()+".") + "\nNothing was written. To carry on with the begun plan, run nodepool apply with the upgrade file that it was made from;\n" +
+			"to give it up and begin the new one, add --abandon.", exitError
+	case errors.As(err, &unreachable):
+		return "The cluster did not answer during " + step(unreachable.Step) + ", and it was waited for in vain.\n" +
+			field("It says", unreachable.Err.Error()) +
+			"The write may or may not have arrived. Run the same nodepool apply again once the cluster answers:\n" +
+			"it looks first and repeats nothing.", exitError
+	case errors.As(err, &forbidden):
+		return explainForbidden(forbidden), exitError
+	case errors.As(err, &invalid):
+		return lines(invalid.Error()) + "\n" + render.Escape(fmt.Sprintf("%s has %s; nothing was done.", invalid.File, count(len(invalid.Problems), "problem"))), exitError
+	case errors.As(err, &write):
+		if write.Outcome == apply.Unknown {
+			return "A write may or may not have arrived.\n" + field("It says", write.Words) +
+				"Run the same command again: it looks first and repeats nothing.", exitError
+		}
+		return "The server refused a write; it wrote nothing.\n" + field("It says", write.Words) +
+			"Correct what it names and run nodepool plan again.", exitError
+	case errors.Is(err, context.Canceled):
+		return "Interrupted.", exitInterrupted
+	}
+	return "Error: " + lines(err.Error()), exitError
+}
+
+func explainDrift(e *apply.DriftError) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "The cluster is not as it was reviewed, so step %s must not be done.\n", render.Escape(e.Step))
+	for _, d := range e.Differences {
+		where := d.Object.String()
+		if d.Path != "" {
+			where += ", " + d.Path.Dotted()
+		}
+		b.WriteString("  " + render.Escape(where) + "\n")
+		b.WriteString("    reviewed: " + shown(d.Reviewed) + "\n")
+		b.WriteString("    found:    " + shown(d.Found) + "\n")
+		if d.Because != "" {
+			b.WriteString("    why:      " + render.Escape(d.Because) + "\n")
+		}
+	}
+	if e.Written {
+		b.WriteString("Earlier steps of this run are done and stay as they are; nothing was written after this was found.\n" +
+			"Run nodepool plan again, which shows what is left, and have the new plan reviewed.")
+	} else {
+		b.WriteString("Nothing was written. Run nodepool plan again and have the new plan reviewed.")
+	}
+	return b.String()
+}
+
+// shown writes a value of a difference, which may be JSON.
+func shown(value string) string {
+	if strings.HasPrefix(value, "{") || strings.HasPrefix(value, "[") {
+		return render.Value(json.RawMessage(value))
+	}
+	return render.Escape(value)
+}
+
+func explainBlocked(e *apply.BlockedError) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Blocked by %s; nothing was written.\n", count(len(e.Findings), "problem"))
+	for _, f := range e.Findings {
+		where := ""
+		switch {
+		case f.Object != plan.Ref{}:
+			where = " (" + f.Object.String() + ")"
+		case f.Pool != "":
+			where = " (pool " + f.Pool + ")"
+		}
+		b.WriteString("  ✗ " + render.Escape(f.Code+where+": "+f.Message) + "\n")
+		if f.Remedy != "" {
+			b.WriteString("    Remedy: " + render.Escape(f.Remedy) + "\n")
+		}
+	}
+	b.WriteString("Solve this and run nodepool plan again. Where a reviewer takes the risk, the upgrade file can waive a check\n" +
+		"for a pool: waive: [{check: CODE, reason: WHY}].")
+	return b.String()
+}
+
+func explainStall(e *apply.StallError) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "The rollout of pool %s made no progress for %s (step %s).\n",
+		render.Escape(e.Step.Pool), span(e.After), render.Escape(e.Step.ID))
+	b.WriteString("  Stands at: " + tally(e.Rollout) + "\n")
+	switch s := e.Stall; {
+	case s != nil:
+		cause, _, _ := evidence(*s)
+		b.WriteString("  Cause:     " + cause + "\n")
+		b.WriteString("  Seen on:   " + render.Escape(place(*s)) + "\n")
+		if s.Message != "" {
+			b.WriteString("  It says:\n" + indented(s.Message))
+		}
+		if s.Next != "" {
+			b.WriteString("  Next:      " + render.Escape(s.Next) + "\n")
+		}
+	case e.Rollout.Waiting != "":
+		b.WriteString("  Waits for: " + render.Escape(e.Rollout.Waiting) + "\n")
+	}
+	b.WriteString("The change stays in the cluster, and its controllers go on trying. Once the cause is gone, run the same\n" +
+		"nodepool apply again: it goes on waiting where it stopped and repeats nothing.")
+	return b.String()
+}
+
+func explainForbidden(e *apply.ForbiddenError) string {
+	resource := e.Resource
+	if e.Group != "" {
+		resource += "." + e.Group
+	}
+	what := e.Verb + " " + resource
+	check := "kubectl auth can-i " + what
+	if e.Name != "" {
+		what += " " + e.Name
+		check += "/" + e.Name
+	}
+	if e.Namespace != "" {
+		what += " in namespace " + e.Namespace
+		check += " -n " + e.Namespace
+	} else if e.Name == "" {
+		what += " in the whole cluster"
+		check += " --all-namespaces"
+	}
+	return render.Escape("You may not "+what+".") + "\nNothing was written. Ask for that right, or use another kubeconfig context (--context).\n" +
+		render.Escape("To check: "+check)
+}
+
+// step names a step in a sentence.
+func step(s plan.Step) string {
+	return render.Escape("step " + s.ID + " (" + render.Title(s) + ")")
+}
+
+// field writes words of a server below a name.
+func field(name, words string) string {
+	return "  " + name + ":\n" + indented(words)
+}
+
+func indented(words string) string {
+	return "    " + strings.ReplaceAll(lines(strings.TrimSpace(words)), "\n", "\n    ") + "\n"
+}
+
+// lines escapes each line of s.
+func lines(s string) string {
+	all := strings.Split(s, "\n")
+	for i := range all {
+		all[i] = render.Escape(all[i])
+	}
+	return strings.Join(all, "\n")
+}
+
+// span writes a duration without its empty units: 15m, 1h30m.
+func span(d time.Duration) string {
+	s := d.String()
+	if t, ok := strings.CutSuffix(s, "m0s"); ok {
+		s = t + "m"
+	}
+	if t, ok := strings.CutSuffix(s, "h0m"); ok {
+		s = t + "h"
+	}
+	return s
+}

@@ -1,0 +1,75 @@
+package ui_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"nodepool/apply"
+	"nodepool/apply/journal"
+	"nodepool/cmd/nodepool/ui"
+	"nodepool/plan"
+	"nodepool/plan/render"
+	"nodepool/schema"
+)
+
+func TestExplain(t *testing.T) {
+	sealed := `{"passwd":{"$sealed":"hmac-sha256:` + strings.Repeat("a", 64) + `","length":24}}`
+	drift := &apply.DriftError{Step: "md-0/patch", Differences: []plan.Difference{
+		{Object: md0, Path: "/spec/template/spec/version", Reviewed: "v1.34.3", Found: "v1.34.5\x1b[1A", Because: "it is to be changed to v1.35.2"},
+		{Object: md0, Path: "/spec/x", Reviewed: sealed, Found: "(absent)"}}}
+	written := &apply.DriftError{Step: "md-0/wait", Written: true, Differences: []plan.Difference{{Object: md0, Reviewed: "(present)", Found: "(absent)"}}}
+	waiting := rollout(3, old(1), old(2), ready(1))
+	waiting.Waiting = "Machine new-2: bootstrap data"
+	blocked := &apply.BlockedError{Findings: []plan.Finding{
+		{Code: "kubeadm-skew", Object: md0, Message: "the control plane is older", Remedy: "upgrade it first"},
+		{Code: "pause", Pool: "md-0\n", Message: "paused"}}}
+	secret := errors.New("the whole object with its password")
+
+	var all strings.Builder
+	for _, tt := range []struct {
+		name string
+		err  error
+		code int
+	}{
+		{"nil", nil, 0},
+		{"drift", drift, 4},
+		{"drift after writes", fmt.Errorf("wrapped: %w", written), 4},
+		{"blocked", blocked, 3},
+		{"stall", &apply.StallError{Step: wait0, Rollout: waiting, Stall: &drain, After: 15 * time.Minute}, 5},
+		{"stall unexplained", &apply.StallError{Step: wait0, Rollout: waiting, After: 90 * time.Minute}, 5},
+		{"locked", &journal.LockedError{Path: "/state/x.jsonl"}, 6},
+		{"interrupted", fmt.Errorf("%w: %w", apply.ErrInterrupted, context.Canceled), 130},
+		{"interrupted before", fmt.Errorf("read: %w", context.Canceled), 130},
+		{"rejected", &apply.RejectedError{Step: patch, Words: "admission webhook \"x\" denied the request:\nno\x07"}, 1},
+		{"unfinished", &apply.UnfinishedError{Unfinished: "sha256:aaaaaaaaaaaaaaaa", Wanted: "sha256:bbbbbbbbbbbbbbbb"}, 1},
+		{"unreachable", &apply.UnreachableError{Step: patch, Err: errors.New("connection refused")}, 1},
+		{"forbidden", &apply.ForbiddenError{Verb: "list", Group: "cluster.x-k8s.io", Resource: "machines", Namespace: "default"}, 1},
+		{"forbidden everywhere", &apply.ForbiddenError{Verb: "get", Resource: "secrets", Name: "x"}, 1},
+		{"invalid", &schema.InvalidError{File: "upgrade.yaml", Problems: []schema.Problem{
+			{Path: "spec.pools[0].machineImage", Message: "is empty", Remedy: "name an image", Position: schema.Position{Line: 7, Column: 21}},
+			{Path: "spec.cluster", Message: "is not there\u202e"}}}, 1},
+		{"write unknown", &apply.WriteError{Outcome: apply.Unknown, Words: "timeout", Err: secret}, 1},
+		{"write refused", &apply.WriteError{Outcome: apply.Refused, Words: "invalid", Err: secret}, 1},
+		{"any", errors.New("read upgrade.yaml: no such file\x1b[2J"), 1},
+		{"joined", errors.Join(errors.New("write the journal: disk full"), errors.Join(drift)), 4},
+	} {
+		message, code := ui.Explain(tt.err)
+		if code != tt.code {
+			t.Errorf("%s: exit code %d, want %d", tt.name, code, tt.code)
+		}
+		if strings.Contains(message, secret.Error()) || strings.Contains(message, "hmac-sha256") {
+			t.Errorf("%s says too much:\n%s", tt.name, message)
+		}
+		for _, l := range strings.Split(message, "\n") {
+			if render.Escape(l) != l {
+				t.Errorf("%s is not safe to show: %q", tt.name, l)
+			}
+		}
+		fmt.Fprintf(&all, "== %s: %d\n%s\n", tt.name, code, message)
+	}
+	golden(t, "explain.txt", all.String())
+}

@@ -1,0 +1,133 @@
+package ui
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"nodepool/apply"
+	"nodepool/plan"
+	"nodepool/plan/capi"
+	"nodepool/plan/render"
+)
+
+// plainLines writes a line for each change.
+type plainLines struct {
+	mu    sync.Mutex
+	w     io.Writer
+	now   func() time.Time
+	start time.Time
+	steps []plan.Step
+	// last is what was said last of each machine, pool and step.
+	last map[string]string
+	// pools is what was seen last of each waiting step.
+	pools map[string]map[string]capi.Machine
+}
+
+func (p *plainLines) Close() {}
+
+// say writes a line, unless it was the last one about the same thing.
+func (p *plainLines) say(about, line string) {
+	if about != "" {
+		if p.last[about] == line {
+			return
+		}
+		p.last[about] = line
+	}
+	fmt.Fprintf(p.w, "%8s  %s\n", clock(p.now().Sub(p.start)), line)
+}
+
+// step heads a line about a step with its number.
+func (p *plainLines) step(s plan.Step) string {
+	for i := range p.steps {
+		if p.steps[i].ID == s.ID {
+			return fmt.Sprintf("step %d/%d %s", i+1, len(p.steps), render.Title(s))
+		}
+	}
+	return "step " + render.Title(s)
+}
+
+func (p *plainLines) Event(e apply.Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.start.IsZero() {
+		p.start = p.now()
+	}
+	switch e := e.(type) {
+	case apply.RunStarted:
+		p.steps = e.Plan.Steps
+		p.say("", opening(e))
+	case apply.StepStarted:
+		p.say("", p.step(e.Step))
+	case apply.StepSkipped:
+		p.say("", p.step(e.Step)+": found done")
+	case apply.StepDone:
+		p.say("", p.step(e.Step)+": done in "+clock(e.Took))
+	case apply.Rolling:
+		p.rolling(e)
+	case apply.Stalled:
+		cause, where, next := evidence(e.Stall)
+		pool := render.Escape(e.Step.Pool)
+		p.say("", pool+": HELD UP by "+cause)
+		p.say("", pool+":   "+where)
+		if next != "" {
+			p.say("", pool+":   next: "+next)
+		}
+	case apply.Retrying:
+		line := p.step(e.Step) + ": " + render.Escape(e.Why) + "; trying again"
+		p.say(e.Step.ID, line)
+	case apply.RunEnded:
+		if e.Err == nil {
+			p.say("", "done")
+		} else {
+			p.say("", "ended with an error")
+		}
+	}
+}
+
+func (p *plainLines) rolling(e apply.Rolling) {
+	pool := render.Escape(e.Step.Pool)
+	line := pool + ": " + tally(e.Rollout)
+	if why := held(e.Rollout); why != "" {
+		line += "; " + why
+	}
+	p.say(e.Step.ID, line)
+
+	now := map[string]capi.Machine{}
+	for _, m := range e.Rollout.Machines {
+		now[m.Name] = m
+		if m.Old && !m.Deleting {
+			continue // nothing happens to it yet
+		}
+		line := fmt.Sprintf("%s: %s machine %s: %s", pool, age(m), render.Escape(m.Name), state(m))
+		switch {
+		case busy(m) && m.Waiting != "":
+			line += ", waits for " + render.Escape(m.Waiting)
+		case m.Ready && m.Node != "":
+			line += ", node " + render.Escape(m.Node)
+		}
+		p.say(e.Step.ID+"\x00"+m.Name, line)
+	}
+	for _, name := range gone(p.pools[e.Step.ID], now) {
+		p.say("", fmt.Sprintf("%s: %s machine %s: gone", pool, age(p.pools[e.Step.ID][name]), render.Escape(name)))
+		delete(p.last, e.Step.ID+"\x00"+name)
+	}
+	if p.pools == nil {
+		p.pools = map[string]map[string]capi.Machine{}
+	}
+	p.pools[e.Step.ID] = now
+}
+
+// gone gives the names that before holds and now does not, sorted.
+func gone(before, now map[string]capi.Machine) []string {
+	var names []string
+	for name := range before {
+		if _, there := now[name]; !there {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}

@@ -1,0 +1,184 @@
+package ui
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/term"
+
+	"nodepool/apply"
+	"nodepool/plan"
+	"nodepool/plan/capi"
+	"nodepool/plan/render"
+)
+
+// Mode is a form of progress.
+type Mode int
+
+const (
+	// Plain writes a line for each change, headed by the time since the start
+	// of the run. The same is never said twice in a row of one machine, pool
+	// or step.
+	Plain Mode = iota
+	// Live redraws a block in place: a line for each pool that is rolling, its
+	// machines below. It needs a terminal; without one it is Plain.
+	Live
+	// JSONLines writes one JSON object a line for each event. "time" (RFC 3339,
+	// UTC) and "type" are always there; the types and their fields are:
+	//
+	//	runStarted   upgrade, cluster, plan (its digest), steps, resumed (counts)
+	//	stepStarted  step (its ID), pool, action (preflight, create, patch, wait), object
+	//	stepSkipped  the same: the step was found done
+	//	stepDone     the same, and seconds
+	//	rolling      step, pool, seconds, rollout: {complete, waiting, desired, new, newReady, old,
+	//	             machines: [{namespace, name, node, set, version, kubeletVersion, phase, old, ready,
+	//	             deleting, waiting, created}]}
+	//	stalled      step, pool, stall: {cause, kind, namespace, name, condition, message, explanation, next}
+	//	retrying     step, pool, why, seconds (until the next try)
+	//	runEnded     plan, seconds, exitCode, and error (what a user is told) when it failed
+	//
+	// Objects are written "Kind namespace/name". Fields that are empty are left
+	// out, counts and flags of rollout and its machines never.
+	JSONLines
+)
+
+// Options say how progress is shown.
+type Options struct {
+	Mode  Mode
+	Color bool
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+	// Size gives the columns and rows of the terminal, for Live; nil asks the
+	// terminal each time.
+	Size func() (columns, rows int)
+	// Tick has Live redraw the times that pass; nil ticks every second.
+	Tick <-chan time.Time
+}
+
+// Progress is told the events of one run. Its methods may be called from
+// several goroutines. What cannot be written is dropped: a closed pipe must
+// not end a run.
+type Progress interface {
+	Event(apply.Event)
+	// Close leaves the terminal as it was found. It may be called twice.
+	Close()
+}
+
+// NewProgress begins to show a run on w.
+func NewProgress(w io.Writer, o Options) Progress {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	switch o.Mode {
+	case JSONLines:
+		return &jsonLines{w: w, now: o.Now}
+	case Live:
+		if o.Size == nil {
+			f, ok := w.(*os.File)
+			if !ok || !term.IsTerminal(int(f.Fd())) || os.Getenv("TERM") == "dumb" {
+				break
+			}
+			o.Size = func() (columns, rows int) {
+				columns, rows, err := term.GetSize(int(f.Fd()))
+				if err != nil || columns < 1 || rows < 1 {
+					return 80, 24
+				}
+				return columns, rows
+			}
+		}
+		return newLive(w, o)
+	}
+	return &plainLines{w: w, now: o.Now, last: map[string]string{}}
+}
+
+// clock writes a duration to the second: 12s, 3m05s, 1h02m03s.
+func clock(d time.Duration) string {
+	s := int(max(d, 0).Round(time.Second).Seconds())
+	switch {
+	case s < 60:
+		return fmt.Sprintf("%ds", s)
+	case s < 3600:
+		return fmt.Sprintf("%dm%02ds", s/60, s%60)
+	}
+	return fmt.Sprintf("%dh%02dm%02ds", s/3600, s/60%60, s%60)
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// opening is the line that a run begins with.
+func opening(e apply.RunStarted) string {
+	s := "applying " + e.Plan.Upgrade.Name + ", plan " + e.Plan.Digest.Short() + ": " + count(len(e.Plan.Steps), "step")
+	if e.Resumed > 0 {
+		s += fmt.Sprintf(", %d already done", e.Resumed)
+	}
+	return render.Escape(s)
+}
+
+// tally says how far a rollout is.
+func tally(r capi.Rollout) string {
+	return fmt.Sprintf("%d/%d new ready, %d old left", r.NewReady, r.Desired, r.Old)
+}
+
+// busy reports whether a machine is on its way in or out.
+func busy(m capi.Machine) bool { return m.Deleting || !m.Old && !m.Ready }
+
+// held gives what a rollout waits for when no machine tells it.
+func held(r capi.Rollout) string {
+	for _, m := range r.Machines {
+		if busy(m) {
+			return ""
+		}
+	}
+	return render.Escape(r.Waiting)
+}
+
+// state names the state of a machine.
+func state(m capi.Machine) string {
+	switch {
+	case m.Deleting:
+		return "Deleting"
+	case !m.Old && m.Ready:
+		return "ready"
+	case m.Phase == "":
+		return "Unknown"
+	}
+	return render.Escape(m.Phase)
+}
+
+// age says of which kind a machine is.
+func age(m capi.Machine) string {
+	if m.Old {
+		return "old"
+	}
+	return "new"
+}
+
+// evidence gives the lines that say what a stall is, where it is said, and
+// what to do.
+func evidence(s capi.Stall) (cause, where, next string) {
+	cause = string(s.Cause)
+	if s.Explanation != "" {
+		cause += ": " + s.Explanation
+	}
+	where = place(s)
+	if s.Message != "" {
+		where += ": " + s.Message
+	}
+	return render.Escape(cause), render.Escape(where), render.Escape(s.Next)
+}
+
+// place names the object and the condition that a stall is said in.
+func place(s capi.Stall) string {
+	where := plan.Ref{Kind: s.Kind, Namespace: s.Namespace, Name: s.Name}.String()
+	if s.Condition != "" {
+		where += ", condition " + s.Condition
+	}
+	return where
+}
