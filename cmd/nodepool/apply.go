@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"nodepool/apply"
+	"nodepool/apply/journal"
+	"nodepool/cmd/nodepool/ui"
+	"nodepool/plan"
+	"nodepool/plan/capi"
+)
+
+func (p *program) applyCommand() *cli.Command {
+	return command(&cli.Command{
+		Name:      "apply",
+		Usage:     "do what the plan says, or carry on with it",
+		UsageText: "nodepool apply -f upgrade.yaml [options]",
+		Description: "Shows the plan, asks, and carries it out step by step. Every step is recorded before and after it acts.\n" +
+			"Run again after it was killed or interrupted, it carries on with the same plan and repeats nothing.\n" +
+			"It returns when the last old machine is gone and every new one is proved to be as wanted.\n\n" +
+			"Exit codes: 0 done, or nothing to do; 1 error; 3 blocked by a preflight check; 4 the cluster is not as it\n" +
+			"was reviewed; 5 a rollout stalled (run again to carry on); 6 another run is at work; 130 interrupted\n" +
+			"(run again to carry on).",
+		Flags: append([]cli.Flag{fileFlag, poolFlag,
+			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask; needed where there is no terminal"},
+			&cli.BoolFlag{Name: "abandon", Usage: "give up an unfinished run of this upgrade and begin the new plan"},
+			&cli.StringFlag{Name: "progress", Value: "auto", Usage: "the `FORM` of the progress: auto, plain or json"},
+			&cli.StringFlag{Name: "journal", Usage: "keep the record of the run in `file:PATH` (default: a file in the user's state folder)"},
+			noColorFlag}, kubeFlags...),
+		Action: p.apply,
+	})
+}
+
+func (p *program) apply(c *cli.Context) (err error) {
+	progress, err := p.progressOptions(c)
+	if err != nil {
+		return err
+	}
+	if !c.Bool("auto-approve") && !isTerminal(p.stdin) {
+		return errors.New("apply asks before it acts, and there is no terminal to ask on; look at the plan with nodepool plan, then give --auto-approve")
+	}
+	up, err := p.readUpgrade(c)
+	if err != nil {
+		return err
+	}
+	cluster, err := openCluster(c)
+	if err != nil {
+		return err
+	}
+	snap, made, err := compile(c.Context, cluster, up)
+	if err != nil {
+		return err
+	}
+	path, err := journalPath(c.String("journal"), up, snap)
+	if err != nil {
+		return err
+	}
+	j, err := journal.OpenFile(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, j.Close()) }()
+
+	e := &apply.Executor{Cluster: cluster, Journal: j, Secrets: plan.SecretsOf(up.Upgrade, snap), Actor: actor()}
+	made, err = p.choose(c, e, made)
+	if err != nil {
+		return err
+	}
+	// Where progress is for a program, the plan goes to the people's side.
+	stdout := p.stdout
+	if progress.Mode == ui.JSONLines {
+		stdout = p.stderr
+	}
+	if err := p.text(c)(stdout, made); err != nil {
+		return err
+	}
+	if made.Blocked {
+		return &apply.BlockedError{Findings: blocks(made)}
+	}
+	if made.IsEmpty() {
+		return closeUnfinished(c.Context, j, "found done")
+	}
+	if !c.Bool("auto-approve") {
+		yes, err := ui.Confirm(p.stdin, stdout, "\nApply this plan? Only \"yes\" is taken for yes: ")
+		if err != nil {
+			return err
+		}
+		if !yes {
+			return errors.New("not applied; nothing was written")
+		}
+	}
+	fmt.Fprintln(stdout)
+	out := ui.NewProgress(p.stdout, progress)
+	defer out.Close()
+	e.Notify = out.Event
+	return e.Run(c.Context, made)
+}
+
+// choose decides between the plan just made and one that was begun and not
+// finished. The begun one is carried on when it comes from the same spec and
+// still goes with the cluster; otherwise the new one counts, which the user
+// is about to see and approve.
+func (p *program) choose(c *cli.Context, e *apply.Executor, made plan.Plan) (plan.Plan, error) {
+	begun, unfinished, err := e.Journal.Unfinished(c.Context)
+	if err != nil || !unfinished || begun.Digest == made.Digest || made.IsEmpty() {
+		return made, err
+	}
+	if begun.Upgrade.Spec != made.Upgrade.Spec {
+		if !c.Bool("abandon") {
+			return made, &apply.UnfinishedError{Unfinished: begun.Digest, Wanted: made.Digest}
+		}
+		fmt.Fprintf(p.stderr, "Abandoned: the unfinished plan %s.\n\n", begun.Digest.Short())
+		return made, closeUnfinished(c.Context, e.Journal, "abandoned")
+	}
+	var drift *apply.DriftError
+	switch err := e.Verify(c.Context, begun); {
+	case err == nil:
+		fmt.Fprintf(p.stderr, "Carrying on with the plan %s, which was begun and not finished.\n\n", begun.Digest.Short())
+		// What was found then is old; what is found now stands in the new plan.
+		begun.Blocked, begun.Findings = made.Blocked, made.Findings
+		return begun, nil
+	case errors.As(err, &drift):
+		fmt.Fprintf(p.stderr, "The plan %s, which was begun and not finished, no longer goes with the cluster; this is a new one.\n\n", begun.Digest.Short())
+		return made, closeUnfinished(c.Context, e.Journal, "superseded: "+err.Error())
+	default:
+		return made, err
+	}
+}
+
+func closeUnfinished(ctx context.Context, j apply.Journal, note string) error {
+	begun, unfinished, err := j.Unfinished(ctx)
+	if err != nil || !unfinished {
+		return err
+	}
+	return j.Append(ctx, apply.Record{Plan: begun.Digest, Phase: apply.Closed, At: time.Now().UTC(), Actor: actor(), Note: note})
+}
+
+// journalPath gives the file that records this upgrade: the one asked for, or
+// one in the user's state folder, told apart by the cluster's UID since two
+// management clusters may well hold clusters of one name.
+func journalPath(asked string, up upgrade, snap plan.Snapshot) (string, error) {
+	if asked != "" {
+		path, ok := strings.CutPrefix(asked, "file:")
+		if !ok || path == "" {
+			return "", fmt.Errorf("--journal %s: write file:PATH", asked)
+		}
+		return path, nil
+	}
+	dir := os.Getenv("XDG_STATE_HOME")
+	if dir == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", fmt.Errorf("find a folder for the journal: %w; give one with --journal file:PATH", err)
+		}
+		dir = filepath.Join(home, ".local", "state")
+	}
+	ref := capi.Ref{Group: capi.Group, Kind: "Cluster", Namespace: up.Spec.Cluster.Namespace, Name: up.Spec.Cluster.Name}
+	uid := ""
+	if cluster, ok := snap.Object(ref); ok {
+		uid, _, _ = strings.Cut(string(cluster.GetUID()), "-")
+	}
+	name := strings.Join([]string{up.Spec.Cluster.Namespace, up.Spec.Cluster.Name, uid, up.Metadata.Name}, "_")
+	return filepath.Join(dir, "nodepool", name+".jsonl"), nil
+}
+
+func actor() string {
+	name := "unknown"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return name
+	}
+	return name + "@" + host
+}
+
+// progressOptions reads --progress.
+func (p *program) progressOptions(c *cli.Context) (ui.Options, error) {
+	o := ui.Options{Color: p.color(c, p.stdout)}
+	switch form := c.String("progress"); form {
+	case "auto":
+		if isTerminal(p.stdout) {
+			o.Mode = ui.Live
+		}
+	case "plain":
+	case "json":
+		o.Mode = ui.JSONLines
+	default:
+		return o, fmt.Errorf("--progress %s: there is no such form; there are auto, plain and json", form)
+	}
+	return o, nil
+}

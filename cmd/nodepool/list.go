@@ -1,0 +1,90 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"github.com/urfave/cli/v2"
+	"sigs.k8s.io/yaml"
+
+	"nodepool/apply"
+	"nodepool/cmd/nodepool/ui"
+	"nodepool/plan"
+)
+
+func (p *program) listCommand() *cli.Command {
+	return command(&cli.Command{
+		Name:      "list",
+		Usage:     "show the worker node pools of the management cluster",
+		UsageText: "nodepool list [--cluster NAME] [--namespace NS] [options]",
+		Description: "One line a MachineDeployment: its version against the control plane's, what its machines are made from,\n" +
+			"and how many of them are up to date, counted on the machines themselves.",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "cluster", Usage: "only the pools of the cluster `NAME`"},
+			&cli.StringFlag{Name: "namespace", Aliases: []string{"n"}, Usage: "only the `NAMESPACE` (default: all)"},
+			outputFlag("text, json or yaml")}, kubeFlags...),
+		Action: p.list,
+	})
+}
+
+func (p *program) list(c *cli.Context) error {
+	form := c.String("output")
+	if form != "text" && form != "json" && form != "yaml" {
+		return fmt.Errorf("-o %s: there is no such form of a list; there are text, json and yaml", form)
+	}
+	cluster, err := openCluster(c)
+	if err != nil {
+		return err
+	}
+	_, pools, err := apply.Survey(c.Context, cluster, plan.Scope{Namespace: c.String("namespace"), Cluster: c.String("cluster")})
+	if err != nil {
+		return err
+	}
+	switch form {
+	case "json":
+		if pools == nil {
+			pools = []plan.PoolStatus{}
+		}
+		enc := json.NewEncoder(p.stdout)
+		enc.SetIndent("", "  ")
+		return enc.Encode(pools)
+	case "yaml":
+		raw, err := yaml.Marshal(pools)
+		if err != nil {
+			return err
+		}
+		_, err = p.stdout.Write(raw)
+		return err
+	}
+	if len(pools) == 0 {
+		_, err := fmt.Fprintln(p.stdout, "There are no MachineDeployments here.")
+		return err
+	}
+	header := []string{"NAMESPACE", "CLUSTER", "POOL", "VERSION", "CONTROL PLANE", "TEMPLATE", "IMAGE", "TYPE", "REPLICAS", "UP TO DATE", "PAUSED", "OWNER"}
+	rows := make([][]string, len(pools))
+	for i, s := range pools {
+		upToDate := strconv.Itoa(s.UpToDate)
+		if !s.Complete {
+			upToDate += " (rolling)"
+		}
+		rows[i] = []string{s.Namespace, s.Cluster, s.Name, dash(s.Version), dash(s.ControlPlaneVersion),
+			s.Template.Kind + "/" + s.Template.Name, dash(s.MachineImage), dash(s.InstanceType),
+			strconv.Itoa(s.Replicas), upToDate, yesNo(s.Paused), dash(s.Owner)}
+	}
+	return ui.Table(p.stdout, header, rows)
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}

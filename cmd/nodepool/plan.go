@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/urfave/cli/v2"
+
+	"nodepool/apply"
+	"nodepool/apply/kube"
+	"nodepool/plan"
+	"nodepool/plan/render"
+)
+
+func (p *program) planCommand() *cli.Command {
+	return command(&cli.Command{
+		Name:      "plan",
+		Usage:     "show what apply would do, without doing it",
+		UsageText: "nodepool plan -f upgrade.yaml [options]",
+		Description: "Reads the upgrade file and the cluster and prints the plan: the preflight checks, and for each pool the\n" +
+			"template to create, the patch of the MachineDeployment, and the wait. Writes nothing anywhere.\n\n" +
+			"Exit codes: 0 a plan was made; with --detailed-exitcode 0 means nothing to do and 2 changes pending;\n" +
+			"3 a preflight check blocks the plan; 1 error.",
+		Flags: append([]cli.Flag{fileFlag, poolFlag, outputFlag("text, json or yaml"),
+			&cli.BoolFlag{Name: "detailed-exitcode", Usage: "exit 2 when there is something to do"}, noColorFlag}, kubeFlags...),
+		Action: p.plan,
+	})
+}
+
+func (p *program) plan(c *cli.Context) error {
+	show, err := p.planRenderer(c)
+	if err != nil {
+		return err
+	}
+	up, err := p.readUpgrade(c)
+	if err != nil {
+		return err
+	}
+	cluster, err := openCluster(c)
+	if err != nil {
+		return err
+	}
+	_, made, err := compile(c.Context, cluster, up)
+	if err != nil {
+		return err
+	}
+	if err := show(p.stdout, made); err != nil {
+		return err
+	}
+	switch {
+	case made.Blocked:
+		return &apply.BlockedError{Findings: blocks(made)}
+	case c.Bool("detailed-exitcode") && !made.IsEmpty():
+		return errChanges
+	}
+	return nil
+}
+
+// planRenderer gives the renderer that -o asks for.
+func (p *program) planRenderer(c *cli.Context) (func(io.Writer, plan.Plan) error, error) {
+	switch form := c.String("output"); form {
+	case "text":
+		return p.text(c), nil
+	case "json":
+		return render.JSON, nil
+	case "yaml":
+		return render.YAML, nil
+	default:
+		return nil, fmt.Errorf("-o %s: there is no such form of a plan; there are text, json and yaml", form)
+	}
+}
+
+// text renders a plan for people, for the terminal that it is written to.
+func (p *program) text(c *cli.Context) func(io.Writer, plan.Plan) error {
+	return func(w io.Writer, made plan.Plan) error {
+		return render.Text(w, made, render.Options{Color: p.color(c, w), Width: width(w)})
+	}
+}
+
+func openCluster(c *cli.Context) (*kube.Cluster, error) {
+	return kube.Open(kube.Config{
+		Kubeconfig: c.String("kubeconfig"),
+		Context:    c.String("context"),
+		UserAgent:  "nodepool/" + version,
+	})
+}
+
+// compile looks at the cluster and compiles up.
+func compile(ctx context.Context, cluster apply.Reader, up upgrade) (plan.Snapshot, plan.Plan, error) {
+	snap, err := apply.Observe(ctx, cluster, up.Upgrade)
+	if err != nil {
+		return plan.Snapshot{}, plan.Plan{}, err
+	}
+	made, err := plan.Compile(up.Upgrade, snap)
+	return snap, made, up.locate(err)
+}
+
+func blocks(made plan.Plan) []plan.Finding {
+	var out []plan.Finding
+	for _, f := range made.Findings {
+		if f.Severity == plan.Block && f.Waived == "" {
+			out = append(out, f)
+		}
+	}
+	return out
+}
