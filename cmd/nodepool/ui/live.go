@@ -17,7 +17,8 @@ import (
 const (
 	hideCursor = "\x1b[?25l"
 	showCursor = "\x1b[?25h"
-	clearBelow = "\r\x1b[J"
+	clearLine  = "\x1b[K"
+	clearBelow = "\x1b[J"
 )
 
 // live keeps a block at the end of the terminal up to date. What stays, such
@@ -199,7 +200,13 @@ func (l *live) draw(stays ...string) {
 	if up > 0 {
 		fmt.Fprintf(&b, "\x1b[%dA", min(up, rows-1))
 	}
-	b.WriteString(clearBelow)
+	// Line by line, and what is left over last: to clear the whole screen at
+	// once flickers, and tmux would keep what was cleared in its history.
+	// What stays may be longer than a line of the screen, so it needs room first.
+	b.WriteString("\r")
+	if len(stays) > 0 {
+		b.WriteString(clearBelow)
+	}
 	for _, s := range stays {
 		b.WriteString(s + "\n")
 	}
@@ -210,8 +217,9 @@ func (l *live) draw(stays ...string) {
 		if row.attribute != "" {
 			text = l.paint(row.attribute, text)
 		}
-		b.WriteString(text + "\n")
+		b.WriteString(text + clearLine + "\n")
 	}
+	b.WriteString(clearBelow)
 	_, _ = io.WriteString(l.w, b.String())
 }
 

@@ -200,7 +200,7 @@ type screen struct {
 	t             *testing.T
 	columns, rows int
 	lines         [][]rune
-	row           int
+	row, column   int
 	hidden        bool
 }
 
@@ -217,7 +217,14 @@ func (s *screen) write(out string) {
 				if s.row < 0 || s.row < len(s.lines)-s.rows {
 					s.t.Fatalf("the cursor goes up %d lines, above the screen", n)
 				}
+			case m[2] == "K" && m[1] == "":
+				if s.row < len(s.lines) {
+					s.lines[s.row] = s.lines[s.row][:min(s.column, len(s.lines[s.row]))]
+				}
 			case m[2] == "J" && m[1] == "":
+				if s.column != 0 {
+					s.t.Fatalf("clears below from column %d", s.column)
+				}
 				s.lines = s.lines[:min(s.row, len(s.lines))]
 			case m[1] == "?25" && m[2] == "l":
 				s.hidden = true
@@ -236,12 +243,14 @@ func (s *screen) write(out string) {
 		}
 		switch {
 		case r == '\n':
-			s.row++
+			s.row, s.column = s.row+1, 0
 		case r == '\r':
+			s.column = 0
 		case r < ' ':
 			s.t.Fatalf("control character %q", r)
 		default:
-			s.lines[s.row] = append(s.lines[s.row], r)
+			s.lines[s.row] = append(s.lines[s.row][:s.column], append([]rune{r}, s.lines[s.row][min(s.column+1, len(s.lines[s.row])):]...)...)
+			s.column++
 		}
 	}
 }
