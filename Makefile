@@ -1,0 +1,80 @@
+# nodepool: what can be made here. "make help" lists it.
+
+SHELL   := bash
+.SHELLFLAGS := -euo pipefail -c
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -X main.version=$(VERSION)
+SOURCES := $(shell git ls-files -co --exclude-standard '*.go' go.mod go.sum 2>/dev/null | grep -v '^sandbox/')
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0
+FUZZTIME ?= 30s
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z0-9-]*:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: bin/nodepool ## Build bin/nodepool
+
+bin/nodepool: $(SOURCES)
+	$(GO) build -ldflags '$(LDFLAGS)' -o $@ ./cmd/nodepool
+
+.PHONY: sandbox
+sandbox: ## Build bin/sandbox, the embedded management cluster (about 8 minutes the first time)
+	@$(MAKE) --no-print-directory -C sandbox
+
+.PHONY: demo
+demo: build sandbox ## Run the main job, plan and apply, on an embedded management cluster
+	@e2e/demo.sh
+
+.PHONY: test
+test: build sandbox unit sandbox-test e2e ## Run all tests: formatting, unit, sandbox and end to end
+
+.PHONY: unit
+unit: ## Run the unit tests with the race detector, and go vet
+	@unformatted=$$(git ls-files '*.go' | xargs gofmt -l); if [ -n "$$unformatted" ]; then echo "run gofmt on:" $$unformatted; exit 1; fi
+	$(GO) vet ./...
+	$(GO) vet -tags e2e ./e2e
+	$(GO) test -race -shuffle=on ./...
+
+.PHONY: sandbox-test
+sandbox-test: ## Run the sandbox module's own tests
+	@$(MAKE) --no-print-directory -C sandbox test
+
+.PHONY: e2e
+e2e: build sandbox ## Run the built binaries against a sandbox
+	$(GO) test -tags e2e -count=1 -timeout 20m ./e2e
+
+.PHONY: lint
+lint: ## Run the linters of .golangci.yml (downloads and builds golangci-lint)
+	$(GO) run $(GOLANGCI) run ./...
+
+.PHONY: fmt
+fmt: ## Format the Go files
+	@git ls-files '*.go' | xargs gofmt -w
+
+.PHONY: golden
+golden: ## Write the golden files anew; look at the diff before you commit it
+	$(GO) test ./plan/... ./schema/... ./cmd/... -update
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz test for FUZZTIME (30s)
+	@for pkg in $$($(GO) list ./...); do \
+		for name in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+.PHONY: bench
+bench: ## Measure; compare two runs with benchstat
+	$(GO) test -run '^$$' -bench . -benchmem ./plan/... ./apply/...
+
+.PHONY: cover
+cover: ## Show how much of each package the unit tests run
+	$(GO) test -cover ./...
+
+.PHONY: clean
+clean: ## Remove what was built here
+	rm -rf bin
