@@ -31,10 +31,10 @@ func (p *page) put(s style, indent, hang int, line string) {
 	if p.o.Width > 0 {
 		// A page narrower than this could not be read anyhow.
 		first := max(p.o.Width-indent, 20)
-		if parts := wrap(line, first); len(parts) > 1 {
+		if parts := Wrap(line, first); len(parts) > 1 {
 			p.write(s, indent, parts[0])
 			rest := strings.TrimPrefix(line[len(parts[0]):], " ")
-			for _, part := range wrap(rest, max(first-hang, 20)) {
+			for _, part := range Wrap(rest, max(first-hang, 20)) {
 				p.write(s, indent+hang, part)
 			}
 			return

@@ -80,10 +80,11 @@ func cut(s string, columns int) (bytes, used int) {
 	return len(s), used
 }
 
-// wrap breaks s into lines of at most columns columns: at the last space that
+// Wrap breaks s into lines of at most columns columns: at the last space that
 // fits, and within a word only when the word alone is too long. The one space
 // at a break is dropped, nothing else is. No limit for columns < 1.
-func wrap(s string, columns int) []string {
+// It expects a string that went through Escape.
+func Wrap(s string, columns int) []string {
 	var lines []string
 	for columns > 0 {
 		fits, _ := cut(s, columns)

@@ -131,9 +131,21 @@ func (l *live) Event(e apply.Event) {
 		l.draw()
 	case apply.Stalled:
 		cause, where, next := evidence(e.Stall)
-		lines := []string{l.paint(yellow, "! "+render.Escape(e.Step.Pool)+": held up by "+cause), "    " + where}
+		columns, _ := l.o.Size()
+		var lines []string
+		for _, p := range render.Wrap("! "+render.Escape(e.Step.Pool)+": held up by "+cause, columns-1) {
+			lines = append(lines, l.paint(yellow, p))
+		}
 		if next != "" {
-			lines = append(lines, "    Next: "+next)
+			next = "Next: " + next
+		}
+		for _, text := range []string{where, next} {
+			if text == "" {
+				continue
+			}
+			for _, p := range render.Wrap(text, max(columns-5, 20)) {
+				lines = append(lines, "    "+p)
+			}
 		}
 		l.draw(lines...)
 	case apply.Retrying:

@@ -344,6 +344,24 @@ func TestLiveFits(t *testing.T) {
 	}
 }
 
+// Machines that do not fit are counted, also when something happens to each.
+func TestLiveCountsTheRest(t *testing.T) {
+	for rows := 6; rows < 30; rows++ {
+		var machines []capi.Machine
+		for i := range 20 {
+			machines = append(machines, fresh(i, "Provisioning", "infrastructure"))
+		}
+		s, _ := live(t, 80, rows, false, []moment{{0, apply.Rolling{Step: wait0, Rollout: rollout(20, machines...)}}})
+		shown, rest := strings.Count(s.String(), "· new "), 0
+		if m := regexp.MustCompile(`… and (\d+) new Provisioning`).FindStringSubmatch(s.String()); m != nil {
+			rest, _ = strconv.Atoi(m[1])
+		}
+		if shown+rest != 20 {
+			t.Errorf("%d rows: %d machines shown and %d counted:\n%s", rows, shown, rest, s)
+		}
+	}
+}
+
 func TestLiveTicks(t *testing.T) {
 	var b bytes.Buffer
 	now := start
