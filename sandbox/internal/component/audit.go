@@ -13,8 +13,6 @@ rules:
 - level: None
   verbs: [get, list, watch]
 - level: Metadata
-  userGroups: [system:nodes]
-- level: Metadata
   users: [system:apiserver, "sandbox:controllers", "sandbox:provider", "sandbox:gc", "sandbox:supervisor"]
 - level: Request
   verbs: [create, update, patch, delete, deletecollection]

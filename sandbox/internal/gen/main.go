@@ -44,6 +44,6 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("gen: %d files of %s copied, listeners bound to loopback\n", files, testModule)
+	fmt.Printf("gen: %d files of %s copied and patched\n", files, testModule)
 	return writeModFile("go.mod", "go.sum", buildDir)
 }

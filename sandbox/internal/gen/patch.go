@@ -17,13 +17,35 @@ type replacement struct {
 
 // replacements are all changes. The first two bind the in-memory workload
 // clusters and their debug server to 127.0.0.1, for which upstream has no
-// option; the last keeps a DevCluster without annotations from a panic.
+// option; the next keeps a DevCluster without annotations from a panic; the
+// last lets the sandbox add a route to the workload clusters' API servers.
 var replacements = []replacement{
 	{"infrastructure/inmemory/pkg/server/mux.go", `fmt.Sprintf(":%d", options.DebugPort)`, `fmt.Sprintf("127.0.0.1:%d", options.DebugPort)`, 1},
 	{"infrastructure/inmemory/pkg/server/mux.go", `net.Listen("tcp", fmt.Sprintf(":%d", wcl.Port()))`, `net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", wcl.Port()))`, 2},
 	{"infrastructure/docker/internal/controllers/backends/inmemory/inmemorycluster_backend.go",
 		`inMemoryCluster.Annotations[infrav1.ListenerAnnotationName] = listenerName`,
 		`metav1.SetMetaDataAnnotation(&inMemoryCluster.ObjectMeta, infrav1.ListenerAnnotationName, listenerName)`, 1},
+	{"infrastructure/inmemory/pkg/server/api/handler.go", `	apiServer.container.Add(ws)
+`, `	if Extend != nil {
+		Extend(ws, manager, resolver)
+	}
+	apiServer.container.Add(ws)
+`, 1},
+}
+
+// additions are files of our own in the copy.
+var additions = map[string]string{
+	"infrastructure/inmemory/pkg/server/api/extend.go": `package api
+
+import (
+	"github.com/emicklei/go-restful/v3"
+
+	inmemoryruntime "sigs.k8s.io/cluster-api/test/infrastructure/inmemory/pkg/runtime"
+)
+
+// Extend adds routes to every workload cluster's API server.
+var Extend func(*restful.WebService, inmemoryruntime.Manager, ResourceGroupResolver)
+`,
 }
 
 // copyPatched copies the Go files of the module in src that the sandbox needs
@@ -67,6 +89,12 @@ func copyPatched(src, dst string) (files int, err error) {
 		if err := r.apply(dst); err != nil {
 			return 0, err
 		}
+	}
+	for file, content := range additions {
+		if err := os.WriteFile(filepath.Join(dst, filepath.FromSlash(file)), []byte(content), 0o644); err != nil {
+			return 0, err
+		}
+		files++
 	}
 	return files, nil
 }

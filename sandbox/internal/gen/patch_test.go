@@ -46,8 +46,13 @@ func TestCopyPatched(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains(string(data), r.old) || strings.Count(string(data), r.new) != r.times {
+		if !strings.Contains(r.new, r.old) && strings.Contains(string(data), r.old) || strings.Count(string(data), r.new) != r.times {
 			t.Errorf("%s is not patched:\n%s", r.file, data)
+		}
+	}
+	for file := range additions {
+		if _, err := os.Stat(filepath.Join(dst, file)); err != nil {
+			t.Error(err)
 		}
 	}
 	for file, want := range map[string]bool{"go.mod": true, "infrastructure/a_test.go": false, "infrastructure/README.md": false,
