@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -58,7 +59,10 @@ func look(up schema.Upgrade, snap Snapshot) (pools []*pool, missing []Selector, 
 		if snap.Asked(sel) {
 			return true
 		}
-		missing = append(missing, sel)
+		// Pools of one cluster ask for the same lists.
+		if !slices.Contains(missing, sel) {
+			missing = append(missing, sel)
+		}
 		return false
 	}
 	clusterRef := clusterRefOf(up)
