@@ -361,6 +361,7 @@ func (r *run) wait(ctx context.Context, s plan.Step) error {
 	}
 	defer feed.Stop()
 	var last capi.Rollout
+	var moved movement
 	seen := map[string]bool{}
 	progress := time.Now()
 	for {
@@ -389,7 +390,7 @@ func (r *run) wait(ctx context.Context, s plan.Step) error {
 			r.notify(StepDone{Step: s, Took: time.Since(began)})
 			return nil
 		}
-		if a.Rollout.Fingerprint != last.Fingerprint {
+		if moved.since(a.Rollout) {
 			progress = time.Now()
 		} else if time.Since(progress) >= stallAfter {
 			return r.failed(ctx, s, stalled(s, a.Rollout, stallAfter))
@@ -404,6 +405,32 @@ func (r *run) wait(ctx context.Context, s plan.Step) error {
 			}
 		}
 	}
+}
+
+// movement tells progress from mere change. Progress is any change of the
+// rollout's fingerprint; but once a MachineHealthCheck is seen to delete new
+// machines, which makes ever new ones, only more machines ready or fewer old
+// ones count.
+type movement struct {
+	fingerprint string
+	churning    bool
+	ready, old  int
+}
+
+// since reports whether r is progress since the last call.
+func (m *movement) since(r capi.Rollout) bool {
+	first := m.fingerprint == ""
+	further := first || r.NewReady > m.ready || r.Old < m.old
+	changed := r.Fingerprint != m.fingerprint
+	m.fingerprint = r.Fingerprint
+	m.churning = m.churning || slices.ContainsFunc(r.Stalls, func(s capi.Stall) bool { return s.Cause == capi.StallHealthCheckChurn })
+	if further {
+		m.ready, m.old = r.NewReady, r.Old
+	}
+	if m.churning {
+		return further
+	}
+	return changed
 }
 
 func stalled(s plan.Step, last capi.Rollout, after time.Duration) *StallError {

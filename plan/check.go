@@ -351,6 +351,8 @@ func (c *checker) image(p *pool) {
 			Remedy: "set machineImage to an image built for " + to})
 	case from != to && known && pinned == "" && !changed:
 		c.pass(CheckImage, p.infra.ref, fmt.Sprintf("%s pins no image: its provider looks one up for %s", p.infra.ref, to))
+	case from != to && !known && !changed && capi.KnowsImages(p.infra.ref.Kind):
+		c.pass(CheckImage, p.infra.ref, fmt.Sprintf("machines of %s have no image", p.infra.ref))
 	case from != to && !known && !changed:
 		c.add(Finding{Code: CheckImage, Severity: Warn, Object: p.infra.ref,
 			Message: fmt.Sprintf("the version goes from %s to %s, and nodepool does not know how a %s names its image", from, to, p.infra.ref.Kind),

@@ -174,6 +174,9 @@ func (p *pool) patchNote() string {
 	case p.strategyType() == "OnDelete":
 		return "The strategy is OnDelete: no machine is replaced until someone deletes it."
 	}
+	if p.infra.create == nil && !p.infra.ref.IsZero() {
+		return fmt.Sprintf("This write starts the rollout. No new infrastructure template is needed: machines are made from %s as it is.", p.infra.ref)
+	}
 	return "This write starts the rollout."
 }
 

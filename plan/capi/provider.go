@@ -77,6 +77,11 @@ func SizeField(template *unstructured.Unstructured) (Field, bool) {
 	return shorthand(template, func(p provider) *Field { return p.size })
 }
 
+// KnowsImages reports whether nodepool knows how a template's kind names its
+// machine image. A template of such a kind without an ImageField has none, as
+// one for in-memory machines.
+func KnowsImages(kind string) bool { return providers[kind].image != nil }
+
 func shorthand(template *unstructured.Unstructured, pick func(provider) *Field) (Field, bool) {
 	p, ok := providers[template.GetKind()]
 	if !ok || pick(p) == nil {
