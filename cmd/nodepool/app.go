@@ -22,8 +22,15 @@ var version = "dev"
 // has nothing to say.
 var errChanges = errors.New("changes are pending")
 
-// exitChanges is the exit code for errChanges.
-const exitChanges = 2
+// errShown ends a command whose output has said already why the plan is
+// blocked.
+var errShown = errors.New("the plan is blocked")
+
+// The exit codes of errChanges and errShown.
+const (
+	exitChanges = 2
+	exitBlocked = 3
+)
 
 // program is what the commands share: the streams, and nothing else.
 type program struct {
@@ -41,6 +48,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return 0
 	case errors.Is(err, errChanges):
 		return exitChanges
+	case errors.Is(err, errShown):
+		return exitBlocked
 	}
 	message, code := ui.Explain(err)
 	if message != "" {

@@ -84,7 +84,7 @@ func (p *program) apply(c *cli.Context) (err error) {
 		return err
 	}
 	if made.Blocked {
-		return &apply.BlockedError{Findings: blocks(made)}
+		return errShown
 	}
 	if made.IsEmpty() {
 		return closeUnfinished(c.Context, j, "found done")

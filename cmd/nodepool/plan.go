@@ -49,6 +49,8 @@ func (p *program) plan(c *cli.Context) error {
 		return err
 	}
 	switch {
+	case made.Blocked && c.String("output") == "text":
+		return errShown
 	case made.Blocked:
 		return &apply.BlockedError{Findings: blocks(made)}
 	case c.Bool("detailed-exitcode") && !made.IsEmpty():

@@ -170,8 +170,7 @@ func explainBlocked(e *apply.BlockedError) string {
 			b.WriteString("    Remedy: " + render.Escape(f.Remedy) + "\n")
 		}
 	}
-	b.WriteString("Solve this and run nodepool plan again. Where a reviewer takes the risk, the upgrade file can waive a check\n" +
-		"for a pool: waive: [{check: CODE, reason: WHY}].")
+	b.WriteString("Solve this and run nodepool plan again.")
 	return b.String()
 }
 
