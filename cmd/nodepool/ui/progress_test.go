@@ -344,6 +344,34 @@ func TestLiveFits(t *testing.T) {
 	}
 }
 
+// A terminal that was made narrower shows a line of the block as several; the
+// cursor must go up over all of them.
+func TestLiveAfterTheTerminalNarrowed(t *testing.T) {
+	var b bytes.Buffer
+	columns := 100
+	p := ui.NewProgress(&b, ui.Options{Mode: ui.Live, Now: func() time.Time { return start },
+		Size: func() (int, int) { return columns, 40 }, Tick: make(chan time.Time)})
+	defer p.Close()
+	news := apply.Rolling{Step: wait0, Rollout: rollout(2, leaving(1, strings.Repeat("long ", 30)), fresh(1, "Pending", "bootstrap data"))}
+	p.Event(news)
+	s := &screen{t: t, columns: columns, rows: 40}
+	s.write(b.String())
+	const narrow = 40
+	want := 0
+	for _, l := range s.lines {
+		want += (len(l) + narrow - 1) / narrow
+	}
+	if want == len(s.lines) {
+		t.Fatal("no line is long enough for this test")
+	}
+	b.Reset()
+	columns = narrow
+	p.Event(news)
+	if up := fmt.Sprintf("\x1b[%dA", want); !strings.HasPrefix(b.String(), up) {
+		t.Errorf("the redraw begins %q, want %q", b.String()[:8], up)
+	}
+}
+
 // Machines that do not fit are counted, also when something happens to each.
 func TestLiveCountsTheRest(t *testing.T) {
 	for rows := 6; rows < 30; rows++ {
