@@ -14,7 +14,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
 
@@ -33,10 +32,10 @@ func statusOf(err error) (metav1.Status, bool) {
 // a server or a webhook quotes, and without what could move a cursor.
 func words(err error) string { return wordsWithout(err, nil) }
 
-// wordsWithout is words without what sent holds below its spec. A template's
-// files, users and tokens are secrets, and a webhook may quote them in any way
-// that it likes.
-func wordsWithout(err error, sent *unstructured.Unstructured) string {
+// wordsWithout is words without the strings in sent, the tree of what was
+// written. A template's files, users and tokens are secrets, and a webhook may
+// quote them in any way that it likes.
+func wordsWithout(err error, sent any) string {
 	secrets := leaves(sent)
 	// Once before blanks are joined, once after: a quote may span lines.
 	said := oneLine(withhold(rawWords(err), secrets))
@@ -52,17 +51,23 @@ func rawWords(err error) string {
 	if status.Details != nil {
 		for _, cause := range status.Details.Causes {
 			text := withoutValues(cause.Message)
-			if cause.Field != "" {
+			if cause.Field != "" && cause.Field != "<nil>" {
 				// Some causes repeat their field in the message.
 				text = cause.Field + ": " + strings.TrimPrefix(text, cause.Field+": ")
 			}
 			if cause.Type != "" {
 				text += " (" + string(cause.Type) + ")"
 			}
-			parts = append(parts, text)
+			if !slices.Contains(parts, text) {
+				parts = append(parts, text)
+			}
 		}
 	}
 	said := withoutValues(status.Message)
+	if strings.HasPrefix(said, unfit) {
+		// A JSON Patch that does not apply; the server keeps the reason to itself.
+		said = "the patch does not fit the object as it is now"
+	}
 	if len(parts) > 0 {
 		said = strings.Join(parts, "; ")
 		if by := deniedBy.FindString(status.Message); by != "" {
@@ -77,6 +82,10 @@ func rawWords(err error) string {
 	}
 	return said
 }
+
+// unfit is all that a server says of a patch that does not apply, a failed test
+// operation for one (NewGenericServerResponse of apimachinery).
+const unfit = "the server rejected our request due to an error in our request"
 
 var deniedBy = regexp.MustCompile(`^admission webhook "[^"\n]{1,253}" denied the request`)
 
@@ -99,11 +108,19 @@ func transportWords(err error) string {
 // (apimachinery, pkg/util/validation/field): "Invalid value: ", and the like.
 var quoting = regexp.MustCompile(`(Invalid|Unsupported|Duplicate) value: |Not found: |Too many: |Too few: `)
 
+// dump finds a whole object or the difference of two, printed as Go does.
+var dump = regexp.MustCompile(`(?i:\bdiff\b)[^:]{0,40}:|[&*]?\b[a-z]\w*\.[A-Z]\w*\{|\bmap\[string\]`)
+
 const cut = "…"
 
 // withoutValues takes the quoted values of field errors out of text. What comes
 // after a value whose end is not certain is taken out as well.
 func withoutValues(text string) string {
+	// Some webhooks show the difference of two objects (Cluster API's
+	// DevMachineTemplate: "Diff: v1beta2.DevMachineSpec{…").
+	if at := dump.FindStringIndex(text); at != nil && !quoting.MatchString(text[:at[0]]) {
+		text = text[:at[0]] + cut
+	}
 	var out strings.Builder
 	for {
 		at := quoting.FindStringIndex(text)
@@ -127,6 +144,9 @@ func withoutValues(text string) string {
 		// The detail may say the value again.
 		if len(value) > 1 {
 			detail = strings.ReplaceAll(detail, value, cut)
+		}
+		if at := dump.FindStringIndex(detail); at != nil && !quoting.MatchString(detail[:at[0]]) {
+			detail = detail[:at[0]] + cut
 		}
 		text = detail
 	}
@@ -208,17 +228,15 @@ func closing(text string, from int) (end int, ok bool) {
 	return 0, false
 }
 
-// minSecret is the length from which a string of a created object is withheld:
-// shorter ones are flags and sizes, and too likely to be part of other words.
+// minSecret is the length from which a string that was sent is withheld wherever
+// it stands.
 const minSecret = 8
 
-// leaves gives the strings in the spec of obj that are long enough to be
-// withheld, the longest first; each line of a longer text by itself, and each as
-// it is, in one line, and as it stands between quotes.
-func leaves(obj *unstructured.Unstructured) []string {
-	if obj == nil {
-		return nil
-	}
+// leaves gives the strings in a tree in the forms in which they are withheld,
+// the longest first: each line of a longer text by itself, as it is, in one line,
+// and as it stands between quotes. A string that is shorter than minSecret
+// stands with its quotes, since it may be part of other words.
+func leaves(tree any) []string {
 	found := map[string]bool{}
 	var walk func(any)
 	walk = func(v any) {
@@ -235,6 +253,12 @@ func leaves(obj *unstructured.Unstructured) []string {
 			for line := range strings.Lines(v) {
 				line = strings.TrimSpace(line)
 				quoted := strconv.Quote(line)
+				if len(line) < minSecret {
+					if line != "" {
+						found[quoted] = true
+					}
+					continue
+				}
 				for _, form := range []string{line, oneLine(line), quoted[1 : len(quoted)-1]} {
 					if len(form) >= minSecret {
 						found[form] = true
@@ -243,7 +267,7 @@ func leaves(obj *unstructured.Unstructured) []string {
 			}
 		}
 	}
-	walk(obj.Object["spec"])
+	walk(tree)
 	return slices.SortedFunc(maps.Keys(found), func(a, b string) int {
 		return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b))
 	})

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,7 +28,7 @@ func (c *Cluster) Create(ctx context.Context, obj *unstructured.Unstructured, mo
 	err = c.requests.Post().AbsPath(k.path(ref.Namespace, "")...).
 		SpecificallyVersionedParams(options, metav1.ParameterCodec, metav1.SchemeGroupVersion).
 		Body(obj).MaxRetries(0).Do(ctx).Error()
-	return writeError(err, obj)
+	return writeError(err, obj.Object["spec"])
 }
 
 // Patch sends a JSON Patch; see apply.Cluster. It is sent once.
@@ -42,7 +43,26 @@ func (c *Cluster) Patch(ctx context.Context, target plan.Ref, apiVersion string,
 	err = c.requests.Patch(types.JSONPatchType).AbsPath(k.path(target.Namespace, target.Name)...).
 		SpecificallyVersionedParams(options, metav1.ParameterCodec, metav1.SchemeGroupVersion).
 		Body(jsonPatch).MaxRetries(0).Do(ctx).Error()
-	return writeError(err, nil)
+	var operations any
+	if json.Unmarshal(jsonPatch, &operations) != nil {
+		operations = string(jsonPatch)
+	}
+	return writeError(err, values(operations))
+}
+
+// values gives the values of a JSON Patch, without its paths and operations.
+func values(operations any) any {
+	list, ok := operations.([]any)
+	if !ok {
+		return operations
+	}
+	var out []any
+	for _, o := range list {
+		if o, ok := o.(map[string]any); ok {
+			out = append(out, o["value"])
+		}
+	}
+	return out
 }
 
 func dryRun(mode apply.Mode) []string {
@@ -66,7 +86,7 @@ func unsent(err error) error {
 // a proxy before it, answers with a 4xx what it did not carry out, save a
 // time-out and an overload, which may come after it. All else is unknown: a
 // failed webhook, a lost connection, an end of patience.
-func writeError(err error, sent *unstructured.Unstructured) error {
+func writeError(err error, sent any) error {
 	if err == nil {
 		return nil
 	}
