@@ -2,6 +2,7 @@ package plan_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"os"
 	"path/filepath"
@@ -233,4 +234,15 @@ func sameBytes(t testing.TB, what string, want, got []byte) {
 	if !bytes.Equal(want, got) {
 		t.Errorf("%s (-want +got):\n%s", what, cmp.Diff(string(want), string(got)))
 	}
+}
+
+// canonical encodes a JSON tree as the package does.
+func canonical(v any) []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		panic(err)
+	}
+	return bytes.TrimSpace(b.Bytes())
 }
