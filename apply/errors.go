@@ -136,3 +136,11 @@ func (e *UnreachableError) Error() string {
 
 // Unwrap gives the cause.
 func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// StaleError says that compiling again gave another plan than the one that
+// was reviewed. Nothing was written.
+type StaleError struct{ Reviewed, Found plan.Digest }
+
+func (e *StaleError) Error() string {
+	return fmt.Sprintf("the plan is now %s, and %s was reviewed", e.Found, e.Reviewed)
+}

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -47,7 +48,8 @@ func Compile(up schema.Upgrade, snap Snapshot) (Plan, error) {
 	}
 	cluster, ok := snap.Object(clusterRefOf(up))
 	if ok {
-		p.Upgrade.Spec = specDigest(up, sealerOf(cluster))
+		p.Upgrade.Content = sealedSpec(up, sealerOf(cluster))
+		p.Upgrade.Spec = digestOf(p.Upgrade.Content)
 	}
 	p.Findings, p.Blocked = check(up, pools, snap)
 	var perPool [][]Step
@@ -68,14 +70,28 @@ func Compile(up schema.Upgrade, snap Snapshot) (Plan, error) {
 	return p, nil
 }
 
-// specDigest is the digest of the effective upgrade, sealed.
-func specDigest(up schema.Upgrade, s sealer) Digest {
-	raw := mustCanonical(up.Spec)
-	tree, err := decodeValue(raw)
+// sealedSpec is the effective spec of up in canonical form, sealed.
+func sealedSpec(up schema.Upgrade, s sealer) json.RawMessage {
+	tree, err := decodeValue(mustCanonical(up.Spec))
 	if err != nil {
 		panic(err) // canonical JSON of our own always decodes
 	}
-	return digestOf(s.seal(tree))
+	return mustCanonical(s.seal(tree))
+}
+
+// UpgradeOf gives back the upgrade that p was compiled from. Its secrets are
+// sealed, so a plan compiled from it has the same steps and findings, and
+// cannot be carried out without the upgrade file where it holds secrets.
+func UpgradeOf(p Plan) (schema.Upgrade, error) {
+	up := schema.Upgrade{APIVersion: schema.APIVersion, Kind: schema.Kind, Metadata: schema.Metadata{Name: p.Upgrade.Name}}
+	if len(p.Upgrade.Content) == 0 {
+		up.Spec.Cluster = p.Upgrade.Cluster
+		return up, nil
+	}
+	if err := json.Unmarshal(p.Upgrade.Content, &up.Spec); err != nil {
+		return up, &FileError{"the upgrade in this plan cannot be read: " + oneLine(err), "make the plan again with nodepool plan"}
+	}
+	return up, nil
 }
 
 // SecretsOf collects the values of up that a plan compiled from up and snap

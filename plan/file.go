@@ -58,6 +58,9 @@ func Read(data []byte) (Plan, error) {
 		return Plan{}, &FileError{fmt.Sprintf("this plan was edited or cut: its content has the digest %s, and it says %s", got.Short(), p.Digest.Short()),
 			"make it again with nodepool plan and have it reviewed"}
 	}
+	if len(p.Upgrade.Content) > 0 && digestOf(p.Upgrade.Content) != p.Upgrade.Spec {
+		return Plan{}, &FileError{"this plan does not go with the upgrade that it holds", "make it again with nodepool plan"}
+	}
 	for _, s := range p.Steps {
 		if err := s.valid(); err != nil {
 			return Plan{}, &FileError{"this plan cannot be used: " + err.Error(), "make it again with nodepool plan"}
@@ -73,6 +76,9 @@ func oneLine(err error) string { return strings.Join(strings.Fields(err.Error())
 func (p *Plan) normalise() error {
 	if p.Steps == nil {
 		p.Steps = []Step{}
+	}
+	if err := recanonise(&p.Upgrade.Content); err != nil {
+		return err
 	}
 	for i := range p.Steps {
 		s := &p.Steps[i]

@@ -33,9 +33,12 @@ type Plan struct {
 // UpgradeRef says what the plan was compiled from.
 type UpgradeRef struct {
 	Name string `json:"name"`
-	// Spec is the digest of the upgrade's spec after defaults, sealed.
+	// Spec is the digest of Content.
 	Spec    Digest            `json:"spec"`
 	Cluster schema.ClusterRef `json:"cluster"`
+	// Content is the upgrade's spec after defaults, sealed, so that a plan
+	// can be checked again without its upgrade file.
+	Content json.RawMessage `json:"content,omitempty"`
 }
 
 // Step is one thing to do. Exactly one of Preflight, Create, Patch and Wait
