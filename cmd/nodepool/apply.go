@@ -17,20 +17,25 @@ import (
 	"nodepool/cmd/nodepool/ui"
 	"nodepool/plan"
 	"nodepool/plan/capi"
+	"nodepool/plan/render"
 )
 
 func (p *program) applyCommand() *cli.Command {
 	return command(&cli.Command{
 		Name:      "apply",
 		Usage:     "do what the plan says, or carry on with it",
-		UsageText: "nodepool apply -f upgrade.yaml [options]",
+		UsageText: "nodepool apply -f upgrade.yaml [options]\nnodepool apply --plan FILE [-f upgrade.yaml] [options]",
 		Description: "Shows the plan, asks, and carries it out step by step. Every step is recorded before and after it acts.\n" +
+			"With -f the plan is compiled now; --expect goes on only if it is the reviewed one. With --plan a saved plan is\n" +
+			"carried out as it was reviewed, or not at all; where it holds secrets it needs its upgrade file too.\n\n" +
 			"Run again after it was killed or interrupted, it carries on with the same plan and repeats nothing.\n" +
 			"It returns when the last old machine is gone and every new one is proved to be as wanted.\n\n" +
 			"Exit codes: 0 done, or nothing to do; 1 error; 3 blocked by a preflight check; 4 the cluster is not as it\n" +
 			"was reviewed; 5 a rollout stalled (run again to carry on); 6 another run is at work; 130 interrupted\n" +
 			"(run again to carry on).",
 		Flags: append([]cli.Flag{fileFlag, poolFlag,
+			&cli.StringFlag{Name: "plan", Usage: "carry out the plan saved in `FILE`"},
+			&cli.StringFlag{Name: "expect", Usage: "go on only if the plan has this `DIGEST` (sha256:…)"},
 			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask; needed where there is no terminal"},
 			&cli.BoolFlag{Name: "abandon", Usage: "give up an unfinished run of this upgrade and begin the new plan"},
 			&cli.StringFlag{Name: "progress", Value: "auto", Usage: "the `FORM` of the progress: auto, plain or json"},
@@ -48,19 +53,11 @@ func (p *program) apply(c *cli.Context) (err error) {
 	if !c.Bool("auto-approve") && !isTerminal(p.stdin) {
 		return errors.New("apply asks before it acts, and there is no terminal to ask on; look at the plan with nodepool plan, then give --auto-approve")
 	}
-	up, err := p.readUpgrade(c)
+	cluster, todo, err := p.prepare(c)
 	if err != nil {
 		return err
 	}
-	cluster, err := openCluster(c)
-	if err != nil {
-		return err
-	}
-	snap, made, err := compile(c.Context, cluster, up)
-	if err != nil {
-		return err
-	}
-	path, err := journalPath(c.String("journal"), up, snap)
+	path, err := journalPath(c.String("journal"), todo.plan.Upgrade, todo.snap)
 	if err != nil {
 		return err
 	}
@@ -70,10 +67,13 @@ func (p *program) apply(c *cli.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, j.Close()) }()
 
-	e := &apply.Executor{Cluster: cluster, Journal: j, Secrets: plan.SecretsOf(up.Upgrade, snap), Actor: actor()}
-	made, err = p.choose(c, e, made)
+	e := &apply.Executor{Cluster: cluster, Journal: j, Secrets: todo.secrets, Actor: actor()}
+	made, err := p.choose(c, e, todo)
 	if err != nil {
 		return err
+	}
+	if expect := plan.Digest(c.String("expect")); expect != "" && expect != made.Digest {
+		return &apply.StaleError{Reviewed: expect, Found: made.Digest}
 	}
 	// Where progress is for a program, the plan goes to the people's side.
 	stdout := p.stdout
@@ -105,16 +105,82 @@ func (p *program) apply(c *cli.Context) (err error) {
 	return e.Run(c.Context, made)
 }
 
-// choose decides between the plan just made and one that was begun and not
-// finished. The begun one is carried on when it comes from the same spec and
-// still goes with the cluster; otherwise the new one counts, which the user
-// is about to see and approve.
-func (p *program) choose(c *cli.Context, e *apply.Executor, made plan.Plan) (plan.Plan, error) {
+// task is a plan with what it takes to carry it out.
+type task struct {
+	plan    plan.Plan
+	snap    plan.Snapshot
+	secrets plan.Secrets
+	// saved tells that the plan was not compiled now.
+	saved bool
+}
+
+// prepare compiles the plan of -f, or reads the one of --plan and compiles
+// its upgrade again, to see what stands in its way now.
+func (p *program) prepare(c *cli.Context) (apply.Cluster, task, error) {
+	if expect := c.String("expect"); expect != "" && !plan.Digest(expect).Valid() {
+		return nil, task{}, fmt.Errorf("--expect %s: this is no digest; give the sha256:… that the plan ends with", render.Escape(expect))
+	}
+	var saved plan.Plan
+	var err error
+	if c.IsSet("plan") {
+		if saved, err = readPlan(c.String("plan")); err != nil {
+			return nil, task{}, err
+		}
+	}
+	var up upgrade
+	if c.IsSet("plan") && !c.IsSet("file") {
+		up.file = c.String("plan")
+		if up.Upgrade, err = plan.UpgradeOf(saved); err != nil {
+			return nil, task{}, err
+		}
+	} else if up, err = p.readUpgrade(c); err != nil {
+		return nil, task{}, err
+	}
+	cluster, err := openCluster(c)
+	if err != nil {
+		return nil, task{}, err
+	}
+	snap, made, err := compile(c.Context, cluster, up)
+	if err != nil {
+		return nil, task{}, err
+	}
+	t := task{plan: made, snap: snap, secrets: plan.SecretsOf(up.Upgrade, snap)}
+	if c.IsSet("plan") {
+		if made.Upgrade.Spec != saved.Upgrade.Spec {
+			return nil, task{}, &apply.StaleError{Reviewed: saved.Digest, Found: made.Digest}
+		}
+		// What stood in the way is old; what does now stands in the new plan.
+		saved.Blocked, saved.Findings = made.Blocked, made.Findings
+		t.plan, t.saved = saved, true
+	}
+	return cluster, t, nil
+}
+
+func readPlan(file string) (plan.Plan, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return plan.Plan{}, fmt.Errorf("read the plan: %w", err)
+	}
+	return plan.Read(data)
+}
+
+// choose decides between the plan at hand and one that was begun and not
+// finished. A saved plan counts as it is, and is first held to the facts that
+// it relies on. Otherwise the begun one is carried on when it comes from the
+// same spec and still goes with the cluster; if not, the new one counts, which
+// the user is about to see and approve.
+func (p *program) choose(c *cli.Context, e *apply.Executor, todo task) (plan.Plan, error) {
+	made := todo.plan
+	if todo.saved {
+		if err := e.Verify(c.Context, made); err != nil {
+			return made, err
+		}
+	}
 	begun, unfinished, err := e.Journal.Unfinished(c.Context)
 	if err != nil || !unfinished || begun.Digest == made.Digest || made.IsEmpty() {
 		return made, err
 	}
-	if begun.Upgrade.Spec != made.Upgrade.Spec {
+	if todo.saved || begun.Upgrade.Spec != made.Upgrade.Spec {
 		if !c.Bool("abandon") {
 			return made, &apply.UnfinishedError{Unfinished: begun.Digest, Wanted: made.Digest}
 		}
@@ -125,7 +191,6 @@ func (p *program) choose(c *cli.Context, e *apply.Executor, made plan.Plan) (pla
 	switch err := e.Verify(c.Context, begun); {
 	case err == nil:
 		fmt.Fprintf(p.stderr, "Carrying on with the plan %s, which was begun and not finished.\n\n", begun.Digest.Short())
-		// What was found then is old; what is found now stands in the new plan.
 		begun.Blocked, begun.Findings = made.Blocked, made.Findings
 		return begun, nil
 	case errors.As(err, &drift):
@@ -147,7 +212,7 @@ func closeUnfinished(ctx context.Context, j apply.Journal, note string) error {
 // journalPath gives the file that records this upgrade: the one asked for, or
 // one in the user's state folder, told apart by the cluster's UID since two
 // management clusters may well hold clusters of one name.
-func journalPath(asked string, up upgrade, snap plan.Snapshot) (string, error) {
+func journalPath(asked string, up plan.UpgradeRef, snap plan.Snapshot) (string, error) {
 	if asked != "" {
 		path, ok := strings.CutPrefix(asked, "file:")
 		if !ok || path == "" {
@@ -163,12 +228,12 @@ func journalPath(asked string, up upgrade, snap plan.Snapshot) (string, error) {
 		}
 		dir = filepath.Join(home, ".local", "state")
 	}
-	ref := capi.Ref{Group: capi.Group, Kind: "Cluster", Namespace: up.Spec.Cluster.Namespace, Name: up.Spec.Cluster.Name}
+	ref := capi.Ref{Group: capi.Group, Kind: "Cluster", Namespace: up.Cluster.Namespace, Name: up.Cluster.Name}
 	uid := ""
 	if cluster, ok := snap.Object(ref); ok {
 		uid, _, _ = strings.Cut(string(cluster.GetUID()), "-")
 	}
-	name := strings.Join([]string{up.Spec.Cluster.Namespace, up.Spec.Cluster.Name, uid, up.Metadata.Name}, "_")
+	name := strings.Join([]string{up.Cluster.Namespace, up.Cluster.Name, uid, up.Name}, "_")
 	return filepath.Join(dir, "nodepool", name+".jsonl"), nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/google/renameio/v2"
 	"github.com/urfave/cli/v2"
 
 	"nodepool/apply"
@@ -23,6 +24,7 @@ func (p *program) planCommand() *cli.Command {
 			"Exit codes: 0 a plan was made; with --detailed-exitcode 0 means nothing to do and 2 changes pending;\n" +
 			"3 a preflight check blocks the plan; 1 error.",
 		Flags: append([]cli.Flag{fileFlag, poolFlag, outputFlag("text, json or yaml"),
+			&cli.StringFlag{Name: "out", Usage: "save the plan to `FILE`, for nodepool show, diff and apply --plan"},
 			&cli.BoolFlag{Name: "detailed-exitcode", Usage: "exit 2 when there is something to do"}, noColorFlag}, kubeFlags...),
 		Action: p.plan,
 	})
@@ -47,6 +49,12 @@ func (p *program) plan(c *cli.Context) error {
 	}
 	if err := show(p.stdout, made); err != nil {
 		return err
+	}
+	if out := c.String("out"); out != "" {
+		if err := savePlan(out, made); err != nil {
+			return err
+		}
+		fmt.Fprintf(p.stderr, "Saved to %s. To carry out exactly this plan: nodepool apply --plan %s\n", out, out)
 	}
 	switch {
 	case made.Blocked && c.String("output") == "text":
@@ -78,6 +86,18 @@ func (p *program) text(c *cli.Context) func(io.Writer, plan.Plan) error {
 	return func(w io.Writer, made plan.Plan) error {
 		return render.Text(w, made, render.Options{Color: p.color(c, w), Width: width(w)})
 	}
+}
+
+// savePlan writes the plan whole or not at all, for its owner alone.
+func savePlan(file string, made plan.Plan) error {
+	data, err := plan.Write(made)
+	if err != nil {
+		return err
+	}
+	if err := renameio.WriteFile(file, data, 0o600); err != nil {
+		return fmt.Errorf("save the plan: %w", err)
+	}
+	return nil
 }
 
 func openCluster(c *cli.Context) (*kube.Cluster, error) {

@@ -78,6 +78,9 @@ func explain(err error) (string, int) {
 		forbidden   *apply.ForbiddenError
 		write       *apply.WriteError
 		invalid     *schema.InvalidError
+		stale       *apply.StaleError
+		secret      *plan.SecretError
+		file        *plan.FileError
 	)
 	switch {
 	case errors.Is(err, apply.ErrInterrupted):
@@ -107,6 +110,14 @@ func explain(err error) (string, int) {
 			"it looks first and repeats nothing.", exitError
 	case errors.As(err, &forbidden):
 		return explainForbidden(forbidden), exitError
+	case errors.As(err, &stale):
+		return "The plan is no longer the one that was reviewed; nothing was written.\n" +
+			field("reviewed", string(stale.Reviewed)) + field("now", string(stale.Found)) +
+			"Run nodepool plan again and have the new plan reviewed. Where both were saved, nodepool diff shows what differs.", exitStale
+	case errors.As(err, &secret):
+		return "Nothing was written: " + lines(secret.Error()) + ".", exitError
+	case errors.As(err, &file):
+		return "This plan cannot be used: " + lines(file.Error()) + ".", exitError
 	case errors.As(err, &invalid):
 		return lines(invalid.Error()) + "\n" + render.Escape(fmt.Sprintf("%s has %s; nothing was done.", invalid.File, count(len(invalid.Problems), "problem"))), exitError
 	case errors.As(err, &write):
