@@ -37,7 +37,8 @@ func checkCodes() []string {
 }
 
 // check answers every preflight check, for the cluster and for each pool that
-// is there. A pool that needs no change passes without being asked.
+// is there. A pool that is as wanted and complete is asked for its cluster
+// alone: what would stand in the way of a change is of no matter to it.
 func check(up schema.Upgrade, pools []*pool, snap Snapshot) (findings []Finding, blocked bool) {
 	c := checker{snap: snap}
 	clusterRef := clusterRefOf(up)
@@ -48,7 +49,7 @@ func check(up schema.Upgrade, pools []*pool, snap Snapshot) (findings []Finding,
 			Remedy:  "set spec.cluster to one that does" + nearest(up.Spec.Cluster.Name, snap.List(clustersIn(clusterRef.Namespace)))})
 		return c.findings, c.blocked
 	}
-	c.cluster(cluster)
+	c.cluster(cluster, !slices.ContainsFunc(pools, func(p *pool) bool { return !p.idle() }))
 	for _, p := range pools {
 		c.pool = p.spec.Name
 		if p.md == nil {
@@ -59,6 +60,10 @@ func check(up schema.Upgrade, pools []*pool, snap Snapshot) (findings []Finding,
 			continue
 		}
 		c.machineDeployment(p)
+		if p.idle() {
+			continue
+		}
+		c.holds(p)
 		c.templates(p)
 		if len(changesBetween("", p.md.Object, p.wanted.Object)) == 0 {
 			continue
@@ -70,6 +75,12 @@ func check(up schema.Upgrade, pools []*pool, snap Snapshot) (findings []Finding,
 		c.machines(p)
 	}
 	return c.findings, c.blocked
+}
+
+// idle reports whether the pool is as wanted and its rollout is complete, so
+// that nothing will be done to it.
+func (p *pool) idle() bool {
+	return p.md != nil && p.wanted != nil && p.rollout.Complete && len(changesBetween("", p.md.Object, p.wanted.Object)) == 0
 }
 
 type checker struct {
@@ -89,7 +100,9 @@ func (c *checker) pass(code string, obj Ref, message string) {
 	c.add(Finding{Code: code, Severity: Pass, Object: obj, Message: message})
 }
 
-func (c *checker) cluster(cluster *unstructured.Unstructured) {
+// cluster checks the Cluster object. Idle tells that no pool has anything to
+// be done, so that a pause is of no matter.
+func (c *checker) cluster(cluster *unstructured.Unstructured, idle bool) {
 	ref := capi.RefOf(cluster)
 	if cluster.GetDeletionTimestamp() != nil {
 		c.add(Finding{Code: CheckCluster, Severity: Block, Object: ref, Message: ref.String() + " is being deleted",
@@ -99,6 +112,7 @@ func (c *checker) cluster(cluster *unstructured.Unstructured) {
 	}
 	_, annotated := cluster.GetAnnotations()[capi.PausedAnnotation]
 	switch {
+	case idle:
 	case capi.BoolAt(cluster, "spec", "paused"):
 		c.add(Finding{Code: CheckClusterPaused, Severity: Block, Object: ref,
 			Message: ref.String() + " is paused (spec.paused is true): nothing in it moves",
@@ -174,6 +188,11 @@ func (c *checker) machineDeployment(p *pool) {
 	} else {
 		c.pass(CheckMachineDeployment, p.ref, p.ref.String()+" exists and belongs to the cluster")
 	}
+}
+
+// holds looks for what would keep a change of the MachineDeployment from
+// taking effect.
+func (c *checker) holds(p *pool) {
 	_, annotated := p.md.GetAnnotations()[capi.PausedAnnotation]
 	switch {
 	case capi.BoolAt(p.md, p.fields.Paused...):
@@ -286,7 +305,7 @@ func (c *checker) version(p *pool) {
 	ref := capi.RefOf(p.controlPlane)
 	kubeadm := strings.HasPrefix(p.bootstrap.ref.Kind, "Kubeadm")
 	lowest := cp.Version
-	if s, err := capi.SkewOf(cp.Running, cp.Version, true); err == nil && s != capi.NoSkew && s != capi.NewerMinor && s != capi.NewerPatch {
+	if s, err := capi.SkewOf(cp.Version, cp.Running, true); err == nil && (s == capi.NewerMinor || s == capi.NewerPatch) {
 		lowest = cp.Running
 	}
 	skew, err := capi.SkewOf(version, lowest, kubeadm)
@@ -299,8 +318,8 @@ func (c *checker) version(p *pool) {
 	}
 	severity := Block
 	skipped := ""
-	if check := skew.PreflightCheck(); check != "" && p.skips(check) {
-		severity, skipped = Warn, fmt.Sprintf(" (the pool skips Cluster API's check %s)", check)
+	if checks := skew.PreflightChecks(kubeadm); len(checks) > 0 && !slices.ContainsFunc(checks, func(c string) bool { return !p.skips(c) }) {
+		severity, skipped = Warn, fmt.Sprintf(" (the pool skips Cluster API's check %s)", strings.Join(checks, " and "))
 	}
 	switch skew {
 	case capi.NoSkew:

@@ -295,6 +295,9 @@ func lookup(patch map[string]any, path []string) (any, bool) {
 // pool's name and its content, so that the same content has the same name in
 // any run; a name that other content holds gets a number behind it.
 func (p *pool) wantTemplate(t *template, spec map[string]any, snap Snapshot, need func(Selector) bool) {
+	if len(changesBetween("", templateSpec(t.obj), spec)) == 0 {
+		return // nor is an empty spec written where there is none
+	}
 	s := sealerOf(p.cluster)
 	body := clone(t.obj, p.cluster, "")
 	before := s.seal(runtime.DeepCopyJSONValue(body.Object))

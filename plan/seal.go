@@ -26,7 +26,9 @@ var secretKeys = regexp.MustCompile(`(?i)^(content|contents|passwd|password|pass
 // command: private keys and kubeadm's bootstrap tokens.
 var secretText = regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----|\b[a-z0-9]{6}\.[a-z0-9]{16}\b`)
 
-// sealer replaces secrets by a keyed hash and a length. The key is the UID of
+// sealer replaces secrets by a keyed hash and a length, each scalar by itself:
+// a merge patch may set one of several below a secret field, and what it says
+// must be found again in the result. The key is the UID of
 // the Cluster: the same for everyone who may read the cluster, live and from
 // a snapshot, and not in any plan, so that who holds only the plan cannot
 // look up a short password.
@@ -71,8 +73,26 @@ func (s sealer) seal(tree any) any {
 	return tree
 }
 
+// sealValue seals every scalar of v.
 func (s sealer) sealValue(v any) any {
-	if m, ok := v.(map[string]any); ok && isSealed(m) {
+	switch node := v.(type) {
+	case map[string]any:
+		if isSealed(node) {
+			return node
+		}
+		out := make(map[string]any, len(node))
+		for k, item := range node {
+			out[k] = s.sealValue(item)
+		}
+		return out
+	case []any:
+		out := make([]any, len(node))
+		for i, item := range node {
+			out[i] = s.sealValue(item)
+		}
+		return out
+	}
+	if isEmpty(v) {
 		return v
 	}
 	raw := mustCanonical(v)

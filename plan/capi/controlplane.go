@@ -32,7 +32,7 @@ func ControlPlaneOf(obj *unstructured.Unstructured) ControlPlane {
 	case cp.Running == "":
 		cp.Unsettled = fmt.Sprintf("it reports no running version yet, and %s is wanted", cp.Version)
 		return cp
-	case cp.Running != cp.Version:
+	case !sameVersion(cp.Running, cp.Version):
 		cp.Unsettled = fmt.Sprintf("it still runs %s, and %s is wanted", cp.Running, cp.Version)
 		return cp
 	}
@@ -69,8 +69,7 @@ func lowestVersion(obj *unstructured.Unstructured) string {
 		if !ok {
 			continue
 		}
-		v, _ := m["version"].(string)
-		if skew, err := SkewOf(v, lowest, true); lowest == "" || (err == nil && (skew == KubeadmMinor || skew == TooOld)) {
+		if v, _ := m["version"].(string); older(v, lowest) {
 			lowest = v
 		}
 	}

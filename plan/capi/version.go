@@ -24,27 +24,33 @@ const (
 	NewerPatch   Skew = "newer-patch"
 )
 
-// PreflightCheck gives the name of the Cluster API preflight check that
-// enforces s, "" when none does.
-func (s Skew) PreflightCheck() string {
-	switch s {
-	case NewerMinor, TooOld:
-		return "KubernetesVersionSkew"
-	case KubeadmMinor:
-		return "KubeadmVersionSkew"
+// PreflightChecks gives the names of the Cluster API preflight checks that
+// enforce s, none when none does. A pool that joins by kubeadm must have the
+// control plane's minor, so that one outside the bounds of
+// KubernetesVersionSkew breaks KubeadmVersionSkew too.
+func (s Skew) PreflightChecks(kubeadm bool) []string {
+	switch {
+	case s == KubeadmMinor:
+		return []string{"KubeadmVersionSkew"}
+	case (s == NewerMinor || s == TooOld) && kubeadm:
+		return []string{"KubernetesVersionSkew", "KubeadmVersionSkew"}
+	case s == NewerMinor, s == TooOld:
+		return []string{"KubernetesVersionSkew"}
 	}
-	return ""
+	return nil
 }
 
-// SkewOf compares the version of a pool's machines with that of its control
-// plane, both as "v1.35.2". Kubeadm tells that the pool joins by kubeadm,
-// whose minor must equal the control plane's. An unreadable version is an error.
+// SkewOf compares the version of a pool's machines, as "v1.35.2", with that of
+// its control plane. Kubeadm tells that the pool joins by kubeadm, whose minor
+// must equal the control plane's. A managed control plane may tell its minor
+// alone ("1.35"); any patch release goes with that. An unreadable version is
+// an error.
 func SkewOf(pool, controlPlane string, kubeadm bool) (Skew, error) {
 	p, err := version.ParseSemantic(pool)
 	if err != nil {
 		return NoSkew, fmt.Errorf("version %q: %w", pool, err)
 	}
-	c, err := version.ParseSemantic(controlPlane)
+	c, err := version.ParseGeneric(controlPlane)
 	if err != nil {
 		return NoSkew, fmt.Errorf("control plane version %q: %w", controlPlane, err)
 	}
@@ -56,7 +62,7 @@ func SkewOf(pool, controlPlane string, kubeadm bool) (Skew, error) {
 		return TooOld, nil
 	case minors < 0 && kubeadm:
 		return KubeadmMinor, nil
-	case minors == 0 && p.Patch() > c.Patch():
+	case minors == 0 && len(c.Components()) > 2 && p.Patch() > c.Patch():
 		return NewerPatch, nil
 	}
 	return NoSkew, nil
@@ -84,4 +90,26 @@ func SameKubernetes(a, b string) bool {
 	pb, errB := version.ParseGeneric(b)
 	return errA == nil && errB == nil &&
 		pa.Major() == pb.Major() && pa.Minor() == pb.Minor() && pa.Patch() == pb.Patch()
+}
+
+// sameVersion reports whether a control plane that wants one version and
+// tells another has arrived. The leading v is of no matter, and one that tells
+// its minor alone has no patch to compare; build suffixes count, since they
+// name other builds.
+func sameVersion(a, b string) bool {
+	if strings.TrimPrefix(a, "v") == strings.TrimPrefix(b, "v") {
+		return true
+	}
+	pa, errA := version.ParseGeneric(a)
+	pb, errB := version.ParseGeneric(b)
+	return errA == nil && errB == nil && min(len(pa.Components()), len(pb.Components())) == 2 &&
+		pa.Major() == pb.Major() && pa.Minor() == pb.Minor()
+}
+
+// older reports whether version a is readable and lower than b, or b is not
+// readable at all.
+func older(a, b string) bool {
+	pa, errA := version.ParseGeneric(a)
+	pb, errB := version.ParseGeneric(b)
+	return errA == nil && (errB != nil || pa.LessThan(pb))
 }

@@ -1,0 +1,395 @@
+package plan_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"nodepool/apply/clustertest"
+	"nodepool/plan"
+	"nodepool/plan/capi"
+	"nodepool/schema"
+)
+
+const (
+	toVersion = "kubernetesVersion: v1.35.2"
+	toImage   = "machineImage: ami-new"
+	toBoth    = "kubernetesVersion: v1.35.2, machineImage: ami-new"
+)
+
+// managed gives the cluster a control plane of another kind, that a provider
+// runs, and the pool a bootstrap template that knows nothing of kubeadm.
+func managed(spec, status map[string]any) func(*clustertest.World) {
+	return func(w *clustertest.World) {
+		w.Serve(
+			clustertest.Kind{Group: clustertest.ControlPlaneGroup, Kind: "AWSManagedControlPlane", Version: "v1beta2"},
+			clustertest.Kind{Group: clustertest.BootstrapGroup, Kind: "NodeadmConfigTemplate", Version: "v1beta2"},
+			clustertest.Kind{Group: clustertest.BootstrapGroup, Kind: "NodeadmConfig", Version: "v1beta2"})
+		meta := map[string]any{"namespace": "default", "name": "managed"}
+		w.Put(&object{Object: map[string]any{"apiVersion": clustertest.ControlPlaneGroup + "/v1beta2", "kind": "AWSManagedControlPlane",
+			"metadata": meta, "spec": spec, "status": status}})
+		w.Put(&object{Object: map[string]any{"apiVersion": clustertest.BootstrapGroup + "/v1beta2", "kind": "NodeadmConfigTemplate",
+			"metadata": meta, "spec": map[string]any{}}})
+		edit(clusterRef, map[string]any{"apiGroup": clustertest.ControlPlaneGroup, "kind": "AWSManagedControlPlane", "name": "managed"},
+			"spec", "controlPlaneRef")(w)
+		edit(awsRef, map[string]any{"apiGroup": clustertest.BootstrapGroup, "kind": "NodeadmConfigTemplate", "name": "managed"},
+			"spec", "template", "spec", "bootstrap", "configRef")(w)
+	}
+}
+
+func version2(v string) map[string]any { return map[string]any{"version": v} }
+
+func skip(checks string) func(*clustertest.World) {
+	return edit(awsRef, checks, "metadata", "annotations", capi.SkipPreflightAnnotation)
+}
+
+func all(edits ...func(*clustertest.World)) func(*clustertest.World) {
+	return func(w *clustertest.World) {
+		for _, e := range edits {
+			e(w)
+		}
+	}
+}
+
+// TestChecks covers every preflight check: its severity, and that its message
+// says what, where, why and what to do.
+func TestChecks(t *testing.T) {
+	const (
+		md  = "MachineDeployment default/aws-example-md-0"
+		kcp = "KubeadmControlPlane default/aws-example-control-plane"
+	)
+	deleted := "2026-01-01T00:00:00Z"
+	tests := []struct {
+		name   string
+		adjust []clustertest.Adjust
+		edit   func(*clustertest.World)
+		pool   string // fields; toBoth when empty
+		up     func(*schema.Upgrade)
+
+		code     string
+		severity plan.Severity
+		words    []string
+	}{
+		{name: "cluster there", code: plan.CheckCluster, severity: plan.Pass, words: []string{"Cluster default/aws-example"}},
+		{name: "cluster absent", up: func(up *schema.Upgrade) { up.Spec.Cluster.Name = "aws-exmaple" },
+			code: plan.CheckCluster, severity: plan.Block, words: []string{"Cluster default/aws-exmaple does not exist", "spec.cluster", "there is aws-example"}},
+		{name: "cluster in no namespace", up: func(up *schema.Upgrade) { up.Spec.Cluster.Namespace = "elsewhere" },
+			code: plan.CheckCluster, severity: plan.Block, words: []string{"Cluster elsewhere/aws-example does not exist"}},
+		{name: "cluster going away", edit: edit(clusterRef, deleted, "metadata", "deletionTimestamp"),
+			code: plan.CheckCluster, severity: plan.Block, words: []string{"Cluster default/aws-example is being deleted"}},
+
+		{name: "cluster moves", code: plan.CheckClusterPaused, severity: plan.Pass},
+		{name: "cluster paused", adjust: []clustertest.Adjust{clustertest.PausedCluster()},
+			code: plan.CheckClusterPaused, severity: plan.Block, words: []string{"Cluster default/aws-example is paused", "spec.paused is true", "set spec.paused to false"}},
+		{name: "cluster paused by annotation", edit: edit(clusterRef, "", "metadata", "annotations", capi.PausedAnnotation),
+			code: plan.CheckClusterPaused, severity: plan.Block, words: []string{"Cluster default/aws-example is paused", capi.PausedAnnotation, "remove the annotation"}},
+
+		{name: "pool there", code: plan.CheckMachineDeployment, severity: plan.Pass, words: []string{md}},
+		{name: "pool absent", up: func(up *schema.Upgrade) { up.Spec.Pools[0].Name = "aws-example-md-3" },
+			code: plan.CheckMachineDeployment, severity: plan.Block, words: []string{"MachineDeployment default/aws-example-md-3 does not exist", "correct the pool's name", "aws-example-md-0, aws-example-md-1"}},
+		{name: "pool absent among many", adjust: []clustertest.Adjust{clustertest.ExtraPools(9, 0)},
+			up:   func(up *schema.Upgrade) { up.Spec.Pools[0].Name = "aws-example-extra-01" },
+			code: plan.CheckMachineDeployment, severity: plan.Block, words: []string{"there are aws-example-extra-001", "and 6 more"}},
+		{name: "pool is a MachinePool", up: func(up *schema.Upgrade) { up.Spec.Pools[0].Name = "mp" },
+			edit: func(w *clustertest.World) { w.Put(stranger("MachinePool", "default", "mp")) },
+			code: plan.CheckMachineDeployment, severity: plan.Block, words: []string{"mp is a MachinePool", "without templates", "upgrades MachineDeployments"}},
+		{name: "pool of another cluster", edit: edit(awsRef, "other", "spec", "clusterName"),
+			code: plan.CheckMachineDeployment, severity: plan.Block, words: []string{md, "belongs to the cluster other", "spec.clusterName", "not to aws-example", "correct spec.cluster"}},
+		{name: "pool going away", edit: edit(awsRef, deleted, "metadata", "deletionTimestamp"),
+			code: plan.CheckMachineDeployment, severity: plan.Block, words: []string{md + " is being deleted", "remove the pool"}},
+
+		{name: "pool moves", code: plan.CheckPaused, severity: plan.Pass},
+		{name: "pool paused", adjust: []clustertest.Adjust{clustertest.PausedPool(awsPool)},
+			code: plan.CheckPaused, severity: plan.Block, words: []string{md + " is paused", "spec.paused is true", "set spec.paused to false"}},
+		{name: "pool paused by annotation", edit: edit(awsRef, "", "metadata", "annotations", capi.PausedAnnotation),
+			code: plan.CheckPaused, severity: plan.Block, words: []string{md + " is paused", capi.PausedAnnotation, "remove the annotation"}},
+
+		{name: "no topology", code: plan.CheckTopology, severity: plan.Pass},
+		{name: "topology", adjust: []clustertest.Adjust{clustertest.TopologyOwned()},
+			code: plan.CheckTopology, severity: plan.Block, words: []string{md, "owned by the cluster's topology", "reverts", "spec.topology.version", "machineDeployments[name=md-0]"}},
+
+		{name: "templates there", code: plan.CheckTemplates, severity: plan.Pass},
+		{name: "infrastructure template missing", edit: func(w *clustertest.World) { w.Delete(awsTemplateRef) },
+			code: plan.CheckTemplates, severity: plan.Block, words: []string{"AWSMachineTemplate default/aws-example-md-0", md, "does not exist", "restore the template"}},
+		{name: "bootstrap template missing", edit: func(w *clustertest.World) { w.Delete(awsBootstrapRef) },
+			code: plan.CheckTemplates, severity: plan.Block, words: []string{"KubeadmConfigTemplate default/aws-example-md-0", md, "does not exist", "restore the template"}},
+		{name: "reference to nothing", edit: edit(awsRef, "gone", "spec", "template", "spec", "bootstrap", "configRef", "name"),
+			code: plan.CheckTemplates, severity: plan.Block, words: []string{"KubeadmConfigTemplate default/gone", "does not exist"}},
+		{name: "template going away", edit: edit(awsTemplateRef, deleted, "metadata", "deletionTimestamp"),
+			code: plan.CheckTemplates, severity: plan.Block, words: []string{"AWSMachineTemplate default/aws-example-md-0", "is being deleted", "a template that stays"}},
+		{name: "name too long", up: func(up *schema.Upgrade) { up.Spec.Pools[0].Name = strings.Repeat("n", 250) },
+			edit: func(w *clustertest.World) {
+				md := w.Get(awsRef)
+				md.SetName(strings.Repeat("n", 250))
+				put(md, nil, "metadata", "uid")
+				w.Put(md)
+			},
+			code: plan.CheckTemplates, severity: plan.Block, words: []string{"259 characters", "253 are allowed", "shorten the MachineDeployment's name"}},
+
+		{name: "control plane updated", code: plan.CheckControlPlane, severity: plan.Pass, words: []string{kcp, "v1.35.2"}},
+		{name: "control plane on its way", adjust: []clustertest.Adjust{clustertest.ControlPlaneVersion("v1.34.3"), clustertest.ControlPlaneUpgrading("v1.35.2")},
+			code: plan.CheckControlPlane, severity: plan.Block, words: []string{kcp, "still runs v1.34.3", "v1.35.2 is wanted", "no worker machine", "wait until the control plane has finished"}},
+		{name: "control plane's skip", adjust: []clustertest.Adjust{clustertest.ControlPlaneVersion("v1.35.1"), clustertest.ControlPlaneUpgrading("v1.35.2")},
+			edit: skip("KubeadmVersionSkew, ControlPlaneIsStable"),
+			code: plan.CheckControlPlane, severity: plan.Warn, words: []string{kcp, "still runs v1.35.1", "skips the check"}},
+		{name: "control plane of 3 with 2 ready", edit: edit(controlPlaneRef, int64(3), "spec", "replicas"),
+			code: plan.CheckControlPlane, severity: plan.Block, words: []string{kcp, "1 of its 3 machines are there"}},
+		{name: "control plane not ready", edit: edit(controlPlaneRef, int64(0), "status", "readyReplicas"),
+			code: plan.CheckControlPlane, severity: plan.Block, words: []string{"0 of its 1 machines are ready"}},
+		{name: "control plane not ready for lack of a count", edit: edit(controlPlaneRef, nil, "status", "readyReplicas"),
+			code: plan.CheckControlPlane, severity: plan.Block, words: []string{"0 of its 1 machines are ready"}},
+		{name: "control plane not up to date", edit: edit(controlPlaneRef, int64(0), "status", "upToDateReplicas"),
+			code: plan.CheckControlPlane, severity: plan.Block, words: []string{"0 of its 1 machines are up to date"}},
+		{name: "old control plane not up to date", adjust: []clustertest.Adjust{clustertest.V1Beta1Only()}, edit: edit(controlPlaneRef, int64(0), "status", "updatedReplicas"),
+			code: plan.CheckControlPlane, severity: plan.Block, words: []string{"0 of its 1 machines are up to date"}},
+		{name: "control plane tells nothing yet", edit: edit(controlPlaneRef, nil, "status", "version"),
+			code: plan.CheckControlPlane, severity: plan.Block, words: []string{"reports no running version yet"}},
+		{name: "control plane without version", edit: all(edit(controlPlaneRef, nil, "spec", "version"), edit(controlPlaneRef, nil, "status", "version")),
+			code: plan.CheckControlPlane, severity: plan.Warn, words: []string{kcp, "tells no version"}},
+		{name: "control plane missing", edit: func(w *clustertest.World) { w.Delete(controlPlaneRef) },
+			code: plan.CheckControlPlane, severity: plan.Block, words: []string{kcp, "does not exist", "Cluster.spec.controlPlaneRef"}},
+		{name: "no control plane object", edit: edit(clusterRef, nil, "spec", "controlPlaneRef"),
+			code: plan.CheckControlPlane, severity: plan.Warn, words: []string{"names no control plane object", "could not be compared"}},
+		{name: "control plane of another kind", edit: managed(version2("v1.35.2"), version2("v1.35.2")),
+			code: plan.CheckControlPlane, severity: plan.Pass, words: []string{"AWSManagedControlPlane default/managed"}},
+		{name: "control plane of another kind on its way", edit: managed(version2("v1.35.2"), version2("v1.34.9")),
+			code: plan.CheckControlPlane, severity: plan.Block, words: []string{"AWSManagedControlPlane default/managed", "still runs v1.34.9"}},
+		{name: "managed control plane that tells minors", edit: managed(version2("v1.35"), version2("1.35")),
+			code: plan.CheckControlPlane, severity: plan.Pass},
+
+		{name: "version goes", code: plan.CheckVersion, severity: plan.Pass},
+		{name: "version ahead", pool: "kubernetesVersion: v1.36.0, machineImage: ami-new",
+			code: plan.CheckVersion, severity: plan.Block, words: []string{"v1.36.0 is newer than the control plane " + kcp, "v1.35.2", "make no machine", "upgrade the control plane to v1.36.0 first"}},
+		{name: "version ahead, all skipped", pool: "kubernetesVersion: v1.36.0, machineImage: ami-new", edit: skip("All"),
+			code: plan.CheckVersion, severity: plan.Warn, words: []string{"v1.36.0 is newer", "skips Cluster API's check KubernetesVersionSkew"}},
+		{name: "version ahead, only one of its two checks skipped", pool: "kubernetesVersion: v1.36.0, machineImage: ami-new", edit: skip("KubernetesVersionSkew"),
+			code: plan.CheckVersion, severity: plan.Block, words: []string{"v1.36.0 is newer"}},
+		{name: "version ahead, both of its checks skipped", pool: "kubernetesVersion: v1.36.0, machineImage: ami-new", edit: skip("KubernetesVersionSkew,KubeadmVersionSkew"),
+			code: plan.CheckVersion, severity: plan.Warn, words: []string{"v1.36.0 is newer", "skips Cluster API's check"}},
+		{name: "version ahead, skipped, not kubeadm", pool: "kubernetesVersion: v1.36.0, machineImage: ami-new",
+			edit: all(managed(version2("v1.35.2"), version2("v1.35.2")), skip("KubernetesVersionSkew")),
+			code: plan.CheckVersion, severity: plan.Warn, words: []string{"v1.36.0 is newer"}},
+		{name: "version ahead of what still runs", pool: "kubernetesVersion: v1.35.2", adjust: []clustertest.Adjust{clustertest.ControlPlaneVersion("v1.34.3"), clustertest.ControlPlaneUpgrading("v1.35.2")},
+			code: plan.CheckVersion, severity: plan.Block, words: []string{"v1.35.2 is newer", "which is at v1.34.3"}},
+		{name: "version far behind", pool: "kubernetesVersion: v1.31.9, machineImage: ami-new",
+			code: plan.CheckVersion, severity: plan.Block, words: []string{"v1.31.9 is too far behind", "v1.35.2", "set kubernetesVersion to v1.35.2"}},
+		{name: "image alone, a minor behind", pool: toImage,
+			code: plan.CheckVersion, severity: plan.Block, words: []string{"machines at v1.34.3 cannot be made", "v1.35.2", "kubeadm", "minor version", "set kubernetesVersion to v1.35.2 in the same upgrade"}},
+		{name: "image alone, a minor behind, skipped", pool: toImage, edit: skip("KubeadmVersionSkew"),
+			code: plan.CheckVersion, severity: plan.Warn, words: []string{"machines at v1.34.3 cannot be made", "skips Cluster API's check KubeadmVersionSkew"}},
+		{name: "skipped by the bootstrap template", pool: toImage,
+			edit: edit(awsBootstrapRef, "All", "metadata", "annotations", capi.SkipPreflightAnnotation),
+			code: plan.CheckVersion, severity: plan.Warn, words: []string{"skips Cluster API's check KubeadmVersionSkew"}},
+		{name: "another check skipped", pool: toImage, edit: skip("ControlPlaneIsStable"),
+			code: plan.CheckVersion, severity: plan.Block, words: []string{"machines at v1.34.3 cannot be made"}},
+		{name: "image alone, a minor behind, not kubeadm", pool: toImage, edit: managed(version2("v1.35.2"), version2("v1.35.2")),
+			code: plan.CheckVersion, severity: plan.Pass},
+		{name: "newer patch", pool: "kubernetesVersion: v1.35.3, machineImage: ami-new",
+			code: plan.CheckVersion, severity: plan.Warn, words: []string{"v1.35.3 is a newer patch release", "v1.35.2", "skew policy", "set kubernetesVersion to v1.35.2"}},
+		{name: "a control plane that tells minors", edit: managed(version2("v1.35"), version2("1.35")),
+			code: plan.CheckVersion, severity: plan.Pass, words: []string{"v1.35.2 goes with"}},
+
+		{name: "image and version", code: plan.CheckImage, severity: plan.Pass},
+		{name: "version without image", pool: toVersion,
+			code: plan.CheckImage, severity: plan.Warn, words: []string{"from v1.34.3 to v1.35.2", "the image stays ami-0123456789abcdef0", "cannot join", "set machineImage", "v1.35.2"}},
+		{name: "version and type without image", pool: toVersion + ", instanceType: m5.xlarge",
+			code: plan.CheckImage, severity: plan.Warn, words: []string{"the image stays ami-0123456789abcdef0"}},
+		{name: "image without version", pool: toImage, adjust: []clustertest.Adjust{clustertest.PoolVersion(awsPool, "v1.35.2")},
+			code: plan.CheckImage, severity: plan.Warn, words: []string{"the image changes and the version stays v1.35.2", "built for v1.35.2"}},
+		{name: "image by patch", pool: toVersion + ", infrastructure: {ami: {id: ami-new}}",
+			code: plan.CheckImage, severity: plan.Pass},
+		{name: "image looked up", pool: toVersion, edit: edit(awsTemplateRef, nil, "spec", "template", "spec", "ami"),
+			code: plan.CheckImage, severity: plan.Pass, words: []string{"pins no image", "v1.35.2"}},
+		{name: "kind with images unknown", pool: toVersion, edit: func(w *clustertest.World) {
+			w.Serve(clustertest.Kind{Group: clustertest.InfrastructureGroup, Kind: "OddMachineTemplate", Version: "v1"},
+				clustertest.Kind{Group: clustertest.InfrastructureGroup, Kind: "OddMachine", Version: "v1"})
+			w.Put(&object{Object: map[string]any{"apiVersion": clustertest.InfrastructureGroup + "/v1", "kind": "OddMachineTemplate",
+				"metadata": map[string]any{"namespace": "default", "name": "odd"}}})
+			edit(awsRef, map[string]any{"apiGroup": clustertest.InfrastructureGroup, "kind": "OddMachineTemplate", "name": "odd"}, "spec", "template", "spec", "infrastructureRef")(w)
+		}, code: plan.CheckImage, severity: plan.Warn, words: []string{"v1.34.3 to v1.35.2", "does not know how a OddMachineTemplate", "carry v1.35.2"}},
+
+		{name: "template copied", code: plan.CheckInfrastructureReuse, severity: plan.Pass, words: []string{"changed copy of AWSMachineTemplate default/aws-example-md-0"}},
+		{name: "template kept", pool: toVersion, code: plan.CheckInfrastructureReuse, severity: plan.Pass, words: []string{"no new infrastructure template is needed", "AWSMachineTemplate default/aws-example-md-0"}},
+
+		{name: "no rollout", code: plan.CheckRollout, severity: plan.Pass},
+		{name: "rollout under way", edit: all(edit(awsRef, "v1.35.1", "spec", "template", "spec", "version"), func(w *clustertest.World) {
+			for range 9 {
+				w.Step()
+			}
+		}), code: plan.CheckRollout, severity: plan.Warn, words: []string{md + " is rolling already", "the next rollout on top of it", "supersede"}},
+		{name: "rollout stuck", edit: all(edit(awsRef, "v1.35.1", "spec", "template", "spec", "version"), func(w *clustertest.World) {
+			w.Break(awsRef, clustertest.Fault{Drain: "cannot evict pod as it would violate the pod's disruption budget."})
+			w.Settle()
+		}), code: plan.CheckRollout, severity: plan.Warn, words: []string{md, "supersede"}},
+
+		{name: "rolling update", code: plan.CheckStrategy, severity: plan.Pass},
+		{name: "on delete", edit: edit(awsRef, "OnDelete", "spec", "rollout", "strategy", "type"),
+			code: plan.CheckStrategy, severity: plan.Warn, words: []string{"OnDelete", "as someone deletes them", "RollingUpdate"}},
+
+		{name: "replicas", code: plan.CheckReplicas, severity: plan.Pass, words: []string{"3 replicas"}},
+		{name: "no replicas", edit: all(edit(awsRef, int64(0), "spec", "replicas"), func(w *clustertest.World) { w.Settle() }),
+			code: plan.CheckReplicas, severity: plan.Warn, words: []string{"0 replicas", "nothing exercises the new template", "scale up"}},
+
+		{name: "no autoscaler", code: plan.CheckAutoscaler, severity: plan.Pass},
+		{name: "autoscaler", edit: all(edit(awsRef, "2", "metadata", "annotations", capi.AutoscalerMinAnnotation), edit(awsRef, "9", "metadata", "annotations", capi.AutoscalerMaxAnnotation)),
+			code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{"between 2 and 9", "scale-down", "follows the replicas"}},
+	}
+	codes := map[string]bool{}
+	for _, test := range tests {
+		codes[test.code] = true
+		t.Run(test.name, func(t *testing.T) {
+			w := clustertest.AWSExample(test.adjust...)
+			if test.edit != nil {
+				test.edit(w)
+			}
+			fields := test.pool
+			if fields == "" {
+				fields = toBoth
+			}
+			up := onePool(t, fields)
+			if test.up != nil {
+				test.up(&up)
+			}
+			p := compile(t, w, up)
+			found := finding(t, p, test.code, test.severity)
+			if test.severity != plan.Pass {
+				if found.Remedy == "" || found.Object.IsZero() {
+					t.Errorf("no remedy or no object: %+v", found)
+				}
+			}
+			mustContain(t, found.Message+"; "+found.Remedy, test.words...)
+			if found.Pool == "" != (test.code == plan.CheckCluster || test.code == plan.CheckClusterPaused) {
+				t.Errorf("the finding is of pool %q", found.Pool)
+			}
+			blocks := slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.Severity == plan.Block })
+			if p.Blocked != blocks {
+				t.Errorf("blocked is %t, and a finding blocks: %t", p.Blocked, blocks)
+			}
+		})
+	}
+	preflight := compile(t, clustertest.AWSExample(), onePool(t, toBoth)).Steps[0].Preflight
+	for _, code := range preflight.Checks {
+		if !codes[code] {
+			t.Errorf("the check %s has no case", code)
+		}
+	}
+	if len(codes) != len(preflight.Checks) {
+		t.Errorf("%d codes in cases and %d in the plan", len(codes), len(preflight.Checks))
+	}
+}
+
+// finding gives the worst finding of a code, and proves its severity.
+func finding(t *testing.T, p plan.Plan, code string, severity plan.Severity) plan.Finding {
+	t.Helper()
+	var found []plan.Finding
+	for _, s := range []plan.Severity{plan.Block, plan.Warn, plan.Pass} {
+		for _, f := range p.Findings {
+			if f.Code == code && f.Severity == s {
+				found = append(found, f)
+			}
+		}
+	}
+	if len(found) == 0 {
+		t.Fatalf("no finding %s in %+v", code, p.Findings)
+	}
+	if found[0].Severity != severity {
+		t.Errorf("%s is %s, want %s: %s", code, found[0].Severity, severity, found[0].Message)
+	}
+	return found[0]
+}
+
+// TestChecksAtOnce: everything that is wrong is told at once.
+func TestChecksAtOnce(t *testing.T) {
+	w := clustertest.AWSExample(clustertest.PausedCluster(), clustertest.PausedPool(awsPool), clustertest.TopologyOwned(),
+		clustertest.ControlPlaneVersion("v1.34.3"), clustertest.ControlPlaneUpgrading("v1.35.2"))
+	w.Delete(awsBootstrapRef)
+	p := compile(t, w, upgrade(t, "pools: [{name: aws-example-md-0, kubernetesVersion: v1.36.1}, {name: nowhere, kubernetesVersion: v1.35.2}]"))
+	var got []string
+	for _, f := range p.Findings {
+		if f.Severity == plan.Block {
+			got = append(got, f.Pool+" "+f.Code)
+		}
+	}
+	want := []string{" cluster-paused", awsPool + " machinedeployment-paused", awsPool + " topology-owned", awsPool + " templates",
+		awsPool + " control-plane-updated", awsPool + " version-skew", "nowhere machinedeployment"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// TestNothingToDoIsNotBlocked: what stands in the way of a change is no
+// matter where there is none; a pool that is not the cluster's is.
+func TestNothingToDoIsNotBlocked(t *testing.T) {
+	const asItIs = "kubernetesVersion: v1.34.3, machineImage: ami-0123456789abcdef0"
+	for name, test := range map[string]struct {
+		adjust  []clustertest.Adjust
+		edit    func(*clustertest.World)
+		blocked bool
+	}{
+		"control plane ahead":      {},
+		"control plane on its way": {adjust: []clustertest.Adjust{clustertest.ControlPlaneUpgrading("v1.36.0")}},
+		"topology":                 {adjust: []clustertest.Adjust{clustertest.TopologyOwned()}},
+		"paused pool":              {edit: edit(awsRef, "", "metadata", "annotations", capi.PausedAnnotation)},
+		"paused cluster":           {edit: edit(clusterRef, "", "metadata", "annotations", capi.PausedAnnotation)},
+		"another cluster's":        {edit: edit(awsRef, "other", "spec", "clusterName"), blocked: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := clustertest.AWSExample(test.adjust...)
+			if test.edit != nil {
+				test.edit(w)
+			}
+			p := compile(t, w, onePool(t, asItIs))
+			if p.Blocked != test.blocked || (!p.IsEmpty() && !test.blocked) {
+				t.Errorf("blocked %t, steps %q, findings %+v", p.Blocked, stepsOf(p), p.Findings)
+			}
+		})
+	}
+}
+
+func TestImpact(t *testing.T) {
+	tests := []struct {
+		name     string
+		replicas int64
+		surge    any
+		down     any
+		fields   string
+		edit     func(*clustertest.World)
+		want     plan.PoolImpact
+	}{
+		{name: "one by one", replicas: 3, surge: int64(1), down: int64(0), want: plan.PoolImpact{Action: plan.Replace, Machines: 3, Waves: 3, Peak: 4, Floor: 3}},
+		{name: "two at once", replicas: 5, surge: int64(2), down: int64(0), want: plan.PoolImpact{Action: plan.Replace, Machines: 5, Waves: 3, Peak: 7, Floor: 5}},
+		{name: "surge and unavailable", replicas: 10, surge: int64(2), down: int64(3), want: plan.PoolImpact{Action: plan.Replace, Machines: 10, Waves: 2, Peak: 12, Floor: 7}},
+		{name: "surge rounds up", replicas: 3, surge: "34%", down: int64(0), want: plan.PoolImpact{Action: plan.Replace, Machines: 3, Waves: 2, Peak: 5, Floor: 3}},
+		{name: "unavailable rounds down", replicas: 5, surge: int64(1), down: "39%", want: plan.PoolImpact{Action: plan.Replace, Machines: 5, Waves: 3, Peak: 6, Floor: 4}},
+		{name: "both come to nothing", replicas: 3, surge: "0%", down: "33%", want: plan.PoolImpact{Action: plan.Replace, Machines: 3, Waves: 3, Peak: 3, Floor: 2}},
+		{name: "not set", replicas: 4, want: plan.PoolImpact{Action: plan.Replace, Machines: 4, Waves: 4, Peak: 5, Floor: 4}},
+		{name: "more than there are", replicas: 2, surge: int64(0), down: int64(5), want: plan.PoolImpact{Action: plan.Replace, Machines: 2, Waves: 1, Peak: 2, Floor: 0}},
+		{name: "nothing there", replicas: 0, want: plan.PoolImpact{Action: plan.Replace, Note: "the pool has no machines: nothing exercises the new template"}},
+		{name: "on delete", replicas: 3, edit: edit(awsRef, "OnDelete", "spec", "rollout", "strategy", "type"),
+			want: plan.PoolImpact{Action: plan.Replace, Machines: 3, Peak: 3, Floor: 3, Note: "strategy OnDelete: nothing moves until machines are deleted"}},
+		{name: "in place", replicas: 3, fields: "drain: {nodeDrainTimeout: 1m}", want: plan.PoolImpact{Action: plan.InPlace, Peak: 3, Floor: 3}},
+		{name: "strategy of the same upgrade", replicas: 6, surge: int64(1), down: int64(0), fields: toVersion + `, strategy: {maxSurge: "50%"}`,
+			want: plan.PoolImpact{Action: plan.Replace, Machines: 6, Waves: 2, Peak: 9, Floor: 6}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			w := clustertest.AWSExample()
+			edit(awsRef, test.replicas, "spec", "replicas")(w)
+			edit(awsRef, test.surge, "spec", "rollout", "strategy", "rollingUpdate", "maxSurge")(w)
+			edit(awsRef, test.down, "spec", "rollout", "strategy", "rollingUpdate", "maxUnavailable")(w)
+			if test.edit != nil {
+				test.edit(w)
+			}
+			fields := test.fields
+			if fields == "" {
+				fields = toVersion
+			}
+			test.want.Pool = awsPool
+			if d := cmp.Diff([]plan.PoolImpact{test.want}, compile(t, w, onePool(t, fields)).Impact); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+		})
+	}
+}
