@@ -75,6 +75,18 @@ func machines(w *clustertest.World, pool string) (live []*unstructured.Unstructu
 	return live
 }
 
+// judge gives the judgement of plan/capi on md0's pool.
+func judge(w *clustertest.World) capi.Rollout {
+	return capi.Judge(capi.Observed{
+		MachineDeployment: w.Get(md0),
+		MachineSets:       w.List(capi.Group, "MachineSet", "default"),
+		Machines:          w.List(capi.Group, "Machine", "default"),
+		InfraMachines:     w.List(clustertest.InfrastructureGroup, "AWSMachine", "default"),
+		BootstrapConfigs:  w.List(clustertest.BootstrapGroup, "KubeadmConfig", "default"),
+		Cluster:           w.Get(plan.Ref{Group: capi.Group, Kind: "Cluster", Namespace: "default", Name: "aws-example"}),
+	})
+}
+
 func TestRollout(t *testing.T) {
 	for name, adjust := range map[string][]clustertest.Adjust{
 		"v1beta2":            nil,
@@ -102,12 +114,30 @@ func TestRollout(t *testing.T) {
 			}
 			other := machines(w, "aws-example-md-1")
 
+			if r := judge(w); !r.Complete || len(r.Stalls) > 0 {
+				t.Errorf("the example is not complete: %s, %v", r.Waiting, r.Stalls)
+			}
+
 			c := w.Open(nil)
 			rotate(t, c, "v1.35.2")
+			if judge(w).Complete && desired > 0 {
+				t.Error("the rollout is judged complete right after the patch")
+			}
 			var seenPeak int64
 			seenFloor := desired
 			for w.Step() {
 				all := machines(w, "aws-example-md-0")
+				r := judge(w)
+				if len(r.Stalls) > 0 {
+					t.Fatalf("a rollout that goes well is judged stalled: %v", r.Stalls)
+				}
+				if r.Complete {
+					for _, m := range all {
+						if capi.StringAt(m, "spec", "version") != "v1.35.2" {
+							t.Fatalf("the rollout is judged complete while %s is there", m.GetName())
+						}
+					}
+				}
 				available := int64(0)
 				for _, m := range all {
 					if m.GetDeletionTimestamp() == nil && capi.StringAt(m, "status", "phase") == "Running" {
@@ -133,6 +163,9 @@ func TestRollout(t *testing.T) {
 				if diff := cmp.Diff([]string{"v1.35.2", "v1.35.2", "aws-example-md-0-new"}, got); diff != "" {
 					t.Errorf("%s: %s", m.GetName(), diff)
 				}
+			}
+			if r := judge(w); !r.Complete {
+				t.Errorf("at the end the rollout is judged incomplete: %s", r.Waiting)
 			}
 			after := w.Get(md0)
 			if n, _ := capi.Int64At(after, "status", "observedGeneration"); n != 2 || after.GetGeneration() != 2 {
@@ -191,16 +224,18 @@ func TestHeldUp(t *testing.T) {
 		fault   clustertest.Fault
 		// where the cause is to be found
 		kind, condition, message string
+		// what plan/capi makes of it
+		cause capi.StallCause
 	}{
-		"provider":         {version: "v1.35.2", fault: clustertest.Fault{Provider: "InvalidAMIID.NotFound"}, kind: "Machine", condition: "InfrastructureReady", message: "InvalidAMIID.NotFound"},
-		"drain":            {version: "v1.35.2", fault: clustertest.Fault{Drain: denied}, kind: "Machine", condition: "Deleting", message: denied},
-		"no node":          {version: "v1.35.2", fault: clustertest.Fault{NoJoin: true}, kind: "Machine", condition: "NodeHealthy", message: "Waiting for a Node with spec.providerID"},
-		"version too new":  {version: "v1.36.0", kind: "MachineSet", condition: "ScalingUp", message: `"KubernetesVersionSkew" preflight check failed`},
-		"version of old":   {version: "v1.34.9", kind: "MachineSet", condition: "ScalingUp", message: `"KubeadmVersionSkew" preflight check failed`},
-		"upgrading":        {adjust: []clustertest.Adjust{clustertest.ControlPlaneUpgrading("v1.36.0")}, version: "v1.36.0", kind: "MachineSet", condition: "ScalingUp", message: `"ControlPlaneIsStable" preflight check failed`},
-		"paused":           {adjust: []clustertest.Adjust{clustertest.PausedCluster()}, version: "v1.35.2", kind: "MachineDeployment", condition: "Paused", message: "paused"},
-		"paused v1beta1":   {adjust: []clustertest.Adjust{clustertest.PausedCluster(), clustertest.V1Beta1Only()}, version: "v1.35.2", kind: "MachineDeployment", condition: "Paused", message: "paused"},
-		"provider v1beta1": {adjust: []clustertest.Adjust{clustertest.V1Beta1Only()}, version: "v1.35.2", fault: clustertest.Fault{Provider: "quota"}, kind: "Machine", condition: "InfrastructureReady", message: "quota"},
+		"provider":         {version: "v1.35.2", fault: clustertest.Fault{Provider: "InvalidAMIID.NotFound"}, kind: "Machine", condition: "InfrastructureReady", message: "InvalidAMIID.NotFound", cause: capi.StallProviderError},
+		"drain":            {version: "v1.35.2", fault: clustertest.Fault{Drain: denied}, kind: "Machine", condition: "Deleting", message: denied, cause: capi.StallDrainBlocked},
+		"no node":          {version: "v1.35.2", fault: clustertest.Fault{NoJoin: true}, kind: "Machine", condition: "NodeHealthy", message: "Waiting for a Node with spec.providerID", cause: capi.StallNodeNotJoined},
+		"version too new":  {version: "v1.36.0", kind: "MachineSet", condition: "ScalingUp", message: `"KubernetesVersionSkew" preflight check failed`, cause: capi.StallMachineSetPreflight},
+		"version of old":   {version: "v1.34.9", kind: "MachineSet", condition: "ScalingUp", message: `"KubeadmVersionSkew" preflight check failed`, cause: capi.StallMachineSetPreflight},
+		"upgrading":        {adjust: []clustertest.Adjust{clustertest.ControlPlaneUpgrading("v1.36.0")}, version: "v1.36.0", kind: "MachineSet", condition: "ScalingUp", message: `"ControlPlaneIsStable" preflight check failed`, cause: capi.StallMachineSetPreflight},
+		"paused":           {adjust: []clustertest.Adjust{clustertest.PausedCluster()}, version: "v1.35.2", kind: "MachineDeployment", condition: "Paused", message: "paused", cause: capi.StallPaused},
+		"paused v1beta1":   {adjust: []clustertest.Adjust{clustertest.PausedCluster(), clustertest.V1Beta1Only()}, version: "v1.35.2", kind: "MachineDeployment", condition: "Paused", message: "paused", cause: capi.StallPaused},
+		"provider v1beta1": {adjust: []clustertest.Adjust{clustertest.V1Beta1Only()}, version: "v1.35.2", fault: clustertest.Fault{Provider: "quota"}, kind: "Machine", condition: "InfrastructureReady", message: "quota", cause: capi.StallProviderError},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -229,6 +264,10 @@ func TestHeldUp(t *testing.T) {
 			}
 			if !strings.Contains(found, test.message) {
 				t.Errorf("%s of %s says %q, want %q in it", test.condition, test.kind, found, test.message)
+			}
+			r := judge(w)
+			if suspect := r.Suspect(); r.Complete || suspect == nil || suspect.Cause != test.cause {
+				t.Errorf("judged complete %v, suspect %+v; want %s", r.Complete, suspect, test.cause)
 			}
 			if test.fault != (clustertest.Fault{}) {
 				w.Break(md0, clustertest.Fault{})

@@ -2,6 +2,7 @@ package kube_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -126,6 +127,57 @@ func (s *seeder) Delete(t *testing.T, ref plan.Ref) {
 		}
 		if err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// A user without rights is told of every one that is missing.
+func TestRightsOnServer(t *testing.T) {
+	path := os.Getenv(kubeconfigVariable)
+	if path == "" {
+		t.Skip("set " + kubeconfigVariable + " to the kubeconfig of a sandbox (go run ./sandbox up) to run this against a real API server")
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Impersonate.UserName = "nobody"
+	config.Impersonate.Groups = []string{"system:authenticated"}
+	c, err := kube.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	md := clustertest.MachineDeployment("any")
+	template := plan.Ref{Group: clustertest.InfrastructureGroup, Kind: "AWSMachineTemplate", Namespace: "default"}
+	selectors := []plan.Selector{{Ref: md}, {Ref: template}}
+	want := "you may not %s machinedeployments.cluster.x-k8s.io in namespace default; ask for that right, or use another kubeconfig context\n" +
+		"you may not list awsmachinetemplates.infrastructure.cluster.x-k8s.io in namespace default; ask for that right, or use another kubeconfig context"
+	if _, err := c.Fetch(t.Context(), selectors); err == nil || err.Error() != fmt.Sprintf(want, "get") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := c.Watch(t.Context(), selectors); err == nil || err.Error() != fmt.Sprintf(want, "list") {
+		t.Errorf("got %v", err)
+	}
+	err = c.Patch(t.Context(), md, "cluster.x-k8s.io/v1beta2", []byte(`[]`), apply.Commit)
+	var failure *apply.WriteError
+	if !errors.As(err, &failure) || failure.Outcome != apply.Refused {
+		t.Errorf("got %v, want a refusal", err)
+	}
+	for i := range selectors {
+		selectors[i].Optional = true
+	}
+	feed, err := c.Watch(t.Context(), selectors)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer feed.Stop()
+	snapshot, err := feed.Next(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range selectors {
+		if _, unread := snapshot.Unread(s); !unread {
+			t.Errorf("%v is not noted as unread", s)
 		}
 	}
 }
