@@ -105,6 +105,8 @@ func SecretsOf(up schema.Upgrade, snap Snapshot) Secrets {
 	s := sealerOf(cluster)
 	s.opened = out.opened
 	for _, p := range up.Spec.Pools {
+		s.seal(p.MachineImage)
+		s.seal(p.InstanceType)
 		s.seal(p.Infrastructure)
 		s.seal(p.Bootstrap)
 	}
