@@ -10,12 +10,12 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"nodepool/sandbox/internal/component"
-	"nodepool/sandbox/internal/faults"
-	"nodepool/sandbox/internal/manifests"
-	"nodepool/sandbox/internal/seed"
-	"nodepool/sandbox/internal/state"
-	"nodepool/sandbox/internal/supervisor"
+	"nodepool/sandbox/component"
+	"nodepool/sandbox/faults"
+	"nodepool/sandbox/manifests"
+	"nodepool/sandbox/seed"
+	"nodepool/sandbox/state"
+	"nodepool/sandbox/supervisor"
 )
 
 func newApp(out, errOut io.Writer) *cli.App {

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"nodepool/sandbox/internal/state"
+	"nodepool/sandbox/state"
 )
 
 // sandbox runs the command line and returns what it printed.

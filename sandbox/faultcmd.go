@@ -13,9 +13,9 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/util/retry"
 
-	"nodepool/sandbox/internal/faults"
-	"nodepool/sandbox/internal/pki"
-	"nodepool/sandbox/internal/state"
+	"nodepool/sandbox/faults"
+	"nodepool/sandbox/pki"
+	"nodepool/sandbox/state"
 )
 
 func faultConfigMaps(dir state.Dir) (corev1client.ConfigMapInterface, error) {

@@ -16,10 +16,10 @@ import (
 
 	"k8s.io/client-go/tools/clientcmd"
 
-	"nodepool/sandbox/internal/manifests"
-	"nodepool/sandbox/internal/pki"
-	"nodepool/sandbox/internal/seed"
-	"nodepool/sandbox/internal/state"
+	"nodepool/sandbox/manifests"
+	"nodepool/sandbox/pki"
+	"nodepool/sandbox/seed"
+	"nodepool/sandbox/state"
 )
 
 // up starts or resumes the sandbox and returns when it is ready.

@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"nodepool/sandbox/internal/state"
+	"nodepool/sandbox/state"
 )
 
 // settle is how long the process commands wait for the supervisor to notice.

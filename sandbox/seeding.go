@@ -6,8 +6,8 @@ import (
 	"io"
 	"time"
 
-	"nodepool/sandbox/internal/seed"
-	"nodepool/sandbox/internal/state"
+	"nodepool/sandbox/seed"
+	"nodepool/sandbox/state"
 )
 
 func makeCluster(ctx context.Context, out io.Writer, dir state.Dir, c seed.Cluster, timeout time.Duration) error {

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"nodepool/sandbox/internal/state"
+	"nodepool/sandbox/state"
 )
 
 // status is what `sandbox status -o json` prints.

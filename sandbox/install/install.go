@@ -23,8 +23,8 @@ import (
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
-	"nodepool/sandbox/internal/manifests"
-	"nodepool/sandbox/internal/state"
+	"nodepool/sandbox/manifests"
+	"nodepool/sandbox/state"
 )
 
 // own.yaml holds the namespace of the fault table and what stands in for the

@@ -8,7 +8,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
-	"nodepool/sandbox/internal/manifests"
+	"nodepool/sandbox/manifests"
 )
 
 // source is where one component keeps its manifests.

@@ -37,8 +37,8 @@ import (
 	inmemory "sigs.k8s.io/cluster-api/test/infrastructure/inmemory/pkg/runtime"
 	"sigs.k8s.io/cluster-api/test/infrastructure/inmemory/pkg/server"
 
-	"nodepool/sandbox/internal/capi"
-	"nodepool/sandbox/internal/faults"
+	"nodepool/sandbox/capi"
+	"nodepool/sandbox/faults"
 )
 
 // Options says where the provider serves.

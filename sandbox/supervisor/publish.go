@@ -5,8 +5,8 @@ import (
 	"log"
 	"time"
 
-	"nodepool/sandbox/internal/component"
-	"nodepool/sandbox/internal/state"
+	"nodepool/sandbox/component"
+	"nodepool/sandbox/state"
 )
 
 // progress adds a line to what `sandbox up` shows.

@@ -113,7 +113,7 @@ func (r replacement) apply(root string) error {
 		return err
 	}
 	if n := strings.Count(string(data), r.old); n != r.times {
-		return fmt.Errorf("%s: %d places read %q, expected %d: upstream changed, adapt internal/gen/patch.go", r.file, n, r.old, r.times)
+		return fmt.Errorf("%s: %d places read %q, expected %d: upstream changed, adapt gen/patch.go", r.file, n, r.old, r.times)
 	}
 	return os.WriteFile(path, []byte(strings.ReplaceAll(string(data), r.old, r.new)), 0o644)
 }

@@ -6,7 +6,7 @@ import (
 
 	kcm "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 
-	"nodepool/sandbox/internal/pki"
+	"nodepool/sandbox/pki"
 )
 
 // runGC runs kube-controller-manager for the two controllers without which

@@ -14,11 +14,11 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"nodepool/sandbox/internal/component"
-	"nodepool/sandbox/internal/install"
-	"nodepool/sandbox/internal/manifests"
-	"nodepool/sandbox/internal/pki"
-	"nodepool/sandbox/internal/state"
+	"nodepool/sandbox/component"
+	"nodepool/sandbox/install"
+	"nodepool/sandbox/manifests"
+	"nodepool/sandbox/pki"
+	"nodepool/sandbox/state"
 )
 
 const (

@@ -11,7 +11,7 @@ import (
 
 	"k8s.io/client-go/rest"
 
-	"nodepool/sandbox/internal/component"
+	"nodepool/sandbox/component"
 )
 
 // waitFor waits until a component answers that it is ready. A component that is

@@ -8,7 +8,7 @@ import (
 	"context"
 	"fmt"
 
-	"nodepool/sandbox/internal/state"
+	"nodepool/sandbox/state"
 )
 
 // The processes of a sandbox.

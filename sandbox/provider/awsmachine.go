@@ -24,7 +24,7 @@ import (
 	"sigs.k8s.io/cluster-api/util"
 	"sigs.k8s.io/cluster-api/util/annotations"
 
-	"nodepool/sandbox/internal/faults"
+	"nodepool/sandbox/faults"
 )
 
 const (

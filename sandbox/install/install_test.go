@@ -6,8 +6,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"nodepool/sandbox/internal/manifests"
-	"nodepool/sandbox/internal/state"
+	"nodepool/sandbox/manifests"
+	"nodepool/sandbox/state"
 )
 
 func bundle() *manifests.Bundle {

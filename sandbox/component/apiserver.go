@@ -7,7 +7,7 @@ import (
 
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 
-	"nodepool/sandbox/internal/pki"
+	"nodepool/sandbox/pki"
 )
 
 func runAPIServer(ctx context.Context, c Config) error {

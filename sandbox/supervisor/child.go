@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"time"
 
-	"nodepool/sandbox/internal/state"
+	"nodepool/sandbox/state"
 )
 
 // spawner starts all children from one OS thread. The kernel sends a child's

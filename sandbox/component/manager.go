@@ -10,9 +10,9 @@ import (
 	"sigs.k8s.io/cluster-api/controllers/remote"
 	ctrl "sigs.k8s.io/controller-runtime"
 
-	"nodepool/sandbox/internal/capi"
-	"nodepool/sandbox/internal/pki"
-	"nodepool/sandbox/internal/provider"
+	"nodepool/sandbox/capi"
+	"nodepool/sandbox/pki"
+	"nodepool/sandbox/provider"
 )
 
 func runControllers(ctx context.Context, c Config) error {
