@@ -27,6 +27,8 @@ const (
 	CheckReplicas            = "replicas"
 	CheckAutoscaler          = "autoscaler"
 	CheckInfrastructureReuse = "infrastructure-template"
+	// CheckServer is what the API server says of a write before it is made.
+	CheckServer = "server-validation"
 )
 
 // checkCodes lists the codes in the order in which checks are made and shown.

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"encoding/json"
+	"slices"
 
 	"nodepool/schema"
 )
@@ -195,6 +196,16 @@ type PoolImpact struct {
 	Peak     int    `json:"peak"`
 	Floor    int    `json:"floor"`
 	Note     string `json:"note,omitempty"`
+}
+
+// WithFindings gives p with more findings; one that blocks makes p blocked.
+// The digest stays: findings are not signed.
+func (p Plan) WithFindings(more ...Finding) Plan {
+	p.Findings = append(slices.Clone(p.Findings), more...)
+	for _, f := range more {
+		p.Blocked = p.Blocked || (f.Severity == Block && f.Waived == "")
+	}
+	return p
 }
 
 // IsEmpty reports whether there is nothing to do.

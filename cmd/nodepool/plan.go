@@ -109,13 +109,21 @@ func openCluster(c *cli.Context) (*kube.Cluster, error) {
 }
 
 // compile looks at the cluster and compiles up.
-func compile(ctx context.Context, cluster apply.Reader, up upgrade) (plan.Snapshot, plan.Plan, error) {
-	snap, err := apply.Observe(ctx, cluster, up.Upgrade)
+// Where the cluster can be written to, it asks the server what it would say
+// of each write.
+func compile(ctx context.Context, reader apply.Reader, up upgrade) (plan.Snapshot, plan.Plan, error) {
+	snap, err := apply.Observe(ctx, reader, up.Upgrade)
 	if err != nil {
 		return plan.Snapshot{}, plan.Plan{}, err
 	}
 	made, err := plan.Compile(up.Upgrade, snap)
-	return snap, made, up.locate(err)
+	if err != nil {
+		return plan.Snapshot{}, plan.Plan{}, up.locate(err)
+	}
+	if cluster, ok := reader.(apply.Cluster); ok && !made.Blocked {
+		made = made.WithFindings(apply.Validate(ctx, cluster, made, snap, plan.SecretsOf(up.Upgrade, snap))...)
+	}
+	return snap, made, nil
 }
 
 func blocks(made plan.Plan) []plan.Finding {

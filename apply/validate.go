@@ -1,0 +1,74 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"nodepool/plan"
+)
+
+// Validate sends every write of p that is still to do as a dry run, which
+// passes admission and validation on the server and is thrown away, and gives
+// what the server said of each. A refusal is a finding of severity Block with
+// the server's words. Where the caller may not write, or a webhook does not
+// support dry runs, or the server does not answer, the finding is a warning
+// that says what was not validated. The plan itself does not change: findings
+// are not signed.
+func Validate(ctx context.Context, c Cluster, p plan.Plan, snap plan.Snapshot, secrets plan.Secrets) []plan.Finding {
+	var out []plan.Finding
+	for _, s := range p.Steps {
+		var target plan.Ref
+		var err error
+		switch {
+		case s.Create == nil && s.Patch == nil, plan.Assess(s, snap).Verdict != plan.Pending:
+			continue
+		case s.Create != nil:
+			target = s.Create.Ref
+			body, berr := s.Create.Body(snap, secrets)
+			if berr != nil {
+				out = append(out, unvalidated(s, target, "the new template cannot be made up here: "+berr.Error()))
+				continue
+			}
+			err = c.Create(ctx, body, DryRun)
+		case s.Patch != nil:
+			target = s.Patch.Target
+			live, _ := snap.Object(target)
+			patch, perr := s.Patch.JSONPatch(live, s.Facts)
+			if perr != nil {
+				out = append(out, unvalidated(s, target, perr.Error()))
+				continue
+			}
+			err = c.Patch(ctx, target, s.Patch.APIVersion, patch, DryRun)
+		}
+		out = append(out, validated(s, target, err))
+	}
+	return out
+}
+
+func validated(s plan.Step, target plan.Ref, err error) plan.Finding {
+	var we *WriteError
+	switch {
+	case err == nil:
+		return plan.Finding{Code: plan.CheckServer, Severity: plan.Pass, Pool: s.Pool, Object: target,
+			Message: fmt.Sprintf("the server accepts the write to %s (dry run)", target)}
+	case !errors.As(err, &we):
+		return unvalidated(s, target, err.Error())
+	case apierrors.IsForbidden(err) && !strings.Contains(we.Words, "denied the request"):
+		return unvalidated(s, target, "you may not make this write, not even as a dry run")
+	case we.Outcome == Unknown, strings.Contains(we.Words, "does not support dry run"):
+		return unvalidated(s, target, we.Words)
+	}
+	return plan.Finding{Code: plan.CheckServer, Severity: plan.Block, Pool: s.Pool, Object: target,
+		Message: fmt.Sprintf("the server would refuse the write to %s: %s", target, we.Words),
+		Remedy:  "correct the value in the upgrade file, or the policy that refuses it"}
+}
+
+func unvalidated(s plan.Step, target plan.Ref, why string) plan.Finding {
+	return plan.Finding{Code: plan.CheckServer, Severity: plan.Warn, Pool: s.Pool, Object: target,
+		Message: fmt.Sprintf("the write to %s was not validated by the server: %s", target, why),
+		Remedy:  "apply finds out before it changes any machine; to know now, plan with the rights to create and patch"}
+}

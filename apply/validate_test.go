@@ -1,0 +1,93 @@
+package apply_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"nodepool/apply"
+	"nodepool/apply/clustertest"
+	"nodepool/plan"
+)
+
+func TestValidateAsksTheServer(t *testing.T) {
+	refuse := func(w *clustertest.World) {
+		w.Schema(func(o *unstructured.Unstructured) error {
+			if o.GetKind() == "AWSMachineTemplate" {
+				return errors.New(`unknown field "spec.template.spec.instanceTyp"`)
+			}
+			return nil
+		})
+	}
+	for name, tc := range map[string]struct {
+		world func(*clustertest.World)
+		// severities of the create and of the patch
+		want  [2]plan.Severity
+		words string
+	}{
+		"accepted": {func(*clustertest.World) {}, [2]plan.Severity{plan.Pass, plan.Pass}, "accepts"},
+		"refused":  {refuse, [2]plan.Severity{plan.Block, plan.Pass}, `unknown field "spec.template.spec.instanceTyp"`},
+		"no right to create": {func(w *clustertest.World) {
+			w.Forbid("create", clustertest.InfrastructureGroup, "AWSMachineTemplate")
+		}, [2]plan.Severity{plan.Warn, plan.Pass}, "not validated"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := clustertest.AWSExample()
+			tc.world(w)
+			c := w.Open(nil)
+			up := read(t, upgradeOne)
+			snap, err := apply.Observe(t.Context(), c, up)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := plan.Compile(up, snap)
+			if err != nil {
+				t.Fatal(err)
+			}
+			findings := apply.Validate(t.Context(), c, p, snap, plan.SecretsOf(up, snap))
+			if len(findings) != 2 {
+				t.Fatalf("%d findings, want one for each of the two writes: %+v", len(findings), findings)
+			}
+			for i, f := range findings {
+				if f.Severity != tc.want[i] {
+					t.Errorf("finding %d is of severity %s, want %s: %s", i, f.Severity, tc.want[i], f.Message)
+				}
+			}
+			if !strings.Contains(findings[0].Message, tc.words) {
+				t.Errorf("the finding does not tell %q: %s", tc.words, findings[0].Message)
+			}
+			if got := writes(w); len(got) > 0 {
+				t.Errorf("a dry run wrote %v", got)
+			}
+			with := p.WithFindings(findings...)
+			if with.Digest != with.Sum() {
+				t.Error("findings changed the digest")
+			}
+			if with.Blocked != (tc.want[0] == plan.Block) {
+				t.Errorf("blocked: %v", with.Blocked)
+			}
+		})
+	}
+}
+
+// TestValidatePassesOverWhatIsDone compiles once more between create and patch.
+func TestValidatePassesOverWhatIsDone(t *testing.T) {
+	w := clustertest.AWSExample()
+	c := w.Open(nil)
+	up := read(t, upgradeOne)
+	p, secrets := compile(t, c, up)
+	first := w.Open(&clustertest.Fuse{At: 1, Ops: []clustertest.Op{clustertest.Patch}, Mode: clustertest.CrashBefore})
+	if err := (&apply.Executor{Cluster: first, Journal: &memory{}, Secrets: secrets}).Run(t.Context(), p); err == nil {
+		t.Fatal("the crashed run says that all is well")
+	}
+	snap, err := apply.Observe(t.Context(), c, up)
+	if err != nil {
+		t.Fatal(err)
+	}
+	findings := apply.Validate(t.Context(), c, p, snap, secrets)
+	if len(findings) != 1 || findings[0].Object.Kind != "MachineDeployment" {
+		t.Errorf("got %+v, want the answer to the patch alone", findings)
+	}
+}
