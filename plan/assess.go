@@ -148,7 +148,7 @@ func (c Create) assess(snap Snapshot) Assessment {
 			Because: "the cluster now serves its kind in another API version"})
 	}
 	if d := sourceDigest(source, s); d != c.BasedOn.Digest {
-		return drifted(Difference{Object: c.BasedOn.Ref, Path: "/spec", Reviewed: "content " + c.BasedOn.Digest.Short(),
+		return drifted(Difference{Object: c.BasedOn.Ref, Reviewed: "content " + c.BasedOn.Digest.Short(),
 			Found: "content " + d.Short(), Because: "the new template is a copy of it"})
 	}
 	return Assessment{Verdict: Pending}
@@ -333,6 +333,8 @@ func (p Patch) JSONPatch(live *unstructured.Unstructured, facts []Fact) ([]byte,
 		switch {
 		case len(c.After) == 0:
 			writes = append(writes, operation{Op: "remove", Path: c.Path})
+		case len(c.Before) > 0: // add would insert into a list
+			writes = append(writes, operation{"replace", c.Path, c.After})
 		default:
 			writes = append(writes, operation{"add", c.Path, c.After})
 		}
@@ -347,7 +349,7 @@ func (p Patch) JSONPatch(live *unstructured.Unstructured, facts []Fact) ([]byte,
 		}
 	}
 	run := PointerTo("metadata", "annotations", RunAnnotation)
-	if len(live.GetAnnotations()) > 0 {
+	if _, there := PointerTo("metadata", "annotations").in(live.Object); there {
 		var before json.RawMessage
 		if p.Run.Before != "" {
 			before = mustCanonical(p.Run.Before)

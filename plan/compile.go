@@ -268,7 +268,9 @@ func (p *pool) facts(changes []Change) []Fact {
 		path    []string
 	}{
 		{"the reviewed rollout keeps it", p.fields.Version},
+		{"the reviewed rollout keeps it", append(clipped(p.fields.InfrastructureRef), "kind")},
 		{"the reviewed rollout keeps it", append(clipped(p.fields.InfrastructureRef), "name")},
+		{"the reviewed rollout keeps it", append(clipped(p.fields.BootstrapRef), "kind")},
 		{"the reviewed rollout keeps it", append(clipped(p.fields.BootstrapRef), "name")},
 		{"the reviewed rollout keeps it", p.fields.DataSecretName},
 		{"the reviewed rollout keeps it", p.fields.FailureDomain},
