@@ -134,6 +134,10 @@ func (c Create) Body(snap Snapshot, secrets Secrets) (*unstructured.Unstructured
 	if got := contentDigest(body, s); got != c.Result {
 		return nil, fmt.Errorf("%s would become %s, and %s was reviewed", c.Ref, got.Short(), c.Result.Short())
 	}
+	// A sealed snapshot has the digests of a live one.
+	if at, ok := sealedAt("", body.Object); ok {
+		return nil, fmt.Errorf("%s is known only with its secrets sealed (%s), and must be read from the cluster to be copied", c.BasedOn.Ref, at.Dotted())
+	}
 	_ = unstructured.SetNestedField(body.Object, string(c.Result), "metadata", "annotations", ContentAnnotation)
 	return body, nil
 }

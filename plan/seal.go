@@ -4,7 +4,10 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"regexp"
+	"slices"
+	"strconv"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
@@ -108,6 +111,28 @@ func (s sealer) sealValue(v any) any {
 func isSealed(m map[string]any) bool {
 	_, ok := m[SealedKey].(string)
 	return ok
+}
+
+// sealedAt finds the first sealed value in tree, which stands at the pointer at.
+func sealedAt(at Pointer, tree any) (Pointer, bool) {
+	switch node := tree.(type) {
+	case map[string]any:
+		if isSealed(node) {
+			return at, true
+		}
+		for _, k := range slices.Sorted(maps.Keys(node)) {
+			if p, ok := sealedAt(at.Append(k), node[k]); ok {
+				return p, true
+			}
+		}
+	case []any:
+		for i, v := range node {
+			if p, ok := sealedAt(at.Append(strconv.Itoa(i)), v); ok {
+				return p, true
+			}
+		}
+	}
+	return "", false
 }
 
 func isEmpty(v any) bool {
