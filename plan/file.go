@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 
 	"sigs.k8s.io/yaml"
+	goyaml "sigs.k8s.io/yaml/goyaml.v3"
 )
 
 // Write encodes p as it is stored: indented JSON with a newline at its end.
@@ -47,6 +49,9 @@ func Read(data []byte) (Plan, error) {
 		return Plan{}, &FileError{fmt.Sprintf("this plan is in the format %q, and this release reads %s", head.APIVersion, APIVersion),
 			"use the release of nodepool that wrote it, or plan again"}
 	}
+	if !alone(data) {
+		return Plan{}, &FileError{"there is more than one document in this file, and a plan is one", "give the file as nodepool plan wrote it"}
+	}
 	var p Plan
 	if err := yaml.UnmarshalStrict(data, &p); err != nil {
 		return Plan{}, &FileError{"this plan cannot be read: " + oneLine(err), "make it again with nodepool plan"}
@@ -67,6 +72,14 @@ func Read(data []byte) (Plan, error) {
 		}
 	}
 	return p, nil
+}
+
+// alone reports whether nothing stands behind the first document of data: the
+// decoder would pass over it in silence.
+func alone(data []byte) bool {
+	documents := goyaml.NewDecoder(bytes.NewReader(data))
+	var node goyaml.Node
+	return documents.Decode(&node) == nil && documents.Decode(&node) == io.EOF
 }
 
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
