@@ -65,12 +65,9 @@ func changesBetween(at Pointer, before, after any) []Change {
 	return []Change{{Path: at, Before: bRaw, After: aRaw}}
 }
 
-// write makes the change on tree, whose parents at c.Path must be there.
+// write makes the change on tree, whose parents at c.Path must be there, with
+// the true values of what is sealed.
 func (c Change) write(tree map[string]any, opened map[string]any) error {
-	tokens := c.Path.Tokens()
-	if len(tokens) == 0 {
-		return fmt.Errorf("change of the whole object")
-	}
 	var value any
 	if len(c.After) > 0 {
 		sealed, err := decodeValue(c.After)
@@ -81,6 +78,27 @@ func (c Change) write(tree map[string]any, opened map[string]any) error {
 		if value, missing = unseal(sealed, opened); len(missing) > 0 {
 			return &SecretError{Path: c.Path}
 		}
+	}
+	return c.put(tree, value)
+}
+
+// writeSealed makes the change on a sealed tree and leaves it sealed.
+func (c Change) writeSealed(tree map[string]any) error {
+	var value any
+	if len(c.After) > 0 {
+		var err error
+		if value, err = decodeValue(c.After); err != nil {
+			return fmt.Errorf("%s: %w", c.Path.Dotted(), err)
+		}
+	}
+	return c.put(tree, value)
+}
+
+// put sets the field at c.Path to value, or removes it when there is no After.
+func (c Change) put(tree map[string]any, value any) error {
+	tokens := c.Path.Tokens()
+	if len(tokens) == 0 {
+		return fmt.Errorf("change of the whole object")
 	}
 	parent, ok := PointerTo(tokens[:len(tokens)-1]...).in(tree)
 	if !ok {

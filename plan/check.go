@@ -35,7 +35,7 @@ const (
 func checkCodes() []string {
 	return []string{CheckCluster, CheckClusterPaused, CheckMachineDeployment, CheckPaused, CheckTopology,
 		CheckTemplates, CheckControlPlane, CheckVersion, CheckImage, CheckInfrastructureReuse, CheckRollout,
-		CheckStrategy, CheckReplicas, CheckAutoscaler}
+		CheckStrategy, CheckReplicas, CheckAutoscaler, CheckBootstrapEdited, CheckImagesDiffer, CheckFieldManagers}
 }
 
 // check answers every preflight check, for the cluster and for each pool that
@@ -75,6 +75,8 @@ func check(up schema.Upgrade, pools []*pool, snap Snapshot) (findings []Finding,
 		c.image(p)
 		c.rollout(p)
 		c.machines(p)
+		c.latent(p)
+		c.fieldManagers(p)
 	}
 	return c.findings, c.blocked
 }

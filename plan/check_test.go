@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"nodepool/apply/clustertest"
 	"nodepool/plan"
@@ -235,6 +237,20 @@ func TestChecks(t *testing.T) {
 		{name: "no autoscaler", code: plan.CheckAutoscaler, severity: plan.Pass},
 		{name: "autoscaler", edit: all(edit(awsRef, "2", "metadata", "annotations", capi.AutoscalerMinAnnotation), edit(awsRef, "9", "metadata", "annotations", capi.AutoscalerMaxAnnotation)),
 			code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{"between 2 and 9", "scale-down", "follows the replicas"}},
+
+		{name: "bootstrap template untouched", code: plan.CheckBootstrapEdited, severity: plan.Pass},
+		{name: "bootstrap template edited", edit: edit(bootstrapRef, []any{"echo edited"}, "spec", "template", "spec", "preKubeadmCommands"),
+			code: plan.CheckBootstrapEdited, severity: plan.Warn,
+			words: []string{"KubeadmConfigTemplate default/aws-example-md-0 was edited after 3 of 3 machines", "preKubeadmCommands", "reviewed with this plan"}},
+		{name: "one image", code: plan.CheckImagesDiffer, severity: plan.Pass},
+		{name: "images differ", edit: func(w *clustertest.World) {
+			first := w.List(clustertest.InfrastructureGroup, "AWSMachine", "default")[0]
+			edit(capi.RefOf(first), "ami-older", "spec", "ami", "id")(w)
+		}, code: plan.CheckImagesDiffer, severity: plan.Warn, words: []string{"2 different images", "ami-older", "pin machineImage"}},
+		{name: "no other writer", code: plan.CheckFieldManagers, severity: plan.Pass},
+		{name: "kubectl is no other writer", edit: writtenBy("kubectl-edit"), code: plan.CheckFieldManagers, severity: plan.Pass},
+		{name: "Argo CD writes the version", edit: writtenBy("argocd-controller"), code: plan.CheckFieldManagers, severity: plan.Warn,
+			words: []string{"Argo CD", "argocd-controller", "spec.template.spec.version", "second rollout", "--export"}},
 	}
 	codes := map[string]bool{}
 	for _, test := range tests {
@@ -277,6 +293,18 @@ func TestChecks(t *testing.T) {
 	}
 	if len(codes) != len(preflight.Checks) {
 		t.Errorf("%d codes in cases and %d in the plan", len(codes), len(preflight.Checks))
+	}
+}
+
+var bootstrapRef = plan.Ref{Group: clustertest.BootstrapGroup, Kind: "KubeadmConfigTemplate", Namespace: "default", Name: "aws-example-md-0"}
+
+// writtenBy has a field manager write the version of the AWS pool.
+func writtenBy(manager string) func(*clustertest.World) {
+	return func(w *clustertest.World) {
+		w.Edit(awsRef, func(o *unstructured.Unstructured) {
+			o.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: manager, Operation: "Apply", FieldsType: "FieldsV1",
+				FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{"f:template":{"f:spec":{"f:version":{}}}}}`)}}})
+		})
 	}
 }
 

@@ -1,0 +1,190 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"nodepool/plan/capi"
+)
+
+// The codes of what a rollout brings along that nobody asked for.
+const (
+	CheckBootstrapEdited = "bootstrap-template-edited"
+	CheckImagesDiffer    = "images-differ"
+	CheckFieldManagers   = "field-managers"
+)
+
+// clonedFromName is on every object that Cluster API clones from a template
+// (api/core/v1beta2, TemplateClonedFromNameAnnotation).
+const clonedFromName = "cluster.x-k8s.io/cloned-from-name"
+
+// latent tells of changes that the rollout ships though the upgrade does not
+// name them: a bootstrap template can be edited at any time, and new machines
+// are made from it as it is then; and machines of one template run different
+// images where the provider looked these up at different times.
+func (c *checker) latent(p *pool) {
+	if !p.rolls() {
+		return
+	}
+	list := rolloutSelectors(capi.RefOf(p.cluster), cloned(p.infra.ref), cloned(p.bootstrap.ref))
+	var configs, infraMachines []*unstructured.Unstructured
+	for _, sel := range list {
+		switch sel.Kind {
+		case cloned(p.bootstrap.ref).Kind:
+			configs = madeFrom(p.bootstrap.ref, c.snap.List(sel))
+		case cloned(p.infra.ref).Kind:
+			infraMachines = madeFrom(p.infra.ref, c.snap.List(sel))
+		}
+	}
+	c.bootstrapEdited(p, configs)
+	c.imagesDiffer(p, infraMachines)
+}
+
+func madeFrom(template Ref, objs []*unstructured.Unstructured) []*unstructured.Unstructured {
+	return slices.DeleteFunc(objs, func(o *unstructured.Unstructured) bool {
+		return o.GetAnnotations()[clonedFromName] != template.Name || o.GetDeletionTimestamp() != nil
+	})
+}
+
+// bootstrapEdited holds every machine's bootstrap config against the template
+// as it is now. Only what the template says is compared, since the bootstrap
+// provider adds to a config (CABPK fills in discovery and cluster values).
+func (c *checker) bootstrapEdited(p *pool, configs []*unstructured.Unstructured) {
+	if p.bootstrap.obj == nil || len(configs) == 0 {
+		return
+	}
+	s := sealerOf(p.cluster)
+	want := s.seal(templateSpec(p.bootstrap.obj))
+	fields := map[string]bool{}
+	older := 0
+	for _, config := range configs {
+		spec, _, _ := unstructured.NestedMap(config.Object, "spec")
+		before := len(fields)
+		differing("", s.seal(spec), want, func(at Pointer) { fields[at.Dotted()] = true })
+		if len(fields) > before || !holds(s.seal(spec), want) {
+			older++
+		}
+	}
+	if older == 0 {
+		c.pass(CheckBootstrapEdited, p.bootstrap.ref, "the machines were made from the bootstrap template as it is now")
+		return
+	}
+	names := make([]string, 0, len(fields))
+	for f := range fields {
+		names = append(names, f)
+	}
+	slices.Sort(names)
+	c.add(Finding{Code: CheckBootstrapEdited, Severity: Warn, Object: p.bootstrap.ref,
+		Message: fmt.Sprintf("%s was edited after %d of %d machines were made from it, and this rollout ships the edit: %s",
+			p.bootstrap.ref, older, len(configs), strings.Join(names, ", ")),
+		Remedy: "have the edit reviewed with this plan, or undo it first"})
+}
+
+// differing reports the fields of want that live does not hold.
+func differing(at Pointer, live, want any, report func(Pointer)) {
+	w, ok := want.(map[string]any)
+	if !ok || isSealed(w) {
+		if !holds(live, want) {
+			report(at)
+		}
+		return
+	}
+	l, _ := live.(map[string]any)
+	for k, v := range w {
+		differing(at.Append(k), l[k], v, report)
+	}
+}
+
+func (c *checker) imagesDiffer(p *pool, infraMachines []*unstructured.Unstructured) {
+	if p.infra.obj == nil {
+		return
+	}
+	field, known := capi.ImageField(p.infra.obj)
+	if !known {
+		c.pass(CheckImagesDiffer, p.infra.ref, "the infrastructure template names no image")
+		return
+	}
+	images := map[string]bool{}
+	for _, m := range infraMachines {
+		if image := capi.StringAt(m, append([]string{"spec"}, field.Path...)...); image != "" {
+			images[image] = true
+		}
+	}
+	if len(images) < 2 {
+		c.pass(CheckImagesDiffer, p.infra.ref, "the machines made from the infrastructure template run one image, as far as can be seen")
+		return
+	}
+	names := make([]string, 0, len(images))
+	for i := range images {
+		names = append(names, i)
+	}
+	slices.Sort(names)
+	c.add(Finding{Code: CheckImagesDiffer, Severity: Warn, Object: p.infra.ref,
+		Message: fmt.Sprintf("machines made from %s run %d different images (%s): its image was looked up at different times",
+			p.infra.ref, len(names), strings.Join(names, ", ")),
+		Remedy: "pin machineImage, so that all machines run the one that was reviewed"})
+}
+
+// appliers are the field managers that write a field again when somebody else
+// changed it, by the start of their name.
+var appliers = []struct{ prefix, owner string }{
+	{"argocd", "Argo CD"},
+	{"kustomize-controller", "Flux"},
+	{"helm-controller", "Flux"},
+	{"helm", "Helm"},
+	{"kapp", "kapp"},
+	{"capi-topology", "the cluster's topology"},
+}
+
+// fieldManagers looks in managedFields for who else writes what this plan
+// changes (apimachinery fieldsV1: one "f:<name>" key a level).
+func (c *checker) fieldManagers(p *pool) {
+	changes := changesBetween("", p.md.Object, p.wanted.Object)
+	type entry struct{ owner, manager string }
+	writes := map[entry][]string{}
+	var order []entry
+	for _, m := range p.md.GetManagedFields() {
+		i := slices.IndexFunc(appliers, func(a struct{ prefix, owner string }) bool { return strings.HasPrefix(m.Manager, a.prefix) })
+		if i < 0 || m.FieldsV1 == nil || m.Subresource != "" {
+			continue
+		}
+		tree, err := decodeValue(m.FieldsV1.Raw)
+		if err != nil {
+			continue
+		}
+		e := entry{appliers[i].owner, m.Manager}
+		for _, change := range changes {
+			if owns(tree, change.Path.Tokens()) && !slices.Contains(writes[e], change.Path.Dotted()) {
+				if len(writes[e]) == 0 {
+					order = append(order, e)
+				}
+				writes[e] = append(writes[e], change.Path.Dotted())
+			}
+		}
+	}
+	for _, e := range order {
+		c.add(Finding{Code: CheckFieldManagers, Severity: Warn, Object: p.ref,
+			Message: fmt.Sprintf("%s (field manager %s) writes %s too, and will put back its own value: that would be a second rollout",
+				e.owner, e.manager, strings.Join(writes[e], ", ")),
+			Remedy: "make the change where " + e.owner + " takes it from: nodepool plan --export DIR writes it as manifests; or have it leave these fields alone"})
+	}
+	if len(order) == 0 {
+		c.pass(CheckFieldManagers, p.ref, "no other tool is known to write the fields that change")
+	}
+}
+
+func owns(tree any, tokens []string) bool {
+	for _, t := range tokens {
+		m, ok := tree.(map[string]any)
+		if !ok {
+			return false
+		}
+		if tree, ok = m["f:"+t]; !ok {
+			return false
+		}
+	}
+	return true
+}

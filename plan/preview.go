@@ -1,0 +1,62 @@
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// Preview shows the template that a Create makes.
+type Preview struct {
+	// Object is the whole template, sealed.
+	Object map[string]any
+	// Kept and Stripped name the labels and annotations of the source that
+	// the copy has and has not, as labels["…"] and annotations["…"].
+	Kept, Stripped []string
+}
+
+// Preview gives the template that c makes of the source as it is in snap. It
+// needs no secrets. A source that is gone or changed is an error.
+func (c Create) Preview(snap Snapshot) (Preview, error) {
+	source, ok := snap.Object(c.BasedOn.Ref)
+	if !ok {
+		return Preview{}, fmt.Errorf("%s, which is to be copied, is not there", c.BasedOn.Ref)
+	}
+	cluster, ok := snap.Object(c.Owner.Ref)
+	if !ok {
+		return Preview{}, fmt.Errorf("%s is not there", c.Owner.Ref)
+	}
+	s := sealerOf(cluster)
+	body := clone(source, cluster, c.Ref.Name)
+	sealed, _ := s.seal(body.Object).(map[string]any)
+	for _, change := range c.Changes {
+		if err := change.writeSealed(sealed); err != nil {
+			return Preview{}, fmt.Errorf("make %s: %w", c.Ref, err)
+		}
+	}
+	if got := contentDigest(&unstructured.Unstructured{Object: sealed}, s); got != c.Result {
+		return Preview{}, fmt.Errorf("%s has changed since the plan was made", c.BasedOn.Ref)
+	}
+	out := Preview{Object: sealed}
+	_ = unstructured.SetNestedField(sealed, string(c.Result), "metadata", "annotations", ContentAnnotation)
+	for _, m := range []struct {
+		name    string
+		all     map[string]string
+		allowed []string
+	}{
+		{"labels", source.GetLabels(), clonedLabels},
+		{"annotations", source.GetAnnotations(), clonedAnnotations},
+	} {
+		for _, k := range slices.Sorted(maps.Keys(m.all)) {
+			name := fmt.Sprintf("%s[%q]", m.name, k)
+			if slices.Contains(m.allowed, k) {
+				out.Kept = append(out.Kept, name)
+			} else {
+				out.Stripped = append(out.Stripped, name)
+			}
+		}
+	}
+	return out, nil
+}
