@@ -19,13 +19,14 @@ func (p *program) planCommand() *cli.Command {
 		Name:      "plan",
 		Usage:     "show what apply would do, without doing it",
 		UsageText: "nodepool plan -f upgrade.yaml [options]",
-		Description: "Reads the upgrade file and the cluster and prints the plan: the preflight checks, and for each pool the\n" +
-			"template to create, the patch of the MachineDeployment, and the wait. Writes nothing anywhere.\n\n" +
+		Description: "Reads the upgrade file and the cluster (with --from, manifests instead) and prints the plan: the preflight\n" +
+			"checks, and for each pool the template to create, the patch of the MachineDeployment, and the wait. Writes\n" +
+			"nothing anywhere.\n\n" +
 			"Exit codes: 0 a plan was made; with --detailed-exitcode 0 means nothing to do and 2 changes pending;\n" +
 			"3 a preflight check blocks the plan; 1 error.",
 		Flags: append([]cli.Flag{fileFlag, poolFlag, outputFlag("text, json or yaml"),
 			&cli.StringFlag{Name: "out", Usage: "save the plan to `FILE`, for nodepool show, diff and apply --plan"},
-			&cli.BoolFlag{Name: "detailed-exitcode", Usage: "exit 2 when there is something to do"}, noColorFlag}, kubeFlags...),
+			&cli.BoolFlag{Name: "detailed-exitcode", Usage: "exit 2 when there is something to do"}, noColorFlag, fromFlag}, kubeFlags...),
 		Action: p.plan,
 	})
 }
@@ -39,11 +40,11 @@ func (p *program) plan(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	cluster, err := openCluster(c)
+	reader, err := p.reader(c)
 	if err != nil {
 		return err
 	}
-	_, made, err := compile(c.Context, cluster, up)
+	_, made, err := compile(c.Context, reader, up)
 	if err != nil {
 		return err
 	}
