@@ -39,6 +39,11 @@ func (c Create) Preview(snap Snapshot) (Preview, error) {
 	if got := contentDigest(&unstructured.Unstructured{Object: sealed}, s); got != c.Result {
 		return Preview{}, fmt.Errorf("%s has changed since the plan was made", c.BasedOn.Ref)
 	}
+	// The UID of the Cluster is the key that seals secrets: it stays out of
+	// whatever is shown.
+	_ = unstructured.SetNestedSlice(sealed, []any{map[string]any{
+		"apiVersion": c.Owner.APIVersion, "kind": c.Owner.Ref.Kind, "name": c.Owner.Ref.Name, "uid": "(that of the Cluster)",
+	}}, "metadata", "ownerReferences")
 	out := Preview{Object: sealed}
 	_ = unstructured.SetNestedField(sealed, string(c.Result), "metadata", "annotations", ContentAnnotation)
 	for _, m := range []struct {

@@ -26,6 +26,9 @@ func (p *program) planCommand() *cli.Command {
 			"3 a preflight check blocks the plan; 1 error.",
 		Flags: append([]cli.Flag{fileFlag, poolFlag, outputFlag("text, json or yaml"),
 			&cli.StringFlag{Name: "out", Usage: "save the plan to `FILE`, for nodepool show, diff and apply --plan"},
+			&cli.BoolFlag{Name: "full", Usage: "show passed checks, facts, and every new template whole"},
+			&cli.StringFlag{Name: "export", Usage: "write the changes as manifests for a Git repository into the folder `DIR`"},
+			&cli.BoolFlag{Name: "reveal", Usage: "let --export write secrets in clear (mode 0600)"},
 			&cli.BoolFlag{Name: "detailed-exitcode", Usage: "exit 2 when there is something to do"}, noColorFlag, fromFlag}, kubeFlags...),
 		Action: p.plan,
 	})
@@ -44,12 +47,23 @@ func (p *program) plan(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	_, made, err := compile(c.Context, reader, up)
+	snap, made, err := compile(c.Context, reader, up)
 	if err != nil {
 		return err
 	}
 	if err := show(p.stdout, made); err != nil {
 		return err
+	}
+	secrets := plan.SecretsOf(up.Upgrade, snap)
+	if c.Bool("full") && c.String("output") == "text" {
+		if err := p.previews(made, snap); err != nil {
+			return err
+		}
+	}
+	if dir := c.String("export"); dir != "" {
+		if err := p.export(dir, made, snap, secrets, c.Bool("reveal")); err != nil {
+			return err
+		}
 	}
 	if out := c.String("out"); out != "" {
 		if err := savePlan(out, made); err != nil {
@@ -85,8 +99,26 @@ func (p *program) planRenderer(c *cli.Context) (func(io.Writer, plan.Plan) error
 // text renders a plan for people, for the terminal that it is written to.
 func (p *program) text(c *cli.Context) func(io.Writer, plan.Plan) error {
 	return func(w io.Writer, made plan.Plan) error {
-		return render.Text(w, made, render.Options{Color: p.color(c, w), Width: width(w)})
+		return render.Text(w, made, render.Options{Color: p.color(c, w), Width: width(w), Full: c.Bool("full")})
 	}
+}
+
+// previews shows every template that made creates, whole.
+func (p *program) previews(made plan.Plan, snap plan.Snapshot) error {
+	for _, s := range made.Steps {
+		if s.Create == nil {
+			continue
+		}
+		preview, err := s.Create.Preview(snap)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(p.stdout)
+		if err := render.Preview(p.stdout, s.Create.Ref, s.Create.BasedOn.Ref, preview); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // savePlan writes the plan whole or not at all, for its owner alone.

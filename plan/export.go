@@ -1,0 +1,178 @@
+package plan
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+)
+
+// Manifest is a file of an export.
+type Manifest struct {
+	Name    string
+	Content []byte
+	// Left names the fields that are sealed and were left out, or, when the
+	// export reveals, that the file holds in clear.
+	Left []string
+}
+
+// Export gives the writes of p as manifests for a repository that a GitOps
+// tool applies: the new templates whole, each MachineDeployment as a JSON6902
+// patch, and a kustomization that lists both. What nodepool keeps for itself
+// (its annotations) is left out, and so is the owner of a template, which
+// Cluster API sets. Without reveal, sealed fields are left out too, and named.
+// A source that is gone or changed is an error, and so is a revealed field
+// whose value secrets does not hold.
+func Export(p Plan, snap Snapshot, secrets Secrets, reveal bool) ([]Manifest, error) {
+	var out []Manifest
+	var resources []string
+	var patches []struct {
+		file   string
+		target Ref
+	}
+	for _, s := range p.Steps {
+		switch {
+		case s.Create != nil:
+			m, err := s.Create.manifest(snap, secrets, reveal)
+			if err != nil {
+				return nil, err
+			}
+			resources = append(resources, m.Name)
+			out = append(out, m)
+		case s.Patch != nil:
+			m, err := s.Patch.manifest()
+			if err != nil {
+				return nil, err
+			}
+			patches = append(patches, struct {
+				file   string
+				target Ref
+			}{m.Name, s.Patch.Target})
+			out = append(out, m)
+		}
+	}
+	if len(out) == 0 {
+		return nil, nil
+	}
+	kustomization := map[string]any{"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
+	if len(resources) > 0 {
+		kustomization["resources"] = resources
+	}
+	var targets []any
+	for _, p := range patches {
+		t := p.target
+		targets = append(targets, map[string]any{"path": p.file,
+			"target": map[string]any{"group": t.Group, "kind": t.Kind, "name": t.Name, "namespace": t.Namespace}})
+	}
+	if len(targets) > 0 {
+		kustomization["patches"] = targets
+	}
+	raw, err := yaml.Marshal(kustomization)
+	if err != nil {
+		return nil, err
+	}
+	note := "# Made by nodepool of the plan " + string(p.Digest) + ".\n# Add the MachineDeployments' own manifests to resources.\n"
+	return append(out, Manifest{Name: "kustomization.yaml", Content: append([]byte(note), raw...)}), nil
+}
+
+func (c Create) manifest(snap Snapshot, secrets Secrets, reveal bool) (Manifest, error) {
+	m := Manifest{Name: strings.ToLower(c.Ref.Kind) + "-" + c.Ref.Name + ".yaml"}
+	preview, err := c.Preview(snap)
+	if err != nil {
+		return m, err
+	}
+	object := preview.Object
+	sealedFields("", object, func(at Pointer) { m.Left = append(m.Left, at.Dotted()) })
+	slices.Sort(m.Left)
+	if reveal {
+		body, err := c.Body(snap, secrets)
+		if err != nil {
+			return m, err
+		}
+		object = body.Object
+	}
+	object, _ = withoutSealed(object).(map[string]any)
+	metadata, _ := object["metadata"].(map[string]any)
+	delete(metadata, "ownerReferences")
+	if annotations, ok := metadata["annotations"].(map[string]any); ok {
+		delete(annotations, ContentAnnotation)
+		if len(annotations) == 0 {
+			delete(metadata, "annotations")
+		}
+	}
+	if m.Content, err = yaml.Marshal(object); err != nil {
+		return m, fmt.Errorf("encode %s: %w", c.Ref, err)
+	}
+	return m, nil
+}
+
+func sealedFields(at Pointer, tree any, report func(Pointer)) {
+	switch node := tree.(type) {
+	case map[string]any:
+		if isSealed(node) {
+			report(at)
+			return
+		}
+		for k, v := range node {
+			sealedFields(at.Append(k), v, report)
+		}
+	case []any:
+		for i, v := range node {
+			sealedFields(at.Append(fmt.Sprint(i)), v, report)
+		}
+	}
+}
+
+// withoutSealed gives a copy of tree without its sealed values. A list item
+// that is sealed whole goes; one that holds a sealed field loses the field.
+func withoutSealed(tree any) any {
+	switch node := tree.(type) {
+	case map[string]any:
+		out := map[string]any{}
+		for k, v := range node {
+			if m, ok := v.(map[string]any); ok && isSealed(m) {
+				continue
+			}
+			out[k] = withoutSealed(v)
+		}
+		return out
+	case []any:
+		out := []any{}
+		for _, v := range node {
+			if m, ok := v.(map[string]any); ok && isSealed(m) {
+				continue
+			}
+			out = append(out, withoutSealed(v))
+		}
+		return out
+	}
+	return tree
+}
+
+// manifest gives the changes as a JSON6902 patch. It tests nothing: what a
+// repository holds is not what the cluster holds, defaults and all.
+func (p Patch) manifest() (Manifest, error) {
+	m := Manifest{Name: "machinedeployment-" + p.Target.Name + ".patch.yaml"}
+	var ops []any
+	for _, c := range p.Changes {
+		op := map[string]any{"op": "add", "path": string(c.Path)}
+		if len(c.After) == 0 {
+			op["op"] = "remove"
+		} else {
+			var value any
+			if err := json.Unmarshal(c.After, &value); err != nil {
+				return m, fmt.Errorf("%s: %w", c.Path.Dotted(), err)
+			}
+			op["value"] = value
+		}
+		ops = append(ops, op)
+	}
+	raw, err := yaml.Marshal(ops)
+	if err != nil {
+		return m, fmt.Errorf("encode the patch of %s: %w", p.Target, err)
+	}
+	m.Content = append([]byte("# For a manifest in "+p.APIVersion+".\n"), raw...)
+	return m, nil
+}
