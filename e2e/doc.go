@@ -1,0 +1,17 @@
+// Package e2e runs the built programs, bin/nodepool and bin/sandbox, against
+// each other: a real API server, real Cluster API controllers, and the product
+// as its users have it. Its tests look at the management cluster with a client
+// of their own and use none of the product's packages, so that they cannot
+// share a mistake with it.
+//
+// The tests carry the build tag e2e and run with
+//
+//	go test -tags e2e ./e2e -count=1 -timeout 20m
+//
+// One sandbox is started for all of them in a temporary folder and deleted at
+// the end, however the tests end. Each test makes a cluster of its own in a
+// namespace of its own. These variables change what is run:
+//
+//	NODEPOOL_BIN, SANDBOX_BIN  the programs; ../bin/nodepool and ../bin/sandbox by default
+//	NODEPOOL_E2E_DIR           the folder of a running sandbox to use and to leave running
+package e2e
