@@ -35,7 +35,8 @@ const (
 func checkCodes() []string {
 	return []string{CheckCluster, CheckClusterPaused, CheckMachineDeployment, CheckPaused, CheckTopology,
 		CheckTemplates, CheckControlPlane, CheckVersion, CheckImage, CheckInfrastructureReuse, CheckRollout,
-		CheckStrategy, CheckReplicas, CheckAutoscaler, CheckBootstrapEdited, CheckImagesDiffer, CheckFieldManagers}
+		CheckStrategy, CheckReplicas, CheckAutoscaler, CheckBootstrapEdited, CheckImagesDiffer,
+		CheckInPlace, CheckFieldManagers}
 }
 
 // check answers every preflight check, for the cluster and for each pool that

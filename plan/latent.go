@@ -15,6 +15,7 @@ const (
 	CheckBootstrapEdited = "bootstrap-template-edited"
 	CheckImagesDiffer    = "images-differ"
 	CheckFieldManagers   = "field-managers"
+	CheckInPlace         = "in-place-fields"
 )
 
 // clonedFromName is on every object that Cluster API clones from a template
@@ -41,6 +42,26 @@ func (c *checker) latent(p *pool) {
 	}
 	c.bootstrapEdited(p, configs)
 	c.imagesDiffer(p, infraMachines)
+	c.inPlace(p)
+}
+
+// inPlace warns where Cluster API gives fields that it takes over in place to
+// the new machines alone when they change together with what starts a rollout.
+// From v1.12 on the old machines get them too, those being deleted included
+// (core/reconcilers/machinedeployment, computeDesiredOldMS; machineset,
+// syncMachines). Releases that serve v1beta1 alone, v1.10 and older, do not.
+func (c *checker) inPlace(p *pool) {
+	old := p.fields.APIVersion == capi.Group+"/v1beta1"
+	for _, path := range [][]string{p.fields.NodeDrainTimeout, p.fields.NodeVolumeDetachTimeout, p.fields.NodeDeletionTimeout} {
+		at := PointerTo(path...)
+		if old && string(valueAt(p.md.Object, at)) != string(valueAt(p.wanted.Object, at)) {
+			c.add(Finding{Code: CheckInPlace, Severity: Warn, Object: p.ref,
+				Message: "this Cluster API (v1.10 or older) gives new drain settings to new machines alone when the same change starts a rollout: the old machines are drained by the old ones",
+				Remedy:  "apply drain in an upgrade of its own first, and the rest after it"})
+			return
+		}
+	}
+	c.pass(CheckInPlace, p.ref, "nothing that is taken over in place has to be written before the rollout")
 }
 
 func madeFrom(template Ref, objs []*unstructured.Unstructured) []*unstructured.Unstructured {
