@@ -79,6 +79,9 @@ func writeFolder(path string, snap plan.Snapshot) (err error) {
 		}
 		byName[name] = append(byName[name], o)
 	}
+	if len(names) == 0 {
+		names = []string{"nothing.yaml"} // of an upgrade whose cluster does not exist
+	}
 	for _, name := range names {
 		data, err := encode(byName[name], false)
 		if err != nil {

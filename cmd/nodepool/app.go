@@ -145,6 +145,9 @@ func (p *program) readUpgrade(c *cli.Context) (upgrade, error) {
 	case "":
 		return upgrade{}, fmt.Errorf("which upgrade? Give its file with -f FILE; nodepool init writes one from the live cluster")
 	case "-":
+		if c.String("from") == "-" {
+			return upgrade{}, errors.New("-f - and --from - both read standard input; give a file for one of them")
+		}
 		file = "standard input"
 		data, err = io.ReadAll(p.stdin)
 	default:

@@ -70,8 +70,6 @@ func (p *program) reader(c *cli.Context) (apply.Reader, error) {
 		return nil, errors.New("--from names no manifests; give a file, a folder, or - for standard input")
 	case c.IsSet("kubeconfig") || c.IsSet("context"):
 		return nil, errors.New("--from reads manifests and no cluster, so --kubeconfig and --context do not go with it; leave one of them out")
-	case from == "-" && c.String("file") == "-":
-		return nil, errors.New("-f - and --from - both read standard input; give a file for one of them")
 	}
 	return offline.Open(from, p.stdin)
 }
