@@ -402,6 +402,7 @@ func (s suite) patchUID(t *testing.T) {
 	s.seed.Create(t, s.bootstrap("again"))
 	s.seed.Delete(t, s.bootstrapRef("again"))
 	made := s.seed.Create(t, s.bootstrap("again"))
+	refused(t, s.patchTemplate("again", apply.Commit, "replace", "/metadata/uid", "11111111-1111-4111-8111-111111111111"))
 	refused(t, s.patchTemplate("again", apply.Commit,
 		"test", "/metadata/uid", "11111111-1111-4111-8111-111111111111",
 		"replace", commandPath, "echo after",

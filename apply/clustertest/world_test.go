@@ -545,3 +545,38 @@ func TestExampleAdjusts(t *testing.T) {
 		t.Error("something is in another namespace")
 	}
 }
+
+// Naming the old template again takes a stuck rollout back: machines that were
+// never available cost nothing.
+func TestRollback(t *testing.T) {
+	w := clustertest.AWSExample()
+	before := w.Get(md0)
+	old := machines(w, "aws-example-md-0")
+	w.Break(md0, clustertest.Fault{Provider: "InvalidAMIID.NotFound"})
+	c := w.Open(nil)
+	rotate(t, c, "v1.35.2")
+	w.Settle()
+	if n := len(machines(w, "aws-example-md-0")); n != 4 {
+		t.Fatalf("%d machines, want the old ones and one that is stuck", n)
+	}
+	if err := c.Patch(t.Context(), md0, before.GetAPIVersion(), operations(t,
+		"replace", "/spec/template/spec/version", "v1.34.3",
+		"replace", "/spec/template/spec/infrastructureRef/name", "aws-example-md-0",
+	), apply.Commit); err != nil {
+		t.Fatal(err)
+	}
+	w.Settle()
+	var want, got []string
+	for _, m := range old {
+		want = append(want, string(m.GetUID()))
+	}
+	for _, m := range machines(w, "aws-example-md-0") {
+		got = append(got, string(m.GetUID()))
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("not the old machines: %s", diff)
+	}
+	if r := judge(w); !r.Complete {
+		t.Errorf("judged incomplete: %s", r.Waiting)
+	}
+}
