@@ -10,6 +10,8 @@ import (
 // Event is something that happened in a run, for people and logs to see. The
 // set is closed: RunStarted, StepStarted, StepSkipped, StepDone, Rolling,
 // Stalled, Retrying, RunEnded. No event decides anything; Run's error does.
+//
+//sumtype:decl
 type Event interface{ event() }
 
 // RunStarted opens a run. Resumed counts the steps that were found done.

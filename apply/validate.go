@@ -18,16 +18,21 @@ import (
 // support dry runs, or the server does not answer, the finding is a warning
 // that says what was not validated. The plan itself does not change: findings
 // are not signed.
-func Validate(ctx context.Context, c Cluster, p plan.Plan, snap plan.Snapshot, secrets plan.Secrets) []plan.Finding {
+//
+// The error holds a *ForbiddenError for every write that the caller has no
+// right to; who only plans can pass it over.
+func Validate(ctx context.Context, c Cluster, p plan.Plan, snap plan.Snapshot, secrets plan.Secrets) ([]plan.Finding, error) {
 	var out []plan.Finding
+	var missing []error
 	for _, s := range p.Steps {
 		var target plan.Ref
+		var verb string
 		var err error
 		switch {
 		case s.Create == nil && s.Patch == nil, plan.Assess(s, snap).Verdict != plan.Pending:
 			continue
 		case s.Create != nil:
-			target = s.Create.Ref
+			target, verb = s.Create.Ref, "create"
 			body, berr := s.Create.Body(snap, secrets)
 			if berr != nil {
 				out = append(out, unvalidated(s, target, "the new template cannot be made up here: "+berr.Error()))
@@ -35,7 +40,7 @@ func Validate(ctx context.Context, c Cluster, p plan.Plan, snap plan.Snapshot, s
 			}
 			err = c.Create(ctx, body, DryRun)
 		case s.Patch != nil:
-			target = s.Patch.Target
+			target, verb = s.Patch.Target, "patch"
 			live, _ := snap.Object(target)
 			patch, perr := s.Patch.JSONPatch(live, s.Facts)
 			if perr != nil {
@@ -45,6 +50,26 @@ func Validate(ctx context.Context, c Cluster, p plan.Plan, snap plan.Snapshot, s
 			err = c.Patch(ctx, target, s.Patch.APIVersion, patch, DryRun)
 		}
 		out = append(out, validated(s, target, err))
+		if isMissingRight(err) {
+			missing = append(missing, forbidden(verb, target, err))
+		}
+	}
+	return out, errors.Join(missing...)
+}
+
+// isMissingRight tells a missing right from the refusal of an admission
+// webhook, which is Forbidden too (apiserver, admission plugin/webhook/errors,
+// ToStatusErr: "admission webhook … denied the request").
+func isMissingRight(err error) bool {
+	return apierrors.IsForbidden(err) && !strings.Contains(err.Error(), "denied the request")
+}
+
+func forbidden(verb string, target plan.Ref, err error) *ForbiddenError {
+	out := &ForbiddenError{Verb: verb, Group: target.Group, Resource: strings.ToLower(target.Kind) + "s",
+		Namespace: target.Namespace, Name: target.Name}
+	var status apierrors.APIStatus
+	if errors.As(err, &status) && status.Status().Details != nil && status.Status().Details.Kind != "" {
+		out.Resource = status.Status().Details.Kind // of a Forbidden, the resource
 	}
 	return out
 }
@@ -57,7 +82,7 @@ func validated(s plan.Step, target plan.Ref, err error) plan.Finding {
 			Message: fmt.Sprintf("the server accepts the write to %s (dry run)", target)}
 	case !errors.As(err, &we):
 		return unvalidated(s, target, err.Error())
-	case apierrors.IsForbidden(err) && !strings.Contains(we.Words, "denied the request"):
+	case isMissingRight(err):
 		return unvalidated(s, target, "you may not make this write, not even as a dry run")
 	case we.Outcome == Unknown, strings.Contains(we.Words, "does not support dry run"):
 		return unvalidated(s, target, we.Words)

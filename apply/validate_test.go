@@ -26,12 +26,14 @@ func TestValidateAsksTheServer(t *testing.T) {
 		// severities of the create and of the patch
 		want  [2]plan.Severity
 		words string
+		// forbidden tells that a right is missing
+		forbidden bool
 	}{
-		"accepted": {func(*clustertest.World) {}, [2]plan.Severity{plan.Pass, plan.Pass}, "accepts"},
-		"refused":  {refuse, [2]plan.Severity{plan.Block, plan.Pass}, `unknown field "spec.template.spec.instanceTyp"`},
+		"accepted": {func(*clustertest.World) {}, [2]plan.Severity{plan.Pass, plan.Pass}, "accepts", false},
+		"refused":  {refuse, [2]plan.Severity{plan.Block, plan.Pass}, `unknown field "spec.template.spec.instanceTyp"`, false},
 		"no right to create": {func(w *clustertest.World) {
 			w.Forbid("create", clustertest.InfrastructureGroup, "AWSMachineTemplate")
-		}, [2]plan.Severity{plan.Warn, plan.Pass}, "not validated"},
+		}, [2]plan.Severity{plan.Warn, plan.Pass}, "not validated", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := clustertest.AWSExample()
@@ -46,7 +48,14 @@ func TestValidateAsksTheServer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			findings := apply.Validate(t.Context(), c, p, snap, plan.SecretsOf(up, snap))
+			findings, err := apply.Validate(t.Context(), c, p, snap, plan.SecretsOf(up, snap))
+			var missing *apply.ForbiddenError
+			if errors.As(err, &missing) != tc.forbidden {
+				t.Errorf("missing rights: %v, want some: %t", err, tc.forbidden)
+			}
+			if tc.forbidden && (missing.Verb != "create" || missing.Resource != "awsmachinetemplates" || missing.Namespace != "default") {
+				t.Errorf("the missing right is told as %q", missing)
+			}
 			if len(findings) != 2 {
 				t.Fatalf("%d findings, want one for each of the two writes: %+v", len(findings), findings)
 			}
@@ -86,7 +95,10 @@ func TestValidatePassesOverWhatIsDone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	findings := apply.Validate(t.Context(), c, p, snap, secrets)
+	findings, err := apply.Validate(t.Context(), c, p, snap, secrets)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if len(findings) != 1 || findings[0].Object.Kind != "MachineDeployment" {
 		t.Errorf("got %+v, want the answer to the patch alone", findings)
 	}

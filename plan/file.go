@@ -3,6 +3,7 @@ package plan
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -79,7 +80,7 @@ func Read(data []byte) (Plan, error) {
 func alone(data []byte) bool {
 	documents := goyaml.NewDecoder(bytes.NewReader(data))
 	var node goyaml.Node
-	return documents.Decode(&node) == nil && documents.Decode(&node) == io.EOF
+	return documents.Decode(&node) == nil && errors.Is(documents.Decode(&node), io.EOF)
 }
 
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

@@ -22,7 +22,6 @@ import (
 
 var (
 	md0 = clustertest.MachineDeployment("aws-example-md-0")
-	md1 = clustertest.MachineDeployment("aws-example-md-1")
 )
 
 func template(name string) plan.Ref {

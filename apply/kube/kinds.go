@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -211,8 +212,8 @@ func (k *kinds) failed(gk schema.GroupKind, err error) error {
 }
 
 func notServed(err error) bool {
-	_, ok := err.(*NotServedError)
-	return ok
+	var missing *NotServedError
+	return errors.As(err, &missing)
 }
 
 // choose gives the version to read a kind in. Cluster API's own kinds are read

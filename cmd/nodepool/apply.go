@@ -140,9 +140,12 @@ func (p *program) prepare(c *cli.Context) (apply.Cluster, task, error) {
 	if err != nil {
 		return nil, task{}, err
 	}
-	snap, made, err := compile(c.Context, cluster, up)
+	snap, made, rights, err := compile(c.Context, cluster, up)
 	if err != nil {
 		return nil, task{}, err
+	}
+	if rights != nil {
+		return nil, task{}, rights // before anything is written
 	}
 	t := task{plan: made, snap: snap, secrets: plan.SecretsOf(up.Upgrade, snap)}
 	if c.IsSet("plan") {

@@ -20,8 +20,8 @@ func (p *program) planCommand() *cli.Command {
 		Usage:     "show what apply would do, without doing it",
 		UsageText: "nodepool plan -f upgrade.yaml [options]",
 		Description: "Reads the upgrade file and the cluster (with --from, manifests instead) and prints the plan: the preflight\n" +
-			"checks, and for each pool the template to create, the patch of the MachineDeployment, and the wait. Writes\n" +
-			"nothing anywhere.\n\n" +
+			"checks, and for each pool the template to create, the patch of the MachineDeployment, and the wait. Changes\n" +
+			"nothing in the cluster: each write is only tried as a dry run, where the caller may make it.\n\n" +
 			"Exit codes: 0 a plan was made; with --detailed-exitcode 0 means nothing to do and 2 changes pending;\n" +
 			"3 a preflight check blocks the plan; 1 error.",
 		Flags: append([]cli.Flag{fileFlag, poolFlag, outputFlag("text, json or yaml"),
@@ -47,7 +47,7 @@ func (p *program) plan(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	snap, made, err := compile(c.Context, reader, up)
+	snap, made, _, err := compile(c.Context, reader, up)
 	if err != nil {
 		return err
 	}
@@ -141,22 +141,22 @@ func openCluster(c *cli.Context) (*kube.Cluster, error) {
 	})
 }
 
-// compile looks at the cluster and compiles up.
-// Where the cluster can be written to, it asks the server what it would say
-// of each write.
-func compile(ctx context.Context, reader apply.Reader, up upgrade) (plan.Snapshot, plan.Plan, error) {
-	snap, err := apply.Observe(ctx, reader, up.Upgrade)
-	if err != nil {
-		return plan.Snapshot{}, plan.Plan{}, err
+// compile looks at the cluster and compiles up. Where the cluster can be
+// written to, it asks the server what it would say of each write; rights holds
+// an error for each write that the caller may not make.
+func compile(ctx context.Context, reader apply.Reader, up upgrade) (snap plan.Snapshot, made plan.Plan, rights, err error) {
+	if snap, err = apply.Observe(ctx, reader, up.Upgrade); err != nil {
+		return snap, made, nil, err
 	}
-	made, err := plan.Compile(up.Upgrade, snap)
-	if err != nil {
-		return plan.Snapshot{}, plan.Plan{}, up.locate(err)
+	if made, err = plan.Compile(up.Upgrade, snap); err != nil {
+		return snap, made, nil, up.locate(err)
 	}
 	if cluster, ok := reader.(apply.Cluster); ok && !made.Blocked {
-		made = made.WithFindings(apply.Validate(ctx, cluster, made, snap, plan.SecretsOf(up.Upgrade, snap))...)
+		var said []plan.Finding
+		said, rights = apply.Validate(ctx, cluster, made, snap, plan.SecretsOf(up.Upgrade, snap))
+		made = made.WithFindings(said...)
 	}
-	return snap, made, nil
+	return snap, made, rights, nil
 }
 
 func blocks(made plan.Plan) []plan.Finding {

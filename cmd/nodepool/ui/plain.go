@@ -79,11 +79,7 @@ func (p *plainLines) Event(e apply.Event) {
 		line := p.step(e.Step) + ": " + render.Escape(e.Why) + "; trying again"
 		p.say(e.Step.ID, line)
 	case apply.RunEnded:
-		if e.Err == nil {
-			p.say("", "done")
-		} else {
-			p.say("", "ended with an error")
-		}
+		p.say("", ending(e.Err))
 	}
 }
 
@@ -130,4 +126,20 @@ func gone(before, now map[string]capi.Machine) []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// ending says in a word or two how a run ended; Explain says the rest.
+func ending(err error) string {
+	_, code := Explain(err)
+	switch code {
+	case 0:
+		return "done"
+	case exitStalled:
+		return "stalled"
+	case exitInterrupted:
+		return "interrupted"
+	case exitStale:
+		return "stopped: not as it was reviewed"
+	}
+	return "ended with an error"
 }
