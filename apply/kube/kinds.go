@@ -247,7 +247,7 @@ func (k *kinds) choose(ctx context.Context, gk schema.GroupKind) (string, error)
 	slices.SortFunc(served, newestFirst)
 	preferred := group.PreferredVersion.Version
 	candidates := append([]string{preferred}, slices.DeleteFunc(slices.Clone(served), func(v string) bool { return v == preferred })...)
-	fallback, plural := "", ""
+	fallback, plural, holding := "", "", 0
 	for _, v := range candidates {
 		found, err := k.in(ctx, gk, v)
 		if notServed(err) {
@@ -256,16 +256,23 @@ func (k *kinds) choose(ctx context.Context, gk schema.GroupKind) (string, error)
 		if err != nil {
 			return "", err
 		}
-		fallback, plural = v, found.resource.Resource
-		break
+		if holding++; fallback == "" {
+			fallback, plural = v, found.resource.Resource
+		}
 	}
 	if fallback == "" {
 		return "", &NotServedError{Group: gk.Group, Kind: gk.Kind}
+	}
+	if holding == 1 {
+		return fallback, nil // there is nothing to choose
 	}
 	if !strings.HasSuffix(gk.Group, "."+capi.Group) {
 		return fallback, nil
 	}
 	labels, err := k.labels(ctx, plural+"."+gk.Group)
+	if leavesOut(err) {
+		return "", err
+	}
 	if err != nil {
 		return "", k.failed(gk, err)
 	}
@@ -297,8 +304,9 @@ func (k *kinds) contracts(ctx context.Context) []string {
 	return []string{"v1beta2", "v1beta1"}
 }
 
-// labels gives the labels of a CRD; none when it may not be read or the kind
-// comes from an aggregated API server.
+// labels gives the labels of a CRD; none when the kind comes from an aggregated
+// API server. A missing right is an *apply.ForbiddenError: which version is read
+// decides what a plan says, and must not hang on who plans.
 func (k *kinds) labels(ctx context.Context, crd string) (map[string]string, error) {
 	var labels map[string]string
 	err := k.cluster.read(ctx, func(ctx context.Context) error {
@@ -311,8 +319,11 @@ func (k *kinds) labels(ctx context.Context, crd string) (map[string]string, erro
 		}
 		return err
 	})
-	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+	switch {
+	case apierrors.IsNotFound(err):
 		return nil, nil
+	case apierrors.IsForbidden(err):
+		return nil, &apply.ForbiddenError{Verb: "get", Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions", Name: crd}
 	}
 	return labels, err
 }
