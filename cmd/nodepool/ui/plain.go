@@ -15,11 +15,12 @@ import (
 
 // plainLines writes a line for each change.
 type plainLines struct {
-	mu    sync.Mutex
-	w     io.Writer
-	now   func() time.Time
-	start time.Time
-	steps []plan.Step
+	tallies map[string]string // by step, as said last
+	mu      sync.Mutex
+	w       io.Writer
+	now     func() time.Time
+	start   time.Time
+	steps   []plan.Step
 	// last is what was said last of each machine, pool and step.
 	last map[string]string
 	// pools is what was seen last of each waiting step.
@@ -85,11 +86,19 @@ func (p *plainLines) Event(e apply.Event) {
 
 func (p *plainLines) rolling(e apply.Rolling) {
 	pool := render.Escape(e.Step.Pool)
-	line := pool + ": " + tally(e.Rollout)
-	if why := held(e.Rollout); why != "" {
-		line += "; " + why
+	// The numbers when they change, and what holds them up when that is all
+	// there is to say; not the numbers again when it is over.
+	line, why := pool+": "+tally(e.Rollout), held(e.Rollout)
+	if why != "" || p.tallies[e.Step.ID] != line {
+		if p.tallies == nil {
+			p.tallies = map[string]string{}
+		}
+		p.tallies[e.Step.ID] = line
+		if why != "" {
+			line += "; " + why
+		}
+		p.say(e.Step.ID, line)
 	}
-	p.say(e.Step.ID, line)
 
 	now := map[string]capi.Machine{}
 	for _, m := range e.Rollout.Machines {
