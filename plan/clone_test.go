@@ -1,0 +1,52 @@
+package plan_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"nodepool/apply/clustertest"
+	"nodepool/plan"
+)
+
+// TestCloneMetadata: a copy keeps what is listed and nothing that another tool
+// left on the source.
+func TestCloneMetadata(t *testing.T) {
+	w := clustertest.AWSExample()
+	w.Edit(awsBootstrapRef, func(o *object) {
+		put(o, map[string]any{
+			"cluster.x-k8s.io/cluster-name": "aws-example", "clusterctl.cluster.x-k8s.io/move": "", "app.kubernetes.io/managed-by": "Helm",
+			"kustomize.toolkit.fluxcd.io/name": "x", "kapp.k14s.io/app": "1", "topology.cluster.x-k8s.io/owned": "",
+		}, "metadata", "labels")
+		put(o, map[string]any{
+			"machineset.cluster.x-k8s.io/skip-preflight-checks": "KubeadmVersionSkew", "cluster.x-k8s.io/conversion-data": "{}",
+			"kubectl.kubernetes.io/last-applied-configuration": "{}", "argocd.argoproj.io/tracking-id": "x", "meta.helm.sh/release-name": "x",
+			"cluster.x-k8s.io/cloned-from-name": "x", plan.ContentAnnotation: "sha256:0",
+		}, "metadata", "annotations")
+		put(o, []any{"example.com/keep"}, "metadata", "finalizers")
+		put(o, map[string]any{"capacity": map[string]any{"cpu": "4"}}, "status")
+	})
+	p := compile(t, w, onePool(t, "kubernetesVersion: v1.35.2, bootstrap: {ntp: {enabled: true}}"))
+	s := step(t, p, awsPool+"/create-bootstrap-template")
+	body, err := s.Create.Body(fetch(t, w, s), plan.Secrets{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{
+		"name": s.Create.Ref.Name, "namespace": "default",
+		"labels": map[string]any{"cluster.x-k8s.io/cluster-name": "aws-example", "clusterctl.cluster.x-k8s.io/move": ""},
+		"annotations": map[string]any{
+			"machineset.cluster.x-k8s.io/skip-preflight-checks": "KubeadmVersionSkew",
+			plan.ContentAnnotation:                              string(s.Create.Result),
+		},
+		"ownerReferences": []any{map[string]any{
+			"apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster", "name": "aws-example", "uid": string(w.Get(clusterRef).GetUID()),
+		}},
+	}
+	if d := cmp.Diff(want, body.Object["metadata"]); d != "" {
+		t.Errorf("metadata (-want +sent):\n%s", d)
+	}
+	if _, ok := body.Object["status"]; ok {
+		t.Error("the status is copied")
+	}
+}
