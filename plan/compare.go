@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
-	"strings"
 )
 
 // Part says what of a plan a Revision is about.
@@ -57,12 +56,24 @@ func Compare(older, newer Plan) []Revision {
 		out = append(out, Revision{Part: PartUpgrade, Path: c.Path, Old: c.Before, New: c.After})
 	}
 	out = append(out, compareSteps(older.Steps, newer.Steps)...)
-	out = append(out, keyed(PartFinding, older.Findings, newer.Findings,
-		func(f Finding) string { return strings.Join([]string{f.Pool, f.Code, f.Object.String()}, "\x00") },
+	out = append(out, keyed(PartFinding, shown(older.Findings), shown(newer.Findings),
+		func(f Finding) string { return f.Pool + "\x00" + f.Code },
 		func(f Finding) Revision { return Revision{Pool: f.Pool} })...)
 	out = append(out, keyed(PartImpact, older.Impact, newer.Impact,
 		func(i PoolImpact) string { return i.Pool },
 		func(i PoolImpact) Revision { return Revision{Pool: i.Pool} })...)
+	return out
+}
+
+// shown gives findings without the objects of those that pass: they are named
+// in the message, or are new templates, whose names say nothing here.
+func shown(findings []Finding) []Finding {
+	out := slices.Clone(findings)
+	for i := range out {
+		if out[i].Severity == Pass {
+			out[i].Object = Ref{}
+		}
+	}
 	return out
 }
 

@@ -88,7 +88,7 @@ After 5 and 130, running the same apply again carries on.`),
 			}
 			return cli.ShowAppHelp(c)
 		},
-		Commands: []*cli.Command{p.planCommand(), p.applyCommand(), p.showCommand(), p.initCommand(), p.listCommand(), p.validateCommand(), p.schemaCommand(), p.snapshotCommand()},
+		Commands: []*cli.Command{p.planCommand(), p.applyCommand(), p.showCommand(), p.diffCommand(), p.initCommand(), p.listCommand(), p.validateCommand(), p.schemaCommand(), p.snapshotCommand()},
 	}
 }
 
