@@ -50,3 +50,35 @@ func TestCloneMetadata(t *testing.T) {
 		t.Error("the status is copied")
 	}
 }
+
+// TestBodyIsAsReviewed: what is sent is what was reviewed, or nothing.
+func TestBodyIsAsReviewed(t *testing.T) {
+	w := clustertest.AWSExample()
+	for name, change := range map[string]func(*plan.Create){
+		"another value": func(c *plan.Create) { c.Changes[0].After = []byte(`"ami-other"`) },
+		"one change more": func(c *plan.Create) {
+			c.Changes = append(c.Changes, plan.Change{Path: "/spec/template/spec/x", After: []byte("1")})
+		},
+		"one change less":   func(c *plan.Create) { c.Changes = nil },
+		"another result":    func(c *plan.Create) { c.Result = c.BasedOn.Digest },
+		"another source":    func(c *plan.Create) { c.BasedOn.Digest = c.Result },
+		"a source gone":     func(c *plan.Create) { c.BasedOn.Ref.Name = "gone" },
+		"no cluster":        func(c *plan.Create) { c.Owner.Ref.Name = "gone" },
+		"no parent":         func(c *plan.Create) { c.Changes[0].Path = "/spec/none/x" },
+		"below a scalar":    func(c *plan.Create) { c.Changes[0].Path = "/spec/template/spec/instanceType/x" },
+		"the whole object":  func(c *plan.Create) { c.Changes[0].Path = "" },
+		"no value anywhere": func(c *plan.Create) { c.Changes[0].After = []byte("{") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := step(t, compile(t, w, onePool(t, toBoth)), createStep)
+			snap := fetch(t, w, s)
+			if _, err := s.Create.Body(snap, plan.Secrets{}); err != nil {
+				t.Fatal(err)
+			}
+			change(s.Create)
+			if body, err := s.Create.Body(snap, plan.Secrets{}); err == nil {
+				t.Errorf("it would be made: %s", canonical(body.Object))
+			}
+		})
+	}
+}

@@ -55,6 +55,8 @@ func secretMachine(n int) map[string]any {
 	return map[string]any{
 		"userData": c("userdata"), "uncompressedUserData": c("uncompressed"), "customData": c("custom"),
 		"cloudInit": map[string]any{"secretPrefix": c("prefix")}, "privateKey": c("private"), "password": c("password"),
+		"contents": c("contents"), "passwords": []any{c("passwords")}, "token": c("token"), "certificateKey": c("certificate"),
+		"apiKey": c("api"), "credentials": map[string]any{"user": c("user")}, "additionalUserDataFiles": []any{c("additional")},
 		"clientSecret": c("client"), "accessKey": c("access"), "secretKey": c("secret"),
 	}
 }
@@ -252,7 +254,7 @@ func seal(uid string, tree any, below bool) any {
 	case map[string]any:
 		out := map[string]any{}
 		for k, v := range node {
-			out[k] = seal(uid, v, below || slices.Contains([]string{"ignition", "kubeConfig", "cloudInit"}, k))
+			out[k] = seal(uid, v, below || slices.Contains([]string{"ignition", "kubeConfig", "cloudInit", "credentials"}, k))
 		}
 		return out
 	case []any:
