@@ -1,0 +1,92 @@
+package examples_test
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"nodepool/apply"
+	"nodepool/apply/offline"
+	"nodepool/plan"
+	"nodepool/plan/render"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// TestSnapshot plans every example from the snapshot that lies beside them,
+// as "nodepool plan -f examples/upgrade.yaml --from examples/snapshot" does.
+// The steps are those of the simulated cluster: both are the same example.
+func TestSnapshot(t *testing.T) {
+	cluster, err := offline.Open("snapshot", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, steps := range want {
+		t.Run(file, func(t *testing.T) {
+			up := read(t, file)
+			snap, err := apply.Observe(t.Context(), cluster, up)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := plan.Compile(up, snap)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var ids []string
+			for _, s := range p.Steps {
+				ids = append(ids, s.ID)
+			}
+			if d := cmp.Diff(steps, ids); d != "" {
+				t.Errorf("steps (-want +got):\n%s", d)
+			}
+			if p.Blocked {
+				t.Error("the plan is blocked")
+			}
+			var b bytes.Buffer
+			if err := render.Text(&b, p, render.Options{}); err != nil {
+				t.Fatal(err)
+			}
+			golden := filepath.Join("testdata", strings.TrimSuffix(file, ".yaml")+".txt")
+			if *update {
+				if err := os.WriteFile(golden, b.Bytes(), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			text, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(string(text), b.String()); d != "" {
+				t.Errorf("%s (-want +got):\n%s", golden, d)
+			}
+		})
+	}
+}
+
+// TestSnapshotIsSealed: the snapshot holds no secret in the open. The join
+// tokens of its machines are the ones that there are.
+func TestSnapshotIsSealed(t *testing.T) {
+	files, err := filepath.Glob("snapshot/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("there is no snapshot: %v", err)
+	}
+	sealed := 0
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sealed += bytes.Count(data, []byte(plan.SealedKey+": hmac-sha256:"))
+		if bytes.Contains(data, []byte("last-applied")) || bytes.Contains(data, []byte("managedFields")) {
+			t.Errorf("%s repeats objects in their metadata", file)
+		}
+	}
+	if sealed == 0 {
+		t.Error("nothing is sealed, and each machine had a join token")
+	}
+}
