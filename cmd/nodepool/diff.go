@@ -37,7 +37,9 @@ func (p *program) diff(c *cli.Context) error {
 	for i := range plans {
 		var err error
 		if plans[i], err = readPlan(c.Args().Get(i)); err != nil {
-			problems = append(problems, fmt.Errorf("%s: %w", c.Args().Get(i), err))
+			// Explain would tell of a plan.FileError alone, and not which of
+			// the two files it is about.
+			problems = append(problems, fmt.Errorf("%s: %v", c.Args().Get(i), err))
 		}
 	}
 	if len(problems) > 0 {
