@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	// The tests wait more than they work.
 	if !given("test.parallel") {
-		if err := flag.Set("test.parallel", "6"); err != nil {
+		if err := flag.Set("test.parallel", "4"); err != nil {
 			panic(err)
 		}
 	}
