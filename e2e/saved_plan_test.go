@@ -5,6 +5,7 @@ package e2e_test
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -28,9 +29,9 @@ func (c cluster) emptyPool(t *testing.T, name string) string {
 	t.Helper()
 	c.addPool(t, name, "--replicas", "1")
 	box.merge(t, machineDeployments, c.namespace, name, `{"spec":{"replicas":0}}`)
-	box.await(t, machines, c.namespace, "cluster.x-k8s.io/deployment-name="+name, "the pool to be empty",
+	box.await(t, machines, c.namespace, "cluster.x-k8s.io/deployment-name="+name, "the pool is empty",
 		func(all []*unstructured.Unstructured) bool { return len(all) == 0 })
-	box.awaitObject(t, machineDeployments, c.namespace, name, "the pool to be settled", func(md *unstructured.Unstructured) bool {
+	box.awaitObject(t, machineDeployments, c.namespace, name, "the pool is settled", func(md *unstructured.Unstructured) bool {
 		return number(md, "status", "replicas") == 0 && number(md, "status", "observedGeneration") == md.GetGeneration()
 	})
 	return name
@@ -165,7 +166,9 @@ func TestSavedPlanIsCarriedOutAsReviewedOrNotAtAll(t *testing.T) {
 		if err := api.Delete(t.Context(), object, metav1.DeleteOptions{PropagationPolicy: &orphan}); err != nil {
 			t.Fatal(err)
 		}
-		box.awaitObject(t, resource, c.namespace, object, "it to be gone", func(o *unstructured.Unstructured) bool { return o == nil })
+		box.await(t, resource, c.namespace, "", "it is gone", func(all []*unstructured.Unstructured) bool {
+			return !slices.ContainsFunc(all, func(o *unstructured.Unstructured) bool { return o.GetName() == object })
+		})
 		for _, f := range []string{"uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "finalizers", "deletionTimestamp"} {
 			unstructured.RemoveNestedField(o.Object, "metadata", f)
 		}
