@@ -56,6 +56,9 @@ func visible(t *testing.T, s string) {
 }
 
 func hostile(f *testing.F) {
+	for _, s := range markup {
+		f.Add(s)
+	}
 	for _, s := range []string{"", "md-0", "a\x1b[2Jb", "\u202e\u200b\n", "\u009b1A", "\xff", "- a: b", "a: b", "a #b", "| x", "~", "0x1f", "1e3", "on", "a\nb\n\n", "\n", " a\n b", "a\n\tb\n", "a\r\nb", "---\nx", "… → +", `"\`, "Digest: sha256:1", "\U0001f468\u200d\U0001f469", "key:", "漢字"} {
 		f.Add(s)
 	}

@@ -74,10 +74,8 @@ func (v *view) finding(s style, symbol string, f plan.Finding) {
 	}
 }
 
-// checks counts the answers of the checks that the step names. A check that
-// answered for one pool with a warning and for another with a pass has not
-// passed.
-func (v *view) checks(p plan.Preflight) string {
+// worst gives the gravest answer of every check that did not pass.
+func (v *view) worst() map[string]plan.Severity {
 	worst := map[string]plan.Severity{}
 	for _, f := range v.pick(plan.Warn) {
 		worst[f.Code] = plan.Warn
@@ -85,13 +83,25 @@ func (v *view) checks(p plan.Preflight) string {
 	for _, f := range v.blocks() {
 		worst[f.Code] = plan.Block
 	}
+	return worst
+}
+
+func passedOf(checks []string, worst map[string]plan.Severity) string {
 	passed := 0
-	for _, c := range p.Checks {
+	for _, c := range checks {
 		if worst[c] == "" {
 			passed++
 		}
 	}
-	s := fmt.Sprintf("%d of %s passed", passed, count(len(p.Checks), "check"))
+	return fmt.Sprintf("%d of %s passed", passed, count(len(checks), "check"))
+}
+
+// checks counts the answers of the checks that the step names. A check that
+// answered for one pool with a warning and for another with a pass has not
+// passed.
+func (v *view) checks(p plan.Preflight) string {
+	worst := v.worst()
+	s := passedOf(p.Checks, worst)
 	for _, f := range []struct {
 		severity plan.Severity
 		word     string

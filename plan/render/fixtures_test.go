@@ -223,6 +223,11 @@ func plans() map[string]plan.Plan {
 	p.Impact = []plan.PoolImpact{{Pool: md0, Action: plan.Replace}}
 	out["no-machines"] = p
 
+	p = upgrade(preflight("pause"), patch(md0, version), wait(md0, md0, md0))
+	p.Steps[1].Note = "The strategy is OnDelete: no machine is replaced until someone deletes it."
+	p.Impact = []plan.PoolImpact{{Pool: md0, Action: plan.Replace, Machines: 3, Note: "strategy OnDelete: nothing moves until machines are deleted"}, {Pool: md1, Action: plan.None, Peak: 2, Floor: 2}}
+	out["on-delete"] = p
+
 	const evil = "md\x1b[2J\u202e\u200b\nPlan: 0 templates"
 	p = upgrade(preflight("pause\r"),
 		create(evil, awsTemplate("x\u009b31m"), awsTemplate("y\u2028z"),

@@ -35,10 +35,18 @@ func golden(t *testing.T, name string, got []byte) {
 func TestGolden(t *testing.T) {
 	for name, p := range plans() {
 		for suffix, write := range map[string]func(io.Writer) error{
-			".txt":       func(w io.Writer) error { return render.Text(w, p, render.Options{Width: 100}) },
-			".json":      func(w io.Writer) error { return render.JSON(w, p) },
-			".yaml":      func(w io.Writer) error { return render.YAML(w, p) },
-			".full.txt":  func(w io.Writer) error { return render.Text(w, p, render.Options{Full: true}) },
+			".txt":      func(w io.Writer) error { return render.Text(w, p, render.Options{Width: 100}) },
+			".json":     func(w io.Writer) error { return render.JSON(w, p) },
+			".yaml":     func(w io.Writer) error { return render.YAML(w, p) },
+			".full.txt": func(w io.Writer) error { return render.Text(w, p, render.Options{Full: true}) },
+			".md":       func(w io.Writer) error { return render.Markdown(w, p, render.Options{}) },
+			".html": func(w io.Writer) error {
+				var md bytes.Buffer
+				if err := render.Markdown(&md, p, render.Options{}); err != nil {
+					return err
+				}
+				return github.Convert(md.Bytes(), w)
+			},
 			".color.txt": func(w io.Writer) error { return render.Text(w, p, render.Options{Color: true, Width: 60}) },
 		} {
 			if (suffix == ".full.txt" || suffix == ".color.txt") && name != "image-type-version" && name != "blocked" {
@@ -57,7 +65,7 @@ func TestGolden(t *testing.T) {
 
 // TestGoldenFilesAreAll finds files that no case writes any more.
 func TestGoldenFilesAreAll(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
+	files, err := filepath.Glob("testdata/*.*")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -100,11 +100,19 @@ func (v *view) poolNames() []string {
 	return names
 }
 
+// manual reports whether Cluster API replaces none of the machines by itself,
+// as with the strategy OnDelete: then there are no waves.
+func manual(i plan.PoolImpact) bool {
+	return i.Action == plan.Replace && i.Machines > 0 && i.Waves == 0
+}
+
 func impact(i plan.PoolImpact) string {
 	var s string
 	switch {
 	case i.Action == plan.Replace && i.Machines == 0:
 		s = "no machines to replace: nothing will exercise the new template"
+	case manual(i):
+		s = count(i.Machines, "machine") + " to replace, each once someone deletes it"
 	case i.Action == plan.Replace:
 		s = fmt.Sprintf("%s replaced in %s, %d at peak, never fewer than %d",
 			count(i.Machines, "machine"), count(i.Waves, "wave"), i.Peak, i.Floor)
@@ -248,36 +256,52 @@ func (v *view) facts(facts []plan.Fact) {
 	}
 }
 
-// tally sums the plan up, like terraform's last line.
-func (v *view) tally() {
-	var creates, patches, waits, machines int
+// totals is the plan in numbers.
+type totals struct {
+	creates, patches, waits int
+	// machines are all to replace; manual, those of them that someone has to
+	// delete first.
+	machines, manual int
+}
+
+func (v *view) totals() totals {
+	var t totals
 	for _, s := range v.Steps {
 		switch {
 		case s.Create != nil:
-			creates++
+			t.creates++
 		case s.Patch != nil:
-			patches++
+			t.patches++
 		case s.Wait != nil:
-			waits++
+			t.waits++
 		}
 	}
 	for _, i := range v.Impact {
 		if i.Action == plan.Replace {
-			machines += i.Machines
+			t.machines += i.Machines
+			if manual(i) {
+				t.manual += i.Machines
+			}
 		}
 	}
+	return t
+}
+
+// tally sums the plan up, like terraform's last line.
+func (v *view) tally() {
+	t := v.totals()
 	var todo []string
-	if creates > 0 {
-		todo = append(todo, count(creates, "template")+" to create")
+	if t.creates > 0 {
+		todo = append(todo, count(t.creates, "template")+" to create")
 	}
-	if patches > 0 {
-		todo = append(todo, count(patches, "MachineDeployment")+" to patch")
+	if t.patches > 0 {
+		todo = append(todo, count(t.patches, "MachineDeployment")+" to patch")
 	}
-	if len(todo) == 0 && waits > 0 {
-		todo = append(todo, "nothing to write", count(waits, "rollout")+" to wait for")
+	if len(todo) == 0 && t.waits > 0 {
+		todo = append(todo, "nothing to write", count(t.waits, "rollout")+" to wait for")
 	}
-	if machines > 0 {
-		todo = append(todo, count(machines, "machine")+" to replace")
+	if t.machines > 0 {
+		todo = append(todo, count(t.machines, "machine")+" to replace")
 	} else {
 		todo = append(todo, "no machines to replace")
 	}

@@ -1,0 +1,302 @@
+package render
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"nodepool/plan"
+)
+
+// section is what the plan does to one pool, or, with several members, to
+// each of some pools that change the same fields.
+type section struct {
+	members [][]slot
+	text    string
+}
+
+// slot is a name or a value of one pool, where another pool of the same
+// section has another: for a name role says what it is, a value has a number.
+type slot struct {
+	role, value string
+	// numbered tells a value, which is written as scalar does, from a name.
+	numbered bool
+}
+
+// stands reports whether the slot stands for n.
+func (s slot) stands(n node) bool {
+	if s.numbered {
+		return n.isSlot() && scalar(n) == s.value
+	}
+	return n.kind == text && n.text == s.value
+}
+
+// The slots of one pool, names first. What plays two roles keeps the first.
+func (s *sheet) slots(pool string) []slot {
+	var out []slot
+	add := func(role, value string) {
+		known := func(n slot) bool { return n.value == value || n.role == role }
+		if value != "" && !slices.ContainsFunc(out, known) {
+			out = append(out, slot{role: role, value: value})
+		}
+	}
+	add("pool", pool)
+	for _, step := range s.Steps {
+		switch {
+		case step.Pool != pool:
+		case step.Create != nil && isBootstrap(step.Create.Ref):
+			add("new bootstrap template", step.Create.Ref.Name)
+			add("old bootstrap template", step.Create.BasedOn.Ref.Name)
+		case step.Create != nil:
+			add("new template", step.Create.Ref.Name)
+			add("old template", step.Create.BasedOn.Ref.Name)
+		case step.Patch != nil:
+			add("run", step.Patch.Run.After)
+			add("run before", step.Patch.Run.Before)
+		case step.Wait != nil:
+			add("template", step.Wait.Template)
+			add("bootstrap template", step.Wait.BootstrapTemplate)
+		}
+	}
+	if s.bare {
+		return out
+	}
+	names := len(out)
+	var walk func(node)
+	walk = func(n node) {
+		if _, ok := n.sealed(); ok {
+			return
+		}
+		if n.isSlot() && !slices.ContainsFunc(out, func(s slot) bool { return s.stands(n) }) {
+			out = append(out, slot{strconv.Itoa(len(out) - names + 1), scalar(n), true})
+		}
+		for _, item := range n.items {
+			walk(item)
+		}
+	}
+	for _, step := range s.Steps {
+		if step.Pool != pool {
+			continue
+		}
+		var changes []plan.Change
+		if step.Create != nil {
+			changes = step.Create.Changes
+		}
+		if step.Patch != nil {
+			changes = append(changes[:len(changes):len(changes)], step.Patch.Changes...)
+		}
+		for _, c := range changes {
+			for _, raw := range []json.RawMessage{c.Before, c.After} {
+				if n, ok := value(raw); ok {
+					walk(n)
+				}
+			}
+		}
+	}
+	return out
+}
+
+// isSlot reports whether a value is short enough for the cell of a table and
+// tells enough to have one.
+func (n node) isSlot() bool {
+	switch n.kind {
+	case text:
+		return n.inline() && Columns(n.text) <= 60
+	case literal:
+		return n.text != "true" && n.text != "false" && n.text != "null"
+	}
+	return false
+}
+
+// differing leaves the slots of which the members hold different values.
+func differing(members [][]slot) [][]slot {
+	out := make([][]slot, len(members))
+	number := 0
+	for i, first := range members[0] {
+		if !slices.ContainsFunc(members, func(m []slot) bool { return m[i].value != first.value }) {
+			continue
+		}
+		if first.numbered {
+			number++
+			first.role = strconv.Itoa(number)
+		}
+		for j, m := range members {
+			out[j] = append(out[j], slot{first.role, m[i].value, first.numbered})
+		}
+	}
+	return out
+}
+
+// writer writes the changes of one pool. With slots, it puts ‹role› where
+// their value stands as a whole; a value of the cluster that looks like that
+// stands in quotes.
+type writer struct {
+	*sheet
+	holes []slot
+	lines []string
+}
+
+// name gives the role of a name where it has one.
+func (w *writer) name(s string) string {
+	if i := slices.IndexFunc(w.holes, func(hole slot) bool { return hole.stands(node{kind: text, text: s}) }); i >= 0 {
+		return "‹" + w.holes[i].role + "›"
+	}
+	return s
+}
+
+func (w *writer) ref(r plan.Ref) string { return r.Kind + " " + slashed(r.Namespace, w.name(r.Name)) }
+
+// anonymous puts roles for names and values in a value.
+func (w *writer) anonymous(n node) node {
+	if _, ok := n.sealed(); ok {
+		return n
+	}
+	if i := slices.IndexFunc(w.holes, func(hole slot) bool { return hole.stands(n) }); i >= 0 {
+		return node{text: "‹" + w.holes[i].role + "›"}
+	}
+	n.items = slices.Clone(n.items)
+	for i := range n.items {
+		n.items[i] = w.anonymous(n.items[i])
+	}
+	return n
+}
+
+// sections writes the steps, one collapsed section per pool.
+func (s *sheet) sections() string {
+	pools := s.stepPools()
+	head := "### Changes\n\n"
+	if s.blocked() {
+		head = "### Changes\n\nFor review: none is made while the plan is blocked.\n\n"
+	}
+	var all []section
+	if slices.ContainsFunc(s.Steps, func(step plan.Step) bool { return step.Pool == "" && step.Preflight == nil }) {
+		all = append(all, section{text: s.section("", nil)})
+	}
+	at := map[string]int{}
+	for _, pool := range pools {
+		own := s.slots(pool)
+		if !s.terse {
+			all = append(all, section{members: [][]slot{own}})
+			continue
+		}
+		key := s.section(pool, own)
+		for _, n := range own {
+			key += "\n" + n.role
+		}
+		i, ok := at[key]
+		if !ok {
+			i = len(all)
+			at[key] = i
+			all = append(all, section{})
+		}
+		all[i].members = append(all[i].members, own)
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString(head)
+	for _, sec := range all {
+		b.WriteString("<details>\n<summary>")
+		switch len(sec.members) {
+		case 0:
+			b.WriteString("The cluster</summary>\n\n" + sec.text)
+		case 1:
+			pool := sec.members[0][0].value
+			b.WriteString("Pool " + summaryCode(pool) + "</summary>\n\n" + s.section(pool, nil))
+		default:
+			first, second, more := sec.members[0][0].value, sec.members[1][0].value, len(sec.members)-2
+			names := summaryCode(first) + " and " + summaryCode(second)
+			if more > 0 {
+				names = fmt.Sprintf("%s, %s and %d more", summaryCode(first), summaryCode(second), more)
+			}
+			fmt.Fprintf(&b, "<b>%d pools</b> with changes of the same fields: %s</summary>\n\n", len(sec.members), names)
+			holes := differing(sec.members)
+			b.WriteString(s.section(sec.members[0][0].value, holes[0]) + "\nWhat stands for `‹…›` in each pool:\n\n" + slotTable(holes))
+		}
+		b.WriteString("\n</details>\n\n")
+	}
+	return b.String()
+}
+
+// slotTable lists the names and values of the pools of one section.
+func slotTable(members [][]slot) string {
+	var b strings.Builder
+	row := func(slots []slot, cell func(slot) string) {
+		b.WriteString("|")
+		for _, n := range slots {
+			b.WriteString(" " + cell(n) + " |")
+		}
+		b.WriteByte('\n')
+	}
+	row(members[0], func(n slot) string { return "‹" + n.role + "›" })
+	row(members[0], func(slot) string { return ":--" })
+	for _, m := range members {
+		row(m, func(n slot) string { return code(n.value) })
+	}
+	return b.String()
+}
+
+// section writes what the steps of a pool change, and then what is waited for.
+func (s *sheet) section(pool string, holes []slot) string {
+	w := &writer{sheet: s, holes: holes}
+	var after []string
+	facts := 0
+	for _, step := range s.Steps {
+		if step.Pool != pool || step.Preflight != nil {
+			continue
+		}
+		switch {
+		case step.Create != nil:
+			w.hunk("create "+w.ref(step.Create.Ref)+" (copy of "+w.name(step.Create.BasedOn.Ref.Name)+")", step)
+			w.all(step.Create.Changes)
+		case step.Patch != nil:
+			w.hunk("patch "+w.ref(step.Patch.Target), step)
+			w.all(step.Patch.Changes)
+			before := "(none)"
+			if step.Patch.Run.Before != "" {
+				before = w.name(step.Patch.Run.Before)
+			}
+			w.line('#', 0, "nodepool/run: "+before+" → "+w.name(step.Patch.Run.After)+" (bookkeeping)")
+		case step.Wait != nil:
+			after = append(after, w.waiting(*step.Wait))
+			if step.Note != "" {
+				after = append(after, "Note: "+s.said(step.Note))
+			}
+		default:
+			w.hunk(step.ID, step)
+		}
+		facts += len(step.Facts)
+		if s.o.Full {
+			w.facts(step.Facts)
+		}
+	}
+	if facts > 0 {
+		after = append(after, "Relies on "+count(facts, "fact")+", checked again before anything is written.")
+	}
+	var b strings.Builder
+	if len(w.lines) > 0 {
+		b.WriteString(fenced("diff", w.lines))
+	}
+	for _, p := range after {
+		b.WriteString("\n" + p + "\n")
+	}
+	return strings.TrimPrefix(b.String(), "\n")
+}
+
+func (w *writer) waiting(wait plan.Wait) string {
+	t := "Then waits until every machine of " + prose(wait.MachineDeployment.Kind) + " " +
+		code(slashed(wait.MachineDeployment.Namespace, w.name(wait.MachineDeployment.Name)))
+	if wait.Version != "" {
+		t += " runs " + code(w.name(wait.Version))
+	} else {
+		t += " is made"
+	}
+	t += " from template " + code(w.name(wait.Template))
+	if wait.BootstrapTemplate != "" {
+		t += " and bootstrap template " + code(w.name(wait.BootstrapTemplate))
+	}
+	return t + "; stalled after " + code(span(wait.StallAfter)) + " without progress."
+}
