@@ -24,7 +24,7 @@ func (p *program) planCommand() *cli.Command {
 			"nothing in the cluster: each write is only tried as a dry run, where the caller may make it.\n\n" +
 			"Exit codes: 0 a plan was made; with --detailed-exitcode 0 means nothing to do and 2 changes pending;\n" +
 			"3 a preflight check blocks the plan; 1 error.",
-		Flags: append([]cli.Flag{fileFlag, poolFlag, outputFlag("text, json or yaml"),
+		Flags: append([]cli.Flag{fileFlag, poolFlag, outputFlag("text, markdown, json or yaml"),
 			&cli.StringFlag{Name: "out", Usage: "save the plan to `FILE`, for nodepool show, diff and apply --plan"},
 			&cli.BoolFlag{Name: "full", Usage: "show passed checks, facts, and every new template whole"},
 			&cli.StringFlag{Name: "export", Usage: "write the changes as manifests for a Git repository into the folder `DIR`"},
@@ -87,12 +87,14 @@ func (p *program) planRenderer(c *cli.Context) (func(io.Writer, plan.Plan) error
 	switch form := c.String("output"); form {
 	case "text":
 		return p.text(c), nil
+	case "markdown":
+		return func(w io.Writer, made plan.Plan) error { return render.Markdown(w, made, render.Options{}) }, nil
 	case "json":
 		return render.JSON, nil
 	case "yaml":
 		return render.YAML, nil
 	default:
-		return nil, fmt.Errorf("-o %s: there is no such form of a plan; there are text, json and yaml", form)
+		return nil, fmt.Errorf("-o %s: there is no such form of a plan; there are text, markdown, json and yaml", form)
 	}
 }
 

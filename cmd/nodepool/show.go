@@ -13,7 +13,7 @@ func (p *program) showCommand() *cli.Command {
 		UsageText: "nodepool show [options] FILE",
 		Description: "Renders what nodepool plan --out saved. A plan that was edited, cut off or written in another format is\n" +
 			"refused with the reason.",
-		Flags:        []cli.Flag{outputFlag("text, json or yaml"), noColorFlag},
+		Flags:        []cli.Flag{outputFlag("text, markdown, json or yaml"), noColorFlag},
 		OnUsageError: usageError,
 		Action:       p.show,
 	}
