@@ -494,3 +494,54 @@ func TestRejectionIsToldInTheServersWords(t *testing.T) {
 		t.Errorf("written all the same: %v", got)
 	}
 }
+
+// TestChurnIsNoProgress has a MachineHealthCheck delete each new machine that
+// does not join, which makes ever new ones.
+func TestChurnIsNoProgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := clustertest.AWSExample()
+		w.AutoStep(1)
+		md := clustertest.MachineDeployment("aws-example-md-0")
+		w.Break(md, clustertest.Fault{NoJoin: true})
+		old := map[string]bool{}
+		for _, m := range w.List(capi.Group, "Machine", "default") {
+			old[m.GetName()] = true
+		}
+		ctx, stop := context.WithTimeout(t.Context(), 3*time.Hour)
+		defer stop()
+		go func() {
+			every := time.NewTicker(30 * time.Second)
+			for condemn := true; ; condemn = !condemn {
+				select {
+				case <-ctx.Done():
+					return
+				case <-every.C:
+				}
+				for _, m := range w.List(capi.Group, "Machine", "default") {
+					if old[m.GetName()] {
+						continue
+					}
+					if !condemn {
+						w.Delete(capi.RefOf(m))
+						continue
+					}
+					w.Edit(capi.RefOf(m), func(o *unstructured.Unstructured) {
+						_ = unstructured.SetNestedSlice(o.Object, []any{map[string]any{"type": "HealthCheckSucceeded", "status": "False",
+							"reason": "NodeStartupTimeout", "message": "Node failed to report startup in 1m0s"}}, "status", "conditions")
+					})
+				}
+			}
+		}()
+		c := w.Open(nil)
+		p, secrets := compile(t, c, read(t, upgradeOne))
+		began := time.Now()
+		err := (&apply.Executor{Cluster: c, Journal: &memory{}, Secrets: secrets}).Run(ctx, p)
+		var stall *apply.StallError
+		if !errors.As(err, &stall) {
+			t.Fatalf("got %v, want a StallError", err)
+		}
+		if took := time.Since(began); took > 20*time.Minute {
+			t.Errorf("gave up after %s only: new machines that never join were taken for progress", took)
+		}
+	})
+}
