@@ -57,7 +57,8 @@ fmt: ## Format the Go files
 
 .PHONY: golden
 golden: ## Write the golden files anew; look at the diff before you commit it
-	$(GO) test ./plan/... ./schema/... ./cmd/... -update
+	$(GO) test ./plan/... ./schema/... ./cmd/... ./examples/... -update
+	$(GO) generate ./schema/jsonschema
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for FUZZTIME (30s)
