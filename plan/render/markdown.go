@@ -57,7 +57,7 @@ func Markdown(w io.Writer, p plan.Plan, o Options) error {
 	var text string
 	for _, c := range brevities {
 		s := &sheet{view: view{page: page{o: o}, Plan: p}, brevity: c}
-		if text = s.document(); len(text) < limit {
+		if text = s.document(); len(text) < limit && !s.abandoned {
 			break
 		}
 	}
@@ -70,6 +70,9 @@ type sheet struct {
 	view
 	brevity
 	wasCut bool
+	// abandoned says that the sections alone are far too long, so that the
+	// rest of them was not written.
+	abandoned bool
 }
 
 // document puts the parts together. The parts that may be cut are written

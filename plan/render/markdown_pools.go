@@ -14,7 +14,7 @@ import (
 // each of some pools that change the same fields.
 type section struct {
 	members [][]slot
-	text    string
+	text    string // empty where it depends on how many members there are
 }
 
 // slot is a name or a value of one pool, where another pool of the same
@@ -175,10 +175,17 @@ func (s *sheet) sections() string {
 		all = append(all, section{text: s.section("", nil)})
 	}
 	at := map[string]int{}
+	size := 0
 	for _, pool := range pools {
+		if size > 2*limit && !s.tooLong {
+			s.abandoned = true
+			return ""
+		}
 		own := s.slots(pool)
 		if !s.terse {
-			all = append(all, section{members: [][]slot{own}})
+			text := s.section(pool, nil)
+			size += len(text)
+			all = append(all, section{members: [][]slot{own}, text: text})
 			continue
 		}
 		key := s.section(pool, own)
@@ -189,6 +196,7 @@ func (s *sheet) sections() string {
 		if !ok {
 			i = len(all)
 			at[key] = i
+			size += len(key)
 			all = append(all, section{})
 		}
 		all[i].members = append(all[i].members, own)
@@ -205,7 +213,10 @@ func (s *sheet) sections() string {
 			b.WriteString("The cluster</summary>\n\n" + sec.text)
 		case 1:
 			pool := sec.members[0][0].value
-			b.WriteString("Pool " + summaryCode(pool) + "</summary>\n\n" + s.section(pool, nil))
+			if sec.text == "" {
+				sec.text = s.section(pool, nil)
+			}
+			b.WriteString("Pool " + summaryCode(pool) + "</summary>\n\n" + sec.text)
 		default:
 			first, second, more := sec.members[0][0].value, sec.members[1][0].value, len(sec.members)-2
 			names := summaryCode(first) + " and " + summaryCode(second)
@@ -221,22 +232,36 @@ func (s *sheet) sections() string {
 	return b.String()
 }
 
-// slotTable lists the names and values of the pools of one section.
+// slotTable lists the names and values of the pools of one section in columns,
+// as a code block: a long row of a table would be broken at every hyphen.
 func slotTable(members [][]slot) string {
-	var b strings.Builder
-	row := func(slots []slot, cell func(slot) string) {
-		b.WriteString("|")
-		for _, n := range slots {
-			b.WriteString(" " + cell(n) + " |")
+	width := make([]int, len(members[0]))
+	row := func(slots []slot, cell func(slot) string) []string {
+		out := make([]string, len(slots))
+		for i, n := range slots {
+			out[i] = Escape(cell(n))
+			width[i] = max(width[i], Columns(out[i]))
 		}
-		b.WriteByte('\n')
+		return out
 	}
-	row(members[0], func(n slot) string { return "‹" + n.role + "›" })
-	row(members[0], func(slot) string { return ":--" })
+	rows := [][]string{row(members[0], func(n slot) string { return "‹" + n.role + "›" })}
 	for _, m := range members {
-		row(m, func(n slot) string { return code(n.value) })
+		rows = append(rows, row(m, func(n slot) string {
+			if strings.ContainsAny(n.value, " ‹") && !n.numbered { // must not look like two
+				return quote(n.value)
+			}
+			return n.value
+		}))
 	}
-	return b.String()
+	var ls []string
+	for _, r := range rows {
+		line := ""
+		for i, cell := range r {
+			line += cell + strings.Repeat(" ", width[i]-Columns(cell)+2)
+		}
+		ls = append(ls, strings.TrimRight(line, " "))
+	}
+	return fenced("", ls)
 }
 
 // section writes what the steps of a pool change, and then what is waited for.

@@ -195,19 +195,32 @@ func FuzzMarkdown(f *testing.F) {
 				t.Errorf("blocks (-of a harmless plan +got):\n%s", d)
 			}
 		}
+	})
+}
+
+// FuzzMarkdownCut is FuzzMarkdown for a plan that is so long that it is cut.
+func FuzzMarkdownCut(f *testing.F) {
+	for _, s := range []string{"`", "```\n", "|", "</details>", "@octocat ", "[a](http://b)", "漢", "\xff", "a ", "‹pool› "} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
 		if s == "" || len(s) > 1000 {
 			return
 		}
-		// The same with much of it, so that it is cut.
-		much, _ := json.Marshal(strings.Repeat(s, 40000/len(s)))
-		lines, _ := json.Marshal(strings.Repeat(s+"\n", 40000/len(s)))
-		p.Steps[2].Patch.Changes = append(p.Steps[2].Patch.Changes,
-			plan.Change{Path: "/spec/much", Before: much, After: lines}, plan.Change{Path: "/spec/more", After: lines})
+		p := around(s)
+		line := strings.Repeat(s, 200/len(s)+1) + "\n"
+		much, _ := json.Marshal(strings.Repeat(s, 35000/len(s)))
+		lines, _ := json.Marshal(strings.Repeat(line, 35000/len(line)))
+		p.Steps[2].Patch.Changes = append(p.Steps[2].Patch.Changes, plan.Change{Path: "/spec/much", Before: much, After: lines})
 		p.Steps[2].Note, p.Findings[0].Message = strings.Repeat(s, 3000/len(s)), strings.Repeat(s, 3000/len(s))
 		twin := p.Steps[2]
 		twin.Pool += "2"
 		p.Steps = append(p.Steps, twin)
-		inspect(t, markdownOf(t, p, render.Options{}))
+		md := markdownOf(t, p, render.Options{})
+		inspect(t, md)
+		if len(s) < 60 && len(md) >= githubLimit {
+			t.Errorf("%d bytes", len(md))
+		}
 	})
 }
 
@@ -273,11 +286,11 @@ func TestMarkdownOfManyPools(t *testing.T) {
 	if strings.Contains(same, note) || strings.Count(same, "+   a line of the script") != 100 {
 		t.Errorf("what had room was cut:\n%s", same)
 	}
-	if !strings.Contains(same, "! spec.template.spec.infrastructureRef.name: ‹pool› → ‹new template›") || !strings.Contains(same, "| `md-07` | `md-07-1a2b3c4d` |") {
+	if !strings.Contains(same, "! spec.template.spec.infrastructureRef.name: ‹pool› → ‹new template›") || !strings.Contains(same, "\nmd-07   md-07-1a2b3c4d") {
 		t.Errorf("names are missing:\n%s", same)
 	}
 	for i := range 50 {
-		for _, want := range []string{fmt.Sprintf("`ami-%017x`", 0x123456789+i), fmt.Sprintf("`ami-%017x`", 0xfedcba9876+i), fmt.Sprintf("| `%d` |\n", 100+i)} {
+		for _, want := range []string{fmt.Sprintf(" ami-%017x ", 0x123456789+i), fmt.Sprintf(" ami-%017x  %d\n", 0xfedcba9876+i, 100+i)} {
 			if !strings.Contains(own, want) {
 				t.Errorf("no word of %s:\n%s", want, own)
 			}
@@ -301,12 +314,12 @@ func TestMarkdownCutValuesDiffer(t *testing.T) {
 
 func TestMarkdownTooLong(t *testing.T) {
 	p := upgrade(preflight("pause"))
-	for i := range 3000 {
+	for i := range 1200 {
 		p.Impact = append(p.Impact, rolled(fmt.Sprintf("md-%04d", i), 1))
 	}
 	p.Steps = append(p.Steps, patch("md-0000", version))
 	got := markdownOf(t, p, render.Options{})
-	if !strings.Contains(got, "too long for a comment") || !strings.Contains(got, "| `md-2999` |") {
+	if !strings.Contains(got, "too long for a comment") || !strings.Contains(got, "| `md-1199` |") {
 		t.Error("a plan that cannot be cut must say so and be whole")
 	}
 }

@@ -66,7 +66,7 @@ func scripts(n int) plan.Plan {
 	for i := range n {
 		pool := fmt.Sprintf("md-%02d", i)
 		var before, after strings.Builder
-		for l := range 120 {
+		for l := range 60 {
 			fmt.Fprintf(&before, "echo %d of pool %d\n", l, i)
 			fmt.Fprintf(&after, "printf '%%s' %d of pool %d %s\n", l, i, strings.Repeat("x", l))
 		}
