@@ -21,6 +21,7 @@ const (
 )
 
 func TestAssessCreate(t *testing.T) {
+	t.Parallel()
 	up := onePool(t, toBoth)
 	var target plan.Ref
 	made := func(w *clustertest.World) { carry(t, w, up, step(t, compile(t, w, up), createStep)) }
@@ -163,6 +164,7 @@ var drifts = []struct {
 }
 
 func TestAssessPatchDrifts(t *testing.T) {
+	t.Parallel()
 	up := onePool(t, toBoth)
 	for _, test := range drifts {
 		t.Run(test.name, func(t *testing.T) {
@@ -196,6 +198,7 @@ func TestAssessPatchDrifts(t *testing.T) {
 // TestFactsCountWhilePending: what a step relies on is of no matter once it
 // is done.
 func TestFactsCountWhilePending(t *testing.T) {
+	t.Parallel()
 	up := onePool(t, toBoth)
 	for _, test := range drifts {
 		switch test.object {
@@ -216,6 +219,7 @@ func TestFactsCountWhilePending(t *testing.T) {
 }
 
 func TestAssessPatchNoDrift(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(*clustertest.World){
 		"replicas":        edit(awsRef, int64(9), "spec", "replicas"),
 		"status":          edit(awsRef, int64(9), "status", "replicas"),
@@ -251,6 +255,7 @@ func TestAssessPatchNoDrift(t *testing.T) {
 }
 
 func TestAssessPatchSatisfied(t *testing.T) {
+	t.Parallel()
 	up := onePool(t, toVersion+", drain: {nodeDrainTimeout: 10m}")
 	for name, test := range map[string]struct {
 		edit func(*clustertest.World)
@@ -279,6 +284,7 @@ func TestAssessPatchSatisfied(t *testing.T) {
 }
 
 func TestAssessWait(t *testing.T) {
+	t.Parallel()
 	up := onePool(t, toBoth)
 	tests := []struct {
 		name    string
@@ -332,6 +338,7 @@ func TestAssessWait(t *testing.T) {
 }
 
 func TestAssessPreflight(t *testing.T) {
+	t.Parallel()
 	s := plan.Step{ID: "preflight", Preflight: &plan.Preflight{}}
 	if a := plan.Assess(s, plan.Snapshot{}); a.Verdict != plan.Satisfied || len(s.Reads()) > 0 {
 		t.Errorf("%s, reads %v", a.Verdict, s.Reads())
@@ -367,6 +374,7 @@ func patched(t *testing.T, s plan.Step, reviewed, live *object) (*object, error)
 // TestJSONPatch holds the patch to what the API server's own library makes of
 // it: the reviewed transition and no other.
 func TestJSONPatch(t *testing.T) {
+	t.Parallel()
 	shapes := map[string]func(*object){
 		"as it is":            func(*object) {},
 		"no annotations":      func(o *object) { put(o, nil, "metadata", "annotations") },
@@ -455,6 +463,7 @@ func TestJSONPatch(t *testing.T) {
 
 // TestReadsIsEnough: what a step says that it reads is all that Assess needs.
 func TestReadsIsEnough(t *testing.T) {
+	t.Parallel()
 	w := clustertest.AWSExample()
 	up := upgrade(t, everything)
 	snap := observe(t, w, up)

@@ -58,6 +58,7 @@ func all(edits ...func(*clustertest.World)) func(*clustertest.World) {
 // TestChecks covers every preflight check: its severity, and that its message
 // says what, where, why and what to do.
 func TestChecks(t *testing.T) {
+	t.Parallel()
 	const (
 		md  = "MachineDeployment default/aws-example-md-0"
 		kcp = "KubeadmControlPlane default/aws-example-control-plane"
@@ -334,6 +335,7 @@ func finding(t *testing.T, p plan.Plan, code string, severity plan.Severity) pla
 
 // TestChecksAtOnce: everything that is wrong is told at once.
 func TestChecksAtOnce(t *testing.T) {
+	t.Parallel()
 	w := clustertest.AWSExample(clustertest.PausedCluster(), clustertest.PausedPool(awsPool), clustertest.TopologyOwned(),
 		clustertest.ControlPlaneVersion("v1.34.3"), clustertest.ControlPlaneUpgrading("v1.35.2"))
 	w.Delete(awsBootstrapRef)
@@ -354,6 +356,7 @@ func TestChecksAtOnce(t *testing.T) {
 // TestNothingToDoIsNotBlocked: what stands in the way of a change is no
 // matter where there is none; a pool that is not the cluster's is.
 func TestNothingToDoIsNotBlocked(t *testing.T) {
+	t.Parallel()
 	const asItIs = "kubernetesVersion: v1.34.3, machineImage: ami-0123456789abcdef0"
 	for name, test := range map[string]struct {
 		adjust  []clustertest.Adjust
@@ -381,6 +384,7 @@ func TestNothingToDoIsNotBlocked(t *testing.T) {
 }
 
 func TestImpact(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name     string
 		replicas int64

@@ -12,6 +12,7 @@ import (
 // TestCloneMetadata: a copy keeps what is listed and nothing that another tool
 // left on the source.
 func TestCloneMetadata(t *testing.T) {
+	t.Parallel()
 	w := clustertest.AWSExample()
 	w.Edit(awsBootstrapRef, func(o *object) {
 		put(o, map[string]any{
@@ -53,6 +54,7 @@ func TestCloneMetadata(t *testing.T) {
 
 // TestBodyIsAsReviewed: what is sent is what was reviewed, or nothing.
 func TestBodyIsAsReviewed(t *testing.T) {
+	t.Parallel()
 	w := clustertest.AWSExample()
 	for name, change := range map[string]func(*plan.Create){
 		"another value": func(c *plan.Create) { c.Changes[0].After = []byte(`"ami-other"`) },

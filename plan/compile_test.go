@@ -46,6 +46,7 @@ const (
 // TestCompileOnePool goes through what the manual procedure can do, and what
 // it cannot.
 func TestCompileOnePool(t *testing.T) {
+	t.Parallel()
 	// A kubeadm pool that is a minor behind could not be replaced.
 	atTarget := []clustertest.Adjust{clustertest.PoolVersion(awsPool, "v1.35.2")}
 	tests := []struct {
@@ -144,6 +145,7 @@ func TestCompileGoldenFilesAreAll(t *testing.T) {
 }
 
 func TestCompileOrder(t *testing.T) {
+	t.Parallel()
 	const pools = `
 pools:
 - {name: aws-example-md-1, kubernetesVersion: v1.35.2}
@@ -171,6 +173,7 @@ pools:
 }
 
 func TestCompileOneAmongMany(t *testing.T) {
+	t.Parallel()
 	w := clustertest.AWSExample(clustertest.ExtraPools(12, 1))
 	p := compile(t, w, upgrade(t, "pools: [{name: aws-example-extra-007, kubernetesVersion: v1.35.2}]"))
 	if d := cmp.Diff([]string{"preflight", "aws-example-extra-007/patch", "aws-example-extra-007/wait"}, stepsOf(p)); d != "" {
@@ -182,6 +185,7 @@ func TestCompileOneAmongMany(t *testing.T) {
 }
 
 func TestCompileOtherNamespace(t *testing.T) {
+	t.Parallel()
 	w := clustertest.AWSExample(clustertest.InNamespace("team-a"))
 	up := upgradeOf(t, "team-a", "pools: [{name: aws-example-md-0, kubernetesVersion: v1.35.2, machineImage: ami-new}]")
 	p := compile(t, w, up)
@@ -199,6 +203,7 @@ func TestCompileOtherNamespace(t *testing.T) {
 }
 
 func TestCompileUpToDate(t *testing.T) {
+	t.Parallel()
 	for name, fields := range map[string]string{
 		"what is there":         "kubernetesVersion: v1.34.3, machineImage: ami-0123456789abcdef0, instanceType: m5.large, strategy: {maxSurge: 1}",
 		"a patch that is no-op": "infrastructure: {rootVolume: {size: 50}, notThere: null}, bootstrap: {joinConfiguration: {nodeRegistration: {kubeletExtraArgs: [{name: cloud-provider, value: external}]}}}",
@@ -218,6 +223,7 @@ func TestCompileUpToDate(t *testing.T) {
 // TestCompileStillRolling: at the target but not done yet is a wait, and
 // never "nothing to do".
 func TestCompileStillRolling(t *testing.T) {
+	t.Parallel()
 	w := clustertest.AWSExample()
 	up := onePool(t, "kubernetesVersion: v1.35.2, machineImage: ami-new")
 	first := compile(t, w, up)
@@ -247,6 +253,7 @@ func TestCompileStillRolling(t *testing.T) {
 }
 
 func TestCompileInvalid(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name string
 		pool string
@@ -297,6 +304,7 @@ func TestCompileInvalid(t *testing.T) {
 }
 
 func TestCompileUnknownAPIVersion(t *testing.T) {
+	t.Parallel()
 	up := onePool(t, "kubernetesVersion: v1.35.2")
 	snap := observe(t, clustertest.AWSExample(), up)
 	md, _ := snap.Object(awsRef)
@@ -311,6 +319,7 @@ func TestCompileUnknownAPIVersion(t *testing.T) {
 
 // TestCompileIncomplete leaves one answer out at a time.
 func TestCompileIncomplete(t *testing.T) {
+	t.Parallel()
 	w := clustertest.AWSExample()
 	up := onePool(t, "kubernetesVersion: v1.35.2, machineImage: ami-new")
 	var snap plan.Snapshot
@@ -337,6 +346,7 @@ func TestCompileIncomplete(t *testing.T) {
 }
 
 func TestNeedsAsksOnce(t *testing.T) {
+	t.Parallel()
 	w := clustertest.AWSExample(clustertest.ExtraPools(3, 1))
 	up := upgrade(t, `
 pools:

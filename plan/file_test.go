@@ -27,6 +27,7 @@ func example(t testing.TB) plan.Plan {
 }
 
 func TestWriteRead(t *testing.T) {
+	t.Parallel()
 	for name, p := range map[string]plan.Plan{
 		"every kind of step": example(t),
 		"nothing to do":      compile(t, clustertest.AWSExample(), onePool(t, "kubernetesVersion: v1.34.3")),
@@ -51,6 +52,7 @@ func TestWriteRead(t *testing.T) {
 
 // TestReadOtherLayout: layout, comments and the order of fields are no content.
 func TestReadOtherLayout(t *testing.T) {
+	t.Parallel()
 	p := example(t)
 	data := encode(t, p)
 	var compact bytes.Buffer
@@ -93,6 +95,7 @@ func TestReadOtherLayout(t *testing.T) {
 
 // TestReadUnsigned: what was seen at plan time is not signed.
 func TestReadUnsigned(t *testing.T) {
+	t.Parallel()
 	p := example(t)
 	changed := p
 	changed.Blocked, changed.Findings, changed.Impact = true, nil, nil
@@ -105,6 +108,7 @@ func TestReadUnsigned(t *testing.T) {
 }
 
 func TestReadRefuses(t *testing.T) {
+	t.Parallel()
 	data := string(encode(t, example(t)))
 	one := func(from, to string) string {
 		if strings.Count(data, from) == 0 {
@@ -166,6 +170,7 @@ func TestReadRefuses(t *testing.T) {
 }
 
 func TestReadRefusesCut(t *testing.T) {
+	t.Parallel()
 	data := bytes.TrimSpace(encode(t, example(t)))
 	for n := 0; n < len(data); n += 1 + n/97 {
 		if p, err := plan.Read(data[:n]); err == nil {
@@ -232,6 +237,7 @@ func FuzzRead(f *testing.F) {
 }
 
 func TestPointer(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		tokens  []string
 		pointer plan.Pointer
@@ -287,6 +293,7 @@ func FuzzPointer(f *testing.F) {
 }
 
 func TestDigest(t *testing.T) {
+	t.Parallel()
 	for d, want := range map[plan.Digest]bool{
 		plan.Digest("sha256:" + strings.Repeat("a", 64)): true,
 		plan.Digest("sha256:" + strings.Repeat("A", 64)): false,

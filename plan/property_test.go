@@ -121,6 +121,7 @@ func stranger(kind, namespace, name string) *object {
 // TestCompileSameBytes: the plan depends on nothing but the spec and what
 // counts in the cluster.
 func TestCompileSameBytes(t *testing.T) {
+	t.Parallel()
 	for form, w := range worlds() {
 		up := upgrade(t, everything)
 		want := compile(t, w, up)
@@ -147,6 +148,7 @@ func TestCompileSameBytes(t *testing.T) {
 // TestCompileSameDigest: what a reader may not see, and what moves all the
 // time, may change the findings and never what is signed.
 func TestCompileSameDigest(t *testing.T) {
+	t.Parallel()
 	for form, w := range worlds() {
 		up := upgrade(t, everything)
 		want := compile(t, w, up).Digest
@@ -183,6 +185,7 @@ func TestCompileSameDigest(t *testing.T) {
 
 // TestDigestDepends is the other side: what counts moves the digest.
 func TestDigestDepends(t *testing.T) {
+	t.Parallel()
 	up := upgrade(t, everything)
 	want := compile(t, clustertest.AWSExample(), up).Digest
 	for name, change := range map[string]func(*clustertest.World, *schema.Upgrade){
@@ -246,6 +249,7 @@ func valueAt(tree any, p plan.Pointer) any {
 // TestChanges: one writer for a field, every old value is the cluster's, no
 // replicas, and no fact about a field that the patch itself writes.
 func TestChanges(t *testing.T) {
+	t.Parallel()
 	for form, w := range worlds() {
 		for _, order := range []string{"sequential", "parallel"} {
 			t.Run(form+"/"+order, func(t *testing.T) {
@@ -305,6 +309,7 @@ func raw(v any) string {
 // TestCompileBetweenSteps: whoever compiles again while a run is under way
 // gets the plan of that run, then the wait alone, then nothing.
 func TestCompileBetweenSteps(t *testing.T) {
+	t.Parallel()
 	for form, w := range worlds() {
 		t.Run(form, func(t *testing.T) {
 			up := onePool(t, `kubernetesVersion: v1.35.2, machineImage: ami-new, bootstrap: {preKubeadmCommands: [echo]}`)
@@ -330,6 +335,7 @@ func TestCompileBetweenSteps(t *testing.T) {
 }
 
 func TestNamesDoNotGrow(t *testing.T) {
+	t.Parallel()
 	w := clustertest.AWSExample(clustertest.PoolVersion(awsPool, "v1.35.2"))
 	seen := map[string]bool{}
 	for i := range 50 {
@@ -360,6 +366,7 @@ func TestNamesDoNotGrow(t *testing.T) {
 // TestForthAndBack: identical content has one name and is made once, and each
 // run has a mark of its own.
 func TestForthAndBack(t *testing.T) {
+	t.Parallel()
 	w := clustertest.AWSExample(clustertest.PoolVersion(awsPool, "v1.35.2"))
 	forth := onePool(t, "instanceType: m5.xlarge, bootstrap: {preKubeadmCommands: [echo]}")
 	back := onePool(t, "instanceType: m5.large, bootstrap: {preKubeadmCommands: null}")
@@ -402,6 +409,7 @@ func TestForthAndBack(t *testing.T) {
 }
 
 func TestNameTaken(t *testing.T) {
+	t.Parallel()
 	up := onePool(t, "bootstrap: {preKubeadmCommands: [echo]}")
 	const create = awsPool + "/create-bootstrap-template"
 	world := func() *clustertest.World {

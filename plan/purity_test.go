@@ -61,6 +61,7 @@ func impurities(files *token.FileSet, file *ast.File) []string {
 }
 
 func TestPure(t *testing.T) {
+	t.Parallel()
 	for _, dir := range purePackages {
 		seen := 0
 		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -95,6 +96,7 @@ func TestPure(t *testing.T) {
 
 // TestImpurities shows the test above something to find.
 func TestImpurities(t *testing.T) {
+	t.Parallel()
 	const source = `package p
 import (
 	"context"

@@ -89,6 +89,7 @@ func leaks(t *testing.T, what, text string) {
 
 // TestNoSecretInPlan changes every secret there is, and takes some away.
 func TestNoSecretInPlan(t *testing.T) {
+	t.Parallel()
 	for name, spec := range map[string]string{
 		"all changed": withSecrets(t, secretSpec(2), secretMachine(2)),
 		"one changed": withSecrets(t, map[string]any{"ignition": map[string]any{"containerLinuxConfig": map[string]any{"additionalConfig": canary}}}, map[string]any{"userData": canary}),
@@ -139,12 +140,14 @@ func TestNoSecretInPlan(t *testing.T) {
 
 // TestWhatIsNoSecretIsShown: a reviewer must see all else.
 func TestWhatIsNoSecretIsShown(t *testing.T) {
+	t.Parallel()
 	p := compile(t, clustertest.AWSExample(), upgrade(t, withSecrets(t, secretSpec(2), secretMachine(2))))
 	mustContain(t, string(encode(t, p)), "visible-name", "visible-host", "visible-command", "/etc/a", "root:root", "admin")
 }
 
 // TestBodyHasSecrets: what is sent has the true values.
 func TestBodyHasSecrets(t *testing.T) {
+	t.Parallel()
 	w := secretWorld()
 	up := upgrade(t, withSecrets(t, secretSpec(2), secretMachine(2)))
 	p := compile(t, w, up)
@@ -169,6 +172,7 @@ func TestBodyHasSecrets(t *testing.T) {
 // TestBodyKeepsSecrets: secrets of the source that nobody changes are copied
 // as they are, without the upgrade file.
 func TestBodyKeepsSecrets(t *testing.T) {
+	t.Parallel()
 	w := secretWorld()
 	p := compile(t, w, onePool(t, "kubernetesVersion: v1.35.2, bootstrap: {ntp: {enabled: true}}"))
 	s := step(t, p, awsPool+"/create-bootstrap-template")
@@ -187,6 +191,7 @@ func TestBodyKeepsSecrets(t *testing.T) {
 }
 
 func TestBodyWithoutSecrets(t *testing.T) {
+	t.Parallel()
 	w := secretWorld()
 	up := onePool(t, "kubernetesVersion: v1.35.2, bootstrap: {joinConfiguration: {discovery: {tlsBootstrapToken: canary-new}}}")
 	s := step(t, compile(t, w, up), awsPool+"/create-bootstrap-template")
@@ -221,6 +226,7 @@ func TestBodyWithoutSecrets(t *testing.T) {
 // TestSecretsFromPlanAlone: an upgrade that comes from the plan has the plan's
 // steps, and no secrets.
 func TestSecretsFromPlanAlone(t *testing.T) {
+	t.Parallel()
 	w := secretWorld()
 	p := compile(t, w, upgrade(t, withSecrets(t, secretSpec(2), secretMachine(2))))
 	up, err := plan.UpgradeOf(p)
@@ -278,6 +284,7 @@ func seal(uid string, tree any, below bool) any {
 // TestSealedSnapshot: a snapshot whose secrets were sealed gives the plan that
 // the live cluster gives, and nothing is ever made from it.
 func TestSealedSnapshot(t *testing.T) {
+	t.Parallel()
 	w := secretWorld()
 	uid := string(w.Get(clusterRef).GetUID())
 	for name, up := range map[string]string{
@@ -322,6 +329,7 @@ func TestSealedSnapshot(t *testing.T) {
 // TestSealIsKeyed: the same secret in two clusters, and a short one, cannot be
 // found again by its hash.
 func TestSealIsKeyed(t *testing.T) {
+	t.Parallel()
 	hash := func(change func(*clustertest.World)) string {
 		w := clustertest.AWSExample()
 		change(w)
@@ -356,6 +364,7 @@ func TestSealIsKeyed(t *testing.T) {
 }
 
 func TestEmptyIsNoSecret(t *testing.T) {
+	t.Parallel()
 	p := compile(t, clustertest.AWSExample(), onePool(t, `kubernetesVersion: v1.35.2, bootstrap: {files: [{path: /a, content: ""}], users: [{name: a, sshAuthorizedKeys: []}]}`))
 	if text := string(encode(t, p)); strings.Contains(text, plan.SealedKey) {
 		t.Errorf("something empty is sealed:\n%s", text)
