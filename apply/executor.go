@@ -325,6 +325,12 @@ func (r *run) waitAll(ctx context.Context, steps []plan.Step) error {
 	defer stop()
 	errs := make([]error, len(steps))
 	var wg sync.WaitGroup
+	for _, s := range steps {
+		if err := r.record(ctx, s.ID, Started, ""); err != nil {
+			return err
+		}
+		r.notify(StepStarted{Step: s})
+	}
 	for i, s := range steps {
 		wg.Go(func() {
 			if errs[i] = r.wait(ctx, s); errs[i] != nil {
@@ -351,10 +357,6 @@ func (r *run) wait(ctx context.Context, s plan.Step) error {
 	if err != nil {
 		return fmt.Errorf("step %s: stallAfter: %w", s.ID, err)
 	}
-	if err := r.record(ctx, s.ID, Started, ""); err != nil {
-		return err
-	}
-	r.notify(StepStarted{Step: s})
 	feed, err := r.Cluster.Watch(ctx, s.Reads())
 	if err != nil {
 		return err
@@ -365,13 +367,20 @@ func (r *run) wait(ctx context.Context, s plan.Step) error {
 	seen := map[string]bool{}
 	progress := time.Now()
 	for {
-		look, cancel := context.WithDeadline(ctx, progress.Add(stallAfter))
+		until := progress.Add(stallAfter)
+		if soon := time.Now().Add(troubleEvery); soon.Before(until) {
+			until = soon
+		}
+		look, cancel := context.WithDeadline(ctx, until)
 		snap, err := feed.Next(look)
 		cancel()
 		switch {
 		case err == nil:
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case errors.Is(err, context.DeadlineExceeded) && time.Since(progress) < stallAfter:
+			r.sayTrouble(s, feed)
+			continue
 		case errors.Is(err, context.DeadlineExceeded):
 			return r.failed(ctx, s, stalled(s, last, stallAfter))
 		default:
@@ -403,6 +412,20 @@ func (r *run) wait(ctx context.Context, s plan.Step) error {
 				seen[key] = true
 				r.notify(Stalled{Step: s, Stall: stall})
 			}
+		}
+	}
+}
+
+// troubleEvery is how often a feed that gives nothing new is asked whether it
+// still reaches the cluster.
+const troubleEvery = 5 * time.Second
+
+// sayTrouble tells when the feed cannot reach the cluster. A feed that cannot
+// tell is taken to reach it.
+func (r *run) sayTrouble(s plan.Step, feed Feed) {
+	if f, ok := feed.(interface{ Trouble() error }); ok {
+		if err := f.Trouble(); err != nil {
+			r.notify(Retrying{Step: s, Why: "the cluster does not answer: " + err.Error(), In: troubleEvery})
 		}
 	}
 }

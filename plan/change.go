@@ -130,8 +130,8 @@ func (c Change) put(tree map[string]any, value any) error {
 type SecretError struct{ Path Pointer }
 
 func (e *SecretError) Error() string {
-	return fmt.Sprintf("the plan holds %s only as a hash, and the upgrade file does not hold a value of that hash; "+
-		"give the upgrade file that the plan was made from", e.Path.Dotted())
+	return fmt.Sprintf("the plan holds the secret %s only as a hash, and no value of that hash is at hand; "+
+		"give the upgrade file that the plan was made from with -f", e.Path.Dotted())
 }
 
 // holds reports whether live is as want says: equal, or, where want is an

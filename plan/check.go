@@ -49,7 +49,7 @@ func check(up schema.Upgrade, pools []*pool, snap Snapshot) (findings []Finding,
 	if !ok {
 		c.add(Finding{Code: CheckCluster, Severity: Block, Object: clusterRef,
 			Message: fmt.Sprintf("%s does not exist", clusterRef),
-			Remedy:  "set spec.cluster to one that does" + nearest(up.Spec.Cluster.Name, snap.List(clustersIn(clusterRef.Namespace)))})
+			Remedy:  "set spec.cluster to one that does" + nearestCluster(clusterRef, snap.List(clustersAnywhere()))})
 		return c.findings, c.blocked
 	}
 	c.cluster(cluster, !slices.ContainsFunc(pools, func(p *pool) bool { return !p.idle() }))
@@ -69,6 +69,7 @@ func check(up schema.Upgrade, pools []*pool, snap Snapshot) (findings []Finding,
 		c.holds(p)
 		c.templates(p)
 		if len(changesBetween("", p.md.Object, p.wanted.Object)) == 0 {
+			c.rolling(p)
 			continue
 		}
 		c.controlPlane(p)
@@ -143,14 +144,28 @@ func (c *checker) absent(p *pool, cluster Ref) {
 		Remedy:  "correct the pool's name" + nearest(p.spec.Name, c.snap.List(machineDeploymentsOf(cluster)))})
 }
 
+// nearestCluster is nearest for clusters of all namespaces: the namespace may
+// be what is wrong.
+func nearestCluster(wanted Ref, objs []*unstructured.Unstructured) string {
+	names := make([]string, len(objs))
+	for i, o := range objs {
+		names[i] = o.GetNamespace() + "/" + o.GetName()
+	}
+	return nearestName(wanted.Namespace+"/"+wanted.Name, names)
+}
+
 // nearest lists the names that there are, the most alike first.
 func nearest(wanted string, objs []*unstructured.Unstructured) string {
-	if len(objs) == 0 {
-		return ""
-	}
 	names := make([]string, len(objs))
 	for i, o := range objs {
 		names[i] = o.GetName()
+	}
+	return nearestName(wanted, names)
+}
+
+func nearestName(wanted string, names []string) string {
+	if len(names) == 0 {
+		return "; none is to be seen"
 	}
 	slices.SortStableFunc(names, func(a, b string) int { return distance(wanted, a) - distance(wanted, b) })
 	const most = 5
@@ -396,6 +411,18 @@ func (c *checker) image(p *pool) {
 func changesField(changes []Change, f capi.Field) bool {
 	at := PointerTo("spec", "template", "spec").Append(f.Replaces...)
 	return slices.ContainsFunc(changes, func(c Change) bool { return c.Path.Within(at) || at.Within(c.Path) })
+}
+
+// rolling tells how a rollout stands that is as this upgrade wants it and is
+// only to be waited for.
+func (c *checker) rolling(p *pool) {
+	if len(p.rollout.Stalls) > 0 {
+		c.add(Finding{Code: CheckRollout, Severity: Warn, Object: p.ref,
+			Message: fmt.Sprintf("%s is rolling to what this upgrade asks for and is stuck: %s", p.ref, p.rollout.Stalls[0].Explanation),
+			Remedy:  p.rollout.Stalls[0].Next})
+		return
+	}
+	c.pass(CheckRollout, p.ref, fmt.Sprintf("%s is rolling to what this upgrade asks for: %s", p.ref, p.rollout.Waiting))
 }
 
 func (c *checker) rollout(p *pool) {

@@ -77,7 +77,7 @@ func TestChecks(t *testing.T) {
 	}{
 		{name: "cluster there", code: plan.CheckCluster, severity: plan.Pass, words: []string{"Cluster default/aws-example"}},
 		{name: "cluster absent", up: func(up *schema.Upgrade) { up.Spec.Cluster.Name = "aws-exmaple" },
-			code: plan.CheckCluster, severity: plan.Block, words: []string{"Cluster default/aws-exmaple does not exist", "spec.cluster", "there is aws-example"}},
+			code: plan.CheckCluster, severity: plan.Block, words: []string{"Cluster default/aws-exmaple does not exist", "spec.cluster", "there is default/aws-example"}},
 		{name: "cluster in no namespace", up: func(up *schema.Upgrade) { up.Spec.Cluster.Namespace = "elsewhere" },
 			code: plan.CheckCluster, severity: plan.Block, words: []string{"Cluster elsewhere/aws-example does not exist"}},
 		{name: "cluster going away", edit: edit(clusterRef, deleted, "metadata", "deletionTimestamp"),

@@ -299,6 +299,10 @@ func (p *pool) impact() PoolImpact {
 	if !p.rolls() {
 		if len(changesBetween("", p.md.Object, p.wanted.Object)) > 0 {
 			out.Action = InPlace
+		} else if left := p.rollout.Old; left > 0 {
+			out.Action, out.Machines = Replace, left
+			out.Note = "a rollout to what is asked for is under way; these are the machines left"
+			out.Waves, out.Peak, out.Floor = p.waves(left, replicas)
 		}
 		return out
 	}
@@ -312,16 +316,20 @@ func (p *pool) impact() PoolImpact {
 		out.Note = "strategy OnDelete: nothing moves until machines are deleted"
 		return out
 	}
+	out.Machines = replicas
+	out.Waves, out.Peak, out.Floor = p.waves(replicas, replicas)
+	return out
+}
+
+// waves gives in how many rounds so many machines of a pool of replicas are
+// replaced, and the most and the fewest machines on the way.
+func (p *pool) waves(machines, replicas int) (waves, peak, floor int) {
 	surge := p.count(p.fields.MaxSurge, replicas, true, 1)
 	unavailable := p.count(p.fields.MaxUnavailable, replicas, false, 0)
 	if surge == 0 && unavailable == 0 {
 		unavailable = 1
 	}
-	out.Machines = replicas
-	out.Waves = (replicas + surge + unavailable - 1) / (surge + unavailable)
-	out.Peak = replicas + surge
-	out.Floor = max(0, replicas-unavailable)
-	return out
+	return (machines + surge + unavailable - 1) / (surge + unavailable), replicas + surge, max(0, replicas-unavailable)
 }
 
 func (p *pool) strategyType() string { return capi.StringAt(p.wanted, p.fields.StrategyType...) }

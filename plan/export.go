@@ -20,9 +20,10 @@ type Manifest struct {
 
 // Export gives the writes of p as manifests for a repository that a GitOps
 // tool applies: the new templates whole, each MachineDeployment as a JSON6902
-// patch, and a kustomization that lists both. What nodepool keeps for itself
-// (its annotations) is left out, and so is the owner of a template, which
-// Cluster API sets. Without reveal, sealed fields are left out too, and named.
+// patch, and a kustomization that lists both. The owner of a template is left
+// out, which Cluster API sets. A whole template bears the digest of its
+// content, by which nodepool knows it again; without reveal, sealed fields are
+// left out, named, and the digest with them.
 // A source that is gone or changed is an error, and so is a revealed field
 // whose value secrets does not hold.
 func Export(p Plan, snap Snapshot, secrets Secrets, reveal bool) ([]Manifest, error) {
@@ -96,7 +97,9 @@ func (c Create) manifest(snap Snapshot, secrets Secrets, reveal bool) (Manifest,
 	object, _ = withoutSealed(object).(map[string]any)
 	metadata, _ := object["metadata"].(map[string]any)
 	delete(metadata, "ownerReferences")
-	if annotations, ok := metadata["annotations"].(map[string]any); ok {
+	missing := len(m.Left) > 0 && !reveal
+	if annotations, ok := metadata["annotations"].(map[string]any); ok && missing {
+		// It would no longer be true.
 		delete(annotations, ContentAnnotation)
 		if len(annotations) == 0 {
 			delete(metadata, "annotations")
@@ -104,6 +107,13 @@ func (c Create) manifest(snap Snapshot, secrets Secrets, reveal bool) (Manifest,
 	}
 	if m.Content, err = yaml.Marshal(object); err != nil {
 		return m, fmt.Errorf("encode %s: %w", c.Ref, err)
+	}
+	if missing {
+		note := "# INCOMPLETE: secrets were left out. Fill in:\n"
+		for _, field := range m.Left {
+			note += "#   " + field + "\n"
+		}
+		m.Content = append([]byte(note), m.Content...)
 	}
 	return m, nil
 }

@@ -79,7 +79,7 @@ func TestExportMakesTheReviewedChange(t *testing.T) {
 			if left != "spec.template.spec.files[0].content" {
 				t.Errorf("fields named as secret: %q", left)
 			}
-			for _, unwanted := range []string{"ownerReferences", "nodepool/", plan.SealedKey, "argocd", "last-applied"} {
+			for _, unwanted := range []string{"ownerReferences", "nodepool/run", plan.SealedKey, "argocd", "last-applied"} {
 				if strings.Contains(strings.ReplaceAll(all, "Made by nodepool of", ""), unwanted) {
 					t.Errorf("the export holds %q:\n%s", unwanted, all)
 				}

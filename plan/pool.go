@@ -79,7 +79,7 @@ func look(up schema.Upgrade, snap Snapshot) (pools []*pool, missing []Selector, 
 	}
 	cluster, ok := snap.Object(clusterRef)
 	if !ok {
-		need(clustersIn(ns))
+		need(clustersAnywhere())
 		return pools, missing, nil
 	}
 	var controlPlane *unstructured.Unstructured
@@ -106,8 +106,10 @@ func clusterRefOf(up schema.Upgrade) Ref {
 	return Ref{Group: capi.Group, Kind: "Cluster", Namespace: up.Spec.Cluster.Namespace, Name: up.Spec.Cluster.Name}
 }
 
-func clustersIn(namespace string) Selector {
-	return Selector{Ref: Ref{Group: capi.Group, Kind: "Cluster", Namespace: namespace}, Optional: true}
+// clustersAnywhere selects the clusters of all namespaces, where they may be
+// read, to name the ones that there are.
+func clustersAnywhere() Selector {
+	return Selector{Ref: Ref{Group: capi.Group, Kind: "Cluster"}, Optional: true}
 }
 
 func machineDeploymentsOf(cluster Ref) Selector {

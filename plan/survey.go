@@ -98,6 +98,12 @@ func (s Scope) takes(cluster *unstructured.Unstructured) bool {
 	return s.Cluster == "" || cluster.GetName() == s.Cluster
 }
 
+// HasCluster reports whether snap, which answers SurveyNeeds, holds a cluster
+// of the scope.
+func HasCluster(scope Scope, snap Snapshot) bool {
+	return slices.ContainsFunc(snap.List(scope.clusters()), scope.takes)
+}
+
 // Survey tells how every MachineDeployment in scope stands, ordered by
 // namespace, cluster and name.
 func Survey(scope Scope, snap Snapshot) []PoolStatus {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -86,9 +87,10 @@ func Open(c Config) (*Cluster, error) {
 	config, err := loader.ClientConfig()
 	if err != nil {
 		if clientcmd.IsEmptyConfig(err) {
-			return nil, fmt.Errorf("no kubeconfig was found (looked at %v); set KUBECONFIG or name a file", rules.GetLoadingPrecedence())
+			return nil, fmt.Errorf("no kubeconfig was found (looked at %s); set KUBECONFIG, or name a file with --kubeconfig FILE",
+				strings.Join(rules.GetLoadingPrecedence(), ", "))
 		}
-		return nil, fmt.Errorf("read the kubeconfig: %w", err)
+		return nil, fmt.Errorf("read the kubeconfig (--kubeconfig, KUBECONFIG, --context): %w", err)
 	}
 	if c.UserAgent != "" {
 		config.UserAgent = c.UserAgent

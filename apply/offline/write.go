@@ -32,7 +32,7 @@ func Write(path string, snap plan.Snapshot) error {
 		if err != nil {
 			return err
 		}
-		if err := renameio.WriteFile(path, data, 0o600); err != nil {
+		if err := renameio.WriteFile(path, data, 0o600, renameio.WithStaticPermissions(0o600)); err != nil {
 			return fmt.Errorf("save the snapshot: %w", err)
 		}
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -68,7 +69,7 @@ func (p *program) apply(c *cli.Context) (err error) {
 	defer func() { err = errors.Join(err, j.Close()) }()
 
 	e := &apply.Executor{Cluster: cluster, Journal: j, Secrets: todo.secrets, Actor: actor()}
-	made, err := p.choose(c, e, todo)
+	made, giveUp, err := p.choose(c, e, todo)
 	if err != nil {
 		return err
 	}
@@ -90,12 +91,17 @@ func (p *program) apply(c *cli.Context) (err error) {
 		return closeUnfinished(c.Context, j, "found done")
 	}
 	if !c.Bool("auto-approve") {
-		yes, err := ui.Confirm(p.stdin, stdout, "\nApply this plan? Only \"yes\" is taken for yes: ")
+		yes, err := p.confirm(c.Context, stdout, "\nApply this plan? Only \"yes\" is taken for yes: ")
 		if err != nil {
 			return err
 		}
 		if !yes {
 			return errors.New("not applied; nothing was written")
+		}
+	}
+	if giveUp != "" {
+		if err := closeUnfinished(c.Context, j, giveUp); err != nil {
+			return err
 		}
 	}
 	fmt.Fprintln(stdout)
@@ -122,6 +128,9 @@ func (p *program) prepare(c *cli.Context) (apply.Cluster, task, error) {
 	}
 	var saved plan.Plan
 	var err error
+	if c.IsSet("plan") && c.IsSet("pool") {
+		return nil, task{}, errors.New("--pool narrows an upgrade file, and a saved plan is carried out whole; make a plan of those pools with nodepool plan --pool NAME --out FILE")
+	}
 	if c.IsSet("plan") {
 		if saved, err = readPlan(c.String("plan")); err != nil {
 			return nil, task{}, err
@@ -149,6 +158,11 @@ func (p *program) prepare(c *cli.Context) (apply.Cluster, task, error) {
 	}
 	t := task{plan: made, snap: snap, secrets: plan.SecretsOf(up.Upgrade, snap)}
 	if c.IsSet("plan") {
+		if up.Metadata.Name != saved.Upgrade.Name || up.Spec.Cluster != saved.Upgrade.Cluster {
+			return nil, task{}, fmt.Errorf("%s is the upgrade %s of %s/%s, and the plan is of %s of %s/%s; give the file that the plan was made from",
+				up.file, up.Metadata.Name, up.Spec.Cluster.Namespace, up.Spec.Cluster.Name,
+				saved.Upgrade.Name, saved.Upgrade.Cluster.Namespace, saved.Upgrade.Cluster.Name)
+		}
 		if made.Upgrade.Spec != saved.Upgrade.Spec {
 			return nil, task{}, &apply.StaleError{Reviewed: saved.Digest, Found: made.Digest}
 		}
@@ -172,35 +186,62 @@ func readPlan(file string) (plan.Plan, error) {
 // it relies on. Otherwise the begun one is carried on when it comes from the
 // same spec and still goes with the cluster; if not, the new one counts, which
 // the user is about to see and approve.
-func (p *program) choose(c *cli.Context, e *apply.Executor, todo task) (plan.Plan, error) {
-	made := todo.plan
+//
+// GiveUp says why the begun one is given up, for the journal, once the new one
+// is approved; it is empty when there is none to give up.
+func (p *program) choose(c *cli.Context, e *apply.Executor, todo task) (made plan.Plan, giveUp string, err error) {
+	made = todo.plan
 	if todo.saved {
 		if err := e.Verify(c.Context, made); err != nil {
-			return made, err
+			return made, "", err
 		}
 	}
 	begun, unfinished, err := e.Journal.Unfinished(c.Context)
 	if err != nil || !unfinished || begun.Digest == made.Digest || made.IsEmpty() {
-		return made, err
+		return made, "", err
 	}
 	if todo.saved || begun.Upgrade.Spec != made.Upgrade.Spec {
 		if !c.Bool("abandon") {
-			return made, &apply.UnfinishedError{Unfinished: begun.Digest, Wanted: made.Digest}
+			return made, "", &apply.UnfinishedError{Unfinished: begun.Digest, Wanted: made.Digest}
 		}
-		fmt.Fprintf(p.stderr, "Abandoned: the unfinished plan %s.\n\n", begun.Digest.Short())
-		return made, closeUnfinished(c.Context, e.Journal, "abandoned")
+		fmt.Fprintf(p.stderr, "The plan %s, which was begun and not finished, is given up when this one is approved.\n\n", begun.Digest.Short())
+		return made, "abandoned", nil
 	}
 	var drift *apply.DriftError
 	switch err := e.Verify(c.Context, begun); {
 	case err == nil:
 		fmt.Fprintf(p.stderr, "Carrying on with the plan %s, which was begun and not finished.\n\n", begun.Digest.Short())
 		begun.Blocked, begun.Findings = made.Blocked, made.Findings
-		return begun, nil
+		return begun, "", nil
 	case errors.As(err, &drift):
 		fmt.Fprintf(p.stderr, "The plan %s, which was begun and not finished, no longer goes with the cluster; this is a new one.\n\n", begun.Digest.Short())
-		return made, closeUnfinished(c.Context, e.Journal, "superseded: "+err.Error())
+		return made, "superseded: " + err.Error(), nil
 	default:
-		return made, err
+		return made, "", err
+	}
+}
+
+// confirm asks, and gives up asking when ctx is done: a terminal's read cannot
+// be interrupted.
+func (p *program) confirm(ctx context.Context, out io.Writer, question string) (bool, error) {
+	type answer struct {
+		yes bool
+		err error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		yes, err := ui.Confirm(p.stdin, out, question)
+		answered <- answer{yes, err}
+	}()
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(out)
+		return false, fmt.Errorf("not applied; nothing was written: %w", ctx.Err())
+	case a := <-answered:
+		if ctx.Err() != nil {
+			return false, fmt.Errorf("not applied; nothing was written: %w", ctx.Err())
+		}
+		return a.yes, a.err
 	}
 }
 

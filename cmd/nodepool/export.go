@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -26,13 +27,17 @@ func (p *program) export(dir string, made plan.Plan, snap plan.Snapshot, secrets
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("export the plan: %w", err)
 	}
+	// Files of another plan beside these would be applied with them.
+	if there, err := os.ReadDir(dir); err != nil || len(there) > 0 {
+		return errors.Join(err, fmt.Errorf("export the plan: %s is not empty, and was left as it is; name a new folder", dir))
+	}
 	for _, m := range manifests {
 		file := filepath.Join(dir, m.Name)
 		mode := os.FileMode(0o644)
 		if reveal && len(m.Left) > 0 {
 			mode = 0o600
 		}
-		if err := renameio.WriteFile(file, m.Content, mode); err != nil {
+		if err := renameio.WriteFile(file, m.Content, mode, renameio.WithStaticPermissions(mode)); err != nil {
 			return fmt.Errorf("export the plan: %w", err)
 		}
 		fmt.Fprintf(p.stderr, "Wrote %s\n", file)

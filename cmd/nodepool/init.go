@@ -49,6 +49,7 @@ func (p *program) init(c *cli.Context) (err error) {
 	if len(pools) == 0 {
 		return fmt.Errorf("%s has no MachineDeployments, so there is nothing to upgrade", ref)
 	}
+	p.sayUnread(pools, snap)
 	draft := plan.Draft(schema.ClusterRef{Name: name, Namespace: namespace}, pools)
 	out := c.String("out")
 	if out == "" {

@@ -11,6 +11,7 @@ import (
 	"nodepool/apply"
 	"nodepool/cmd/nodepool/ui"
 	"nodepool/plan"
+	"nodepool/plan/render"
 )
 
 func (p *program) listCommand() *cli.Command {
@@ -37,10 +38,15 @@ func (p *program) list(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	_, pools, err := apply.Survey(c.Context, cluster, plan.Scope{Namespace: c.String("namespace"), Cluster: c.String("cluster")})
+	scope := plan.Scope{Namespace: c.String("namespace"), Cluster: c.String("cluster")}
+	snap, pools, err := apply.Survey(c.Context, cluster, scope)
 	if err != nil {
 		return err
 	}
+	if scope.Cluster != "" && len(pools) == 0 && !plan.HasCluster(scope, snap) {
+		return fmt.Errorf("there is no cluster %s here; nodepool list without --cluster and --namespace shows all that have pools", scope.Cluster)
+	}
+	p.sayUnread(pools, snap)
 	switch form {
 	case "json":
 		if pools == nil {
@@ -73,6 +79,21 @@ func (p *program) list(c *cli.Context) error {
 			strconv.Itoa(s.Replicas), upToDate, yesNo(s.Paused), dash(s.Owner)}
 	}
 	return ui.Table(p.stdout, header, rows)
+}
+
+// sayUnread tells what a survey could not read of control planes and
+// templates, once for each reason.
+func (p *program) sayUnread(pools []plan.PoolStatus, snap plan.Snapshot) {
+	said := map[string]bool{}
+	for _, s := range pools {
+		for _, ref := range []plan.Ref{s.ControlPlane, s.Template} {
+			why, unread := snap.Unread(plan.Selector{Ref: ref, Optional: true})
+			if line := ref.Kind + "s could not be read: " + why; unread && !said[line] {
+				said[line] = true
+				fmt.Fprintln(p.stderr, render.Escape(line))
+			}
+		}
+	}
 }
 
 func dash(s string) string {

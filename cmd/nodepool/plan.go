@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -39,6 +40,9 @@ func (p *program) plan(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if c.Bool("reveal") && !c.IsSet("export") {
+		return errors.New("--reveal lets --export write secrets; give --export DIR too, or leave it out")
+	}
 	up, err := p.readUpgrade(c)
 	if err != nil {
 		return err
@@ -69,7 +73,11 @@ func (p *program) plan(c *cli.Context) error {
 		if err := savePlan(out, made); err != nil {
 			return err
 		}
-		fmt.Fprintf(p.stderr, "Saved to %s. To carry out exactly this plan: nodepool apply --plan %s\n", out, out)
+		next := "To carry out exactly this plan: nodepool apply --plan " + out
+		if made.Blocked {
+			next = "It is blocked: it can be shown, and not applied."
+		}
+		fmt.Fprintf(p.stderr, "Saved to %s. %s\n", out, next)
 	}
 	switch {
 	case made.Blocked && c.String("output") == "text":
@@ -129,7 +137,7 @@ func savePlan(file string, made plan.Plan) error {
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(file, data, 0o600); err != nil {
+	if err := renameio.WriteFile(file, data, 0o600, renameio.WithStaticPermissions(0o600)); err != nil {
 		return fmt.Errorf("save the plan: %w", err)
 	}
 	return nil
@@ -157,6 +165,10 @@ func compile(ctx context.Context, reader apply.Reader, up upgrade) (snap plan.Sn
 		var said []plan.Finding
 		said, rights = apply.Validate(ctx, cluster, made, snap, plan.SecretsOf(up.Upgrade, snap))
 		made = made.WithFindings(said...)
+	} else if !ok && !made.IsEmpty() {
+		made = made.WithFindings(plan.Finding{Code: plan.CheckServer, Severity: plan.Warn,
+			Message: "no write was validated by a server: this plan was made from manifests",
+			Remedy:  "plan on the live cluster before the review, which gives the same digest as long as the manifests are true"})
 	}
 	return snap, made, rights, nil
 }

@@ -128,7 +128,7 @@ func explain(err error) (string, int) {
 		return "The server refused a write; it wrote nothing.\n" + field("It says", write.Words) +
 			"Correct what it names and run nodepool plan again.", exitError
 	case errors.Is(err, context.Canceled):
-		return "Interrupted.", exitInterrupted
+		return "Interrupted; nothing was written.", exitInterrupted
 	}
 	return "Error: " + lines(err.Error()), exitError
 }
@@ -205,7 +205,8 @@ func explainStall(e *apply.StallError) string {
 		b.WriteString("  Waits for: " + render.Escape(e.Rollout.Waiting) + "\n")
 	}
 	b.WriteString("The change stays in the cluster, and its controllers go on trying. Once the cause is gone, run the same\n" +
-		"nodepool apply again: it goes on waiting where it stopped and repeats nothing.")
+		"nodepool apply again: it goes on waiting where it stopped and repeats nothing. An upgrade file that was changed,\n" +
+		"be it only wait.stallAfter, is another plan: add --abandon to give this one up for it.")
 	return b.String()
 }
 
@@ -227,7 +228,7 @@ func explainForbidden(e *apply.ForbiddenError) string {
 		what += " in the whole cluster"
 		check += " --all-namespaces"
 	}
-	return render.Escape("You may not "+what+".") + "\nNothing was written. Ask for that right, or use another kubeconfig context (--context).\n" +
+	return render.Escape("You may not "+what+".") + "\nAsk for that right, or use another kubeconfig context (--context).\n" +
 		render.Escape("To check: "+check)
 }
 

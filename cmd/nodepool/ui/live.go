@@ -161,7 +161,8 @@ func (l *live) Event(e apply.Event) {
 		if e.Err == nil {
 			l.draw(l.paint(green, "Done in "+clock(e.Took)+"."))
 		} else {
-			l.draw(l.paint(red, "Ended with an error after "+clock(e.Took)+"."))
+			word := ending(e.Err)
+			l.draw(l.paint(red, strings.ToUpper(word[:1])+word[1:]+", after "+clock(e.Took)+"."))
 		}
 	}
 }
