@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"slices"
 
 	"nodepool/plan"
 )
@@ -96,12 +97,24 @@ func passedOf(checks []string, worst map[string]plan.Severity) string {
 	return fmt.Sprintf("%d of %s passed", passed, count(len(checks), "check"))
 }
 
+// asked gives the codes of all checks: those of the plan, and those that were
+// answered beside it, as the server's dry runs are.
+func (v *view) asked(checks []string) []string {
+	all := slices.Clone(checks)
+	for _, f := range v.Findings {
+		if !slices.Contains(all, f.Code) {
+			all = append(all, f.Code)
+		}
+	}
+	return all
+}
+
 // checks counts the answers of the checks that the step names. A check that
 // answered for one pool with a warning and for another with a pass has not
 // passed.
 func (v *view) checks(p plan.Preflight) string {
 	worst := v.worst()
-	s := passedOf(p.Checks, worst)
+	s := passedOf(v.asked(p.Checks), worst)
 	for _, f := range []struct {
 		severity plan.Severity
 		word     string
@@ -140,7 +153,7 @@ func (v *view) passed(p plan.Preflight) {
 	}
 	for _, c := range p.Checks {
 		if !said[c] {
-			v.put(faint, body, 4, "✓ "+c)
+			v.put(faint, body, 4, "✓ "+c+": nothing to check")
 		}
 	}
 }

@@ -164,7 +164,7 @@ func (s *sheet) passedChecks() string {
 	var b strings.Builder
 	head := "Checks that passed"
 	if len(checks) > 0 {
-		head = passedOf(checks, worst)
+		head = passedOf(s.asked(checks), worst)
 	}
 	b.WriteString("<details>\n<summary>" + head + "</summary>\n\n")
 	if s.terse {
