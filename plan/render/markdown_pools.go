@@ -234,7 +234,21 @@ func (s *sheet) sections() string {
 
 // slotTable lists the names and values of the pools of one section in columns,
 // as a code block: a long row of a table would be broken at every hyphen.
+// What changes stands before what only has another name.
 func slotTable(members [][]slot) string {
+	for i, m := range members {
+		rank := func(n slot) int {
+			switch {
+			case n.role == "pool":
+				return 0
+			case n.numbered:
+				return 1
+			}
+			return 2
+		}
+		members[i] = slices.Clone(m)
+		slices.SortStableFunc(members[i], func(a, b slot) int { return rank(a) - rank(b) })
+	}
 	width := make([]int, len(members[0]))
 	row := func(slots []slot, cell func(slot) string) []string {
 		out := make([]string, len(slots))

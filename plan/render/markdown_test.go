@@ -200,7 +200,7 @@ func FuzzMarkdown(f *testing.F) {
 
 // FuzzMarkdownCut is FuzzMarkdown for a plan that is so long that it is cut.
 func FuzzMarkdownCut(f *testing.F) {
-	for _, s := range []string{"`", "```\n", "|", "</details>", "@octocat ", "[a](http://b)", "漢", "\xff", "a ", "‹pool› "} {
+	for _, s := range []string{"`", "```\n", "|", "</details>", "@octocat ", "[a](http://b)", "漢", "\xff", "A", "a ", "‹pool› "} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -290,7 +290,7 @@ func TestMarkdownOfManyPools(t *testing.T) {
 		t.Errorf("names are missing:\n%s", same)
 	}
 	for i := range 50 {
-		for _, want := range []string{fmt.Sprintf(" ami-%017x ", 0x123456789+i), fmt.Sprintf(" ami-%017x  %d\n", 0xfedcba9876+i, 100+i)} {
+		for _, want := range []string{fmt.Sprintf("\naws-example-eu-central-1-md-%02d  ami-%017x  ami-%017x  %d ", i, 0x123456789+i, 0xfedcba9876+i, 100+i)} {
 			if !strings.Contains(own, want) {
 				t.Errorf("no word of %s:\n%s", want, own)
 			}
@@ -331,7 +331,7 @@ func TestMarkdownProse(t *testing.T) {
 		{"ask @octocat or see #12, owner/repo#1 and http://a.example.", "ask `@octocat` or see `#12`, `owner/repo#1` and `http://a.example`."},
 		{":tada: `x` ``y``", "`:tada`: `` `x` `` ``` ``y`` ```"},
 		{"a|b <b>\nx", "`a\\u{7c}b` `<b>\\nx`"},
-		{"commit deadbeef 1234567", "commit `deadbeef` `1234567`"},
+		{"commit deadbeef 1234567 DEADBEEF-a", "commit `deadbeef` `1234567` `DEADBEEF-a`"},
 		{"a → b - c", "a → b - c"},
 		{"größer 漢字", "größer 漢字"},
 		{"", "(no words)"},

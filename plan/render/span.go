@@ -60,7 +60,7 @@ const (
 
 var (
 	word   = regexp.MustCompile(`^(\pL+(['’-]\pL+)*|[0-9]{1,6}|[-–—→·])$`)
-	commit = regexp.MustCompile(`^[0-9a-f]{7,}$`)
+	commit = regexp.MustCompile(`(?i)\b[0-9a-f]{7,}\b`)
 )
 
 // prose gives a sentence as inline Markdown: words of letters and small
