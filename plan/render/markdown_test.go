@@ -36,7 +36,7 @@ var markup = []string{
 	"</details>", "<details>", "<!-- a", "-->", "<script>alert(1)</script>", "<img src=x onerror=y>", "<a href=b>c</a>", "<b", "&lt;b&gt;", "&#64;octocat", "&", "<?php", "<![CDATA[", "</code></summary></details>",
 	"[a](http://b)", "![a](http://b)", "[a]: http://b", "[a][b]", "[^1]", "[ ]", "- [x] a", "<http://a.b>", "<a@b.c>",
 	"http://a.example", "https://a.example/b?c=d.", "ftp://a.example", "www.a.example", "WWW.a.example", "a@b.example", "mailto:a@b.example", "xmpp:a@b.example",
-	"@octocat", "@org/team", "a @octocat b", "(@octocat)", "#123", "GH-123", "owner/repo#1", "owner@0123456", "0123456789abcdef0123456789abcdef01234567", "deadbeef", "fixes #1",
+	"@octocat", "@org/team", "a @octocat b", "(@octocat)", "#123", "GH-123", "owner/repo#1", "owner@0123456", "0123456789abcdef0123456789abcdef01234567", "deadbeef", "DEADBEEF", "deadbeef-a", "fixes #1",
 	":smile:", ":+1:", "a :tada: b", "\U0001f680",
 	"# a", "## a", "- a", "+ a", "* a", "1. a", "1) a", "> a", "    a", "\ta", "---", "===", "***", "a\n---", "a\n===",
 	"*a*", "**a**", "_a_", "__a__", "~~a~~", "~a~", "$a$", "$$a$$", "$`a`$", "a$ $b", "***", "*_`[", "a\n\n# b\n\n",
