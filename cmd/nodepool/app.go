@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	message, code := ui.Explain(err)
 	if message != "" {
-		fmt.Fprintln(stderr, message)
+		fmt.Fprintln(stderr, ui.Fit(message, width(stderr)))
 	}
 	return code
 }
