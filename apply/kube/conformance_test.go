@@ -30,7 +30,7 @@ const kubeconfigVariable = "NODEPOOL_TEST_KUBECONFIG"
 func TestConformance(t *testing.T) {
 	path := os.Getenv(kubeconfigVariable)
 	if path == "" {
-		t.Skip("set " + kubeconfigVariable + " to the kubeconfig of a sandbox (go run ./sandbox up) to run this against a real API server")
+		t.Skip("set " + kubeconfigVariable + " to the kubeconfig of a sandbox (bin/sandbox up) to run this against a real API server")
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", path)
 	if err != nil {
@@ -135,7 +135,7 @@ func (s *seeder) Delete(t *testing.T, ref plan.Ref) {
 func TestRightsOnServer(t *testing.T) {
 	path := os.Getenv(kubeconfigVariable)
 	if path == "" {
-		t.Skip("set " + kubeconfigVariable + " to the kubeconfig of a sandbox (go run ./sandbox up) to run this against a real API server")
+		t.Skip("set " + kubeconfigVariable + " to the kubeconfig of a sandbox (bin/sandbox up) to run this against a real API server")
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", path)
 	if err != nil {
