@@ -167,34 +167,12 @@ func nearestName(wanted string, names []string) string {
 	if len(names) == 0 {
 		return "; none is to be seen"
 	}
-	slices.SortStableFunc(names, func(a, b string) int { return distance(wanted, a) - distance(wanted, b) })
+	slices.SortStableFunc(names, func(a, b string) int { return schema.Distance(wanted, a) - schema.Distance(wanted, b) })
 	const most = 5
 	if len(names) > most {
 		return fmt.Sprintf("; there are %s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 	}
 	return "; there is " + strings.Join(names, ", ")
-}
-
-// distance is the number of edits between two words (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			above := row[j]
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			row[j] = min(above+1, row[j-1]+1, diagonal+cost)
-			diagonal = above
-		}
-	}
-	return row[len(b)]
 }
 
 func (c *checker) machineDeployment(p *pool) {

@@ -14,7 +14,7 @@ func nearest(word string, candidates []string) string {
 	best, bestDistance := "", max(1, len(word)/3)+1
 	for _, c := range candidates {
 		last := strings.ToLower(c[strings.LastIndexByte(c, '.')+1:])
-		d := min(distance(lower, last), distance(lower, strings.ToLower(c)))
+		d := min(Distance(lower, last), Distance(lower, strings.ToLower(c)))
 		if d < bestDistance {
 			best, bestDistance = c, d
 		}
@@ -30,9 +30,9 @@ func nearest(word string, candidates []string) string {
 	return ""
 }
 
-// distance counts the insertions, deletions, replacements and swaps of
+// Distance counts the insertions, deletions, replacements and swaps of
 // neighbours that lead from a to b (optimal string alignment).
-func distance(a, b string) int {
+func Distance(a, b string) int {
 	s, t := []rune(a), []rune(b)
 	var before []int
 	last := make([]int, len(t)+1)
