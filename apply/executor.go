@@ -220,6 +220,7 @@ func (r *run) act(ctx context.Context, s plan.Step) error {
 		case plan.Drifted:
 			drift := &DriftError{Step: s.ID, Differences: a.Differences, Written: r.written}
 			return r.failed(ctx, s, drift)
+		case plan.Pending:
 		}
 		if tries == 1 {
 			if err := r.record(ctx, s.ID, Started, ""); err != nil {
@@ -398,6 +399,7 @@ func (r *run) wait(ctx context.Context, s plan.Step) error {
 			}
 			r.notify(StepDone{Step: s, Took: time.Since(began)})
 			return nil
+		case plan.Pending:
 		}
 		if moved.since(a.Rollout) {
 			progress = time.Now()

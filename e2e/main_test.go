@@ -3,6 +3,7 @@
 package e2e_test
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -142,7 +143,7 @@ func (s *sandbox) start() (stop func() error, err error) {
 	}
 	up.Stdout, up.Stderr = out, os.Stderr
 	if err := up.Run(); err != nil {
-		return nil, fmt.Errorf("start the sandbox: %w (%v)", err, stop())
+		return nil, errors.Join(fmt.Errorf("start the sandbox: %w", err), stop())
 	}
 	return stop, nil
 }

@@ -308,7 +308,7 @@ func writtenBy(manager string) func(*clustertest.World) {
 	return func(w *clustertest.World) {
 		w.Edit(awsRef, func(o *unstructured.Unstructured) {
 			o.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: manager, Operation: "Apply", FieldsType: "FieldsV1",
-				FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{"f:template":{"f:spec":{"f:version":{}}}}}`)}}})
+				FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:template":{"f:spec":{"f:version":{}}}}}`)}})
 		})
 	}
 }

@@ -172,7 +172,7 @@ func (c *checker) fieldManagers(p *pool) {
 		if i < 0 || m.FieldsV1 == nil || m.Subresource != "" {
 			continue
 		}
-		tree, err := decodeValue(m.FieldsV1.Raw)
+		tree, err := decodeValue(m.FieldsV1.GetRawBytes())
 		if err != nil {
 			continue
 		}

@@ -38,8 +38,8 @@ func (p *program) diff(c *cli.Context) error {
 		var err error
 		if plans[i], err = readPlan(c.Args().Get(i)); err != nil {
 			// Explain would tell of a plan.FileError alone, and not which of
-			// the two files it is about.
-			problems = append(problems, fmt.Errorf("%s: %v", c.Args().Get(i), err))
+			// the two files it is about: so the text, and not the error.
+			problems = append(problems, errors.New(c.Args().Get(i)+": "+err.Error()))
 		}
 	}
 	if len(problems) > 0 {

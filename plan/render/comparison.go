@@ -100,6 +100,7 @@ func (v *comparison) section(title string, revisions []plan.Revision, parts ...p
 		case plan.PartImpact:
 			v.impactOf(r)
 			continue
+		case plan.PartChange, plan.PartFact, plan.PartDetail: // parts of a step, below
 		}
 		if r.Step != step {
 			step = r.Step

@@ -260,6 +260,7 @@ func types(t reflect.Type, found map[string]reflect.Type) map[string]reflect.Typ
 				types(t.Field(i).Type, found)
 			}
 		}
+	default: // no type of ours below it
 	}
 	return found
 }

@@ -72,6 +72,7 @@ func NewProgress(w io.Writer, o Options) Progress {
 		o.Now = time.Now
 	}
 	switch o.Mode {
+	case Plain:
 	case JSONLines:
 		return &jsonLines{w: w, now: o.Now}
 	case Live:
