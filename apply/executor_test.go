@@ -311,23 +311,25 @@ func TestDriftStopsBeforeTheFirstWrite(t *testing.T) {
 // TestRaceIsLostToTheServer lets another writer move the version right before
 // our patch arrives, when nothing but the server can notice.
 func TestRaceIsLostToTheServer(t *testing.T) {
-	w := clustertest.AWSExample()
-	c := w.Open(nil)
-	p, secrets := compile(t, c, read(t, upgradeOne))
-	md := clustertest.MachineDeployment("aws-example-md-0")
-	c.Before(1, func(w *clustertest.World) {
-		w.Edit(md, func(o *unstructured.Unstructured) {
-			_ = unstructured.SetNestedField(o.Object, "v1.34.9", "spec", "template", "spec", "version")
-		})
-	}, clustertest.Patch)
-	err := (&apply.Executor{Cluster: c, Journal: &memory{}, Secrets: secrets}).Run(t.Context(), p)
-	var drift *apply.DriftError
-	if !errors.As(err, &drift) || drift.Step != "aws-example-md-0/patch" {
-		t.Fatalf("got %v, want drift at the patch", err)
-	}
-	if got := capi.StringAt(w.Get(md), "spec", "template", "spec", "version"); got != "v1.34.9" {
-		t.Errorf("the other writer's version was overwritten with %s", got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		w := clustertest.AWSExample()
+		c := w.Open(nil)
+		p, secrets := compile(t, c, read(t, upgradeOne))
+		md := clustertest.MachineDeployment("aws-example-md-0")
+		c.Before(1, func(w *clustertest.World) {
+			w.Edit(md, func(o *unstructured.Unstructured) {
+				_ = unstructured.SetNestedField(o.Object, "v1.34.9", "spec", "template", "spec", "version")
+			})
+		}, clustertest.Patch)
+		err := (&apply.Executor{Cluster: c, Journal: &memory{}, Secrets: secrets}).Run(t.Context(), p)
+		var drift *apply.DriftError
+		if !errors.As(err, &drift) || drift.Step != "aws-example-md-0/patch" {
+			t.Fatalf("got %v, want drift at the patch", err)
+		}
+		if got := capi.StringAt(w.Get(md), "spec", "template", "spec", "version"); got != "v1.34.9" {
+			t.Errorf("the other writer's version was overwritten with %s", got)
+		}
+	})
 }
 
 // TestAnnotationsOfOthersAreNoDrift lets someone add the first annotation
