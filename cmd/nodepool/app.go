@@ -42,7 +42,8 @@ type program struct {
 // decides.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	p := &program{stdin: stdin, stdout: stdout, stderr: stderr}
-	err := p.app().RunContext(ctx, args)
+	app := p.app()
+	err := app.RunContext(ctx, permute(app, args))
 	switch {
 	case err == nil:
 		return 0
@@ -106,7 +107,7 @@ func command(c *cli.Command) *cli.Command {
 	action := c.Action
 	c.Action = func(ctx *cli.Context) error {
 		if ctx.Args().Present() {
-			return fmt.Errorf("nodepool %s takes no argument, and %q was given; options go before it, and the upgrade file goes behind -f",
+			return fmt.Errorf("nodepool %s takes no argument, and %q was given; the upgrade file goes behind -f",
 				c.Name, ctx.Args().First())
 		}
 		return action(ctx)

@@ -14,7 +14,7 @@ func (p *program) diffCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "diff",
 		Usage:     "tell what differs between two saved plans",
-		UsageText: "nodepool diff [options] OLD NEW",
+		UsageText: "nodepool diff OLD NEW [options]",
 		Description: "Compares two plans that nodepool plan --out saved: the upgrade, the steps with their changes and the facts that\n" +
 			"they rely on, and what was seen when they were made.\n\n" +
 			"Exit codes: 0 the plans are the same; 2 they differ; 1 error.",
@@ -26,7 +26,7 @@ func (p *program) diffCommand() *cli.Command {
 
 func (p *program) diff(c *cli.Context) error {
 	if c.Args().Len() != 2 {
-		return errors.New("which plans? Give two files that nodepool plan --out wrote: nodepool diff [options] OLD NEW")
+		return errors.New("which plans? Give two files that nodepool plan --out wrote: nodepool diff OLD NEW [options]")
 	}
 	form := c.String("output")
 	if form != "text" && form != "json" {

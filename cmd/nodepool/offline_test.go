@@ -114,7 +114,7 @@ func TestOfflineUsage(t *testing.T) {
 		"a cluster as well":  {[]string{"plan", "-f", "u.yaml", "--from", "w.yaml", "--context", "x"}, 1, []string{"--from", "--context"}},
 		"no manifests":       {[]string{"plan", "-f", "u.yaml", "--from", "gone"}, 1, []string{"gone", "no such file"}},
 		"no place":           {[]string{"snapshot", "-f", "u.yaml", "--from", "w.yaml"}, 1, []string{"--out PATH"}},
-		"one plan":           {[]string{"diff", "a.plan"}, 1, []string{"nodepool diff [options] OLD NEW"}},
+		"one plan":           {[]string{"diff", "a.plan"}, 1, []string{"nodepool diff OLD NEW"}},
 		"not a plan":         {[]string{"diff", "a.plan", "u.yaml"}, 1, []string{"a.plan", "u.yaml"}},
 		"a form of diff":     {[]string{"diff", "-o", "xml", "a.plan", "a.plan"}, 1, []string{"text and json"}},
 		"no schema":          {[]string{"schema"}, 1, []string{"schema upgrade", "schema plan"}},

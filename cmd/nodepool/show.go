@@ -10,7 +10,7 @@ func (p *program) showCommand() *cli.Command {
 	c := &cli.Command{
 		Name:      "show",
 		Usage:     "render a saved plan, whatever the cluster looks like now",
-		UsageText: "nodepool show [options] FILE",
+		UsageText: "nodepool show FILE [options]",
 		Description: "Renders what nodepool plan --out saved. A plan that was edited, cut off or written in another format is\n" +
 			"refused with the reason.",
 		Flags:        []cli.Flag{outputFlag("text, markdown, json or yaml"), noColorFlag},
@@ -22,7 +22,7 @@ func (p *program) showCommand() *cli.Command {
 
 func (p *program) show(c *cli.Context) error {
 	if c.Args().Len() != 1 {
-		return errors.New("which plan? Give the one file that nodepool plan --out wrote: nodepool show [options] FILE")
+		return errors.New("which plan? Give the one file that nodepool plan --out wrote: nodepool show FILE [options]")
 	}
 	show, err := p.planRenderer(c)
 	if err != nil {
