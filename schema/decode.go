@@ -155,11 +155,19 @@ func (d decoder) upgrade(root *value) Upgrade {
 	return u
 }
 
-// foreign is a file of another kind, such as a manifest of a cluster.
+// foreign is a file of another kind, such as a manifest of a cluster, and not
+// an upgrade whose first lines are misspelt.
 func foreign(root *value) bool {
-	apiVersion, kind := root.field("apiVersion"), root.field("kind")
-	return apiVersion != nil && apiVersion.shape == text && apiVersion.text != APIVersion &&
-		kind != nil && kind.shape == text && kind.text != Kind
+	other := func(field, want string) bool {
+		v := root.field(field)
+		return v != nil && v.shape == text && !like(v.text, want)
+	}
+	return other("apiVersion", APIVersion) && other("kind", Kind)
+}
+
+// like reports whether word is want, give or take a few letters.
+func like(word, want string) bool {
+	return len(word) < 2*len(want) && Distance(strings.ToLower(word), strings.ToLower(want)) <= len(want)/3
 }
 
 func (d decoder) constant(v *value, want string) string {

@@ -26,8 +26,13 @@ const (
 	exitInterrupted = 130
 )
 
+// errorPrefix begins what is said of every error, as kubectl's does: so it can
+// be told from a plan, a progress and a note on the same terminal.
+const errorPrefix = "error: "
+
 // Explain gives what a user is told about err (what happened, where, why, and
-// what to do next, in lines without one at the end) and the exit code:
+// what to do next, in lines without one at the end, the first of which begins
+// with "error: ") and the exit code:
 // 0 for nil, 1 error, 3 blocked by preflight, 4 stale, 5 stalled, 6 locked by
 // another run, 130 interrupted. Of joined errors each is told; the code is
 // that of the first that has one of its own.
@@ -42,7 +47,7 @@ func Explain(err error) (message string, exitCode int) {
 		if exitCode == exitError {
 			exitCode = code
 		}
-		said = append(said, text)
+		said = append(said, errorPrefix+text)
 	}
 	return strings.Join(said, "\n\n"), exitCode
 }
@@ -84,7 +89,7 @@ func explain(err error) (string, int) {
 	)
 	switch {
 	case errors.Is(err, apply.ErrInterrupted):
-		return "Interrupted. What was done so far is recorded, and a rollout that has begun goes on in the cluster.\n" +
+		return "interrupted. What was done so far is recorded, and a rollout that has begun goes on in the cluster.\n" +
 			"Run the same nodepool apply again to carry on.", exitInterrupted
 	case errors.As(err, &drift):
 		return explainDrift(drift), exitStale
@@ -93,49 +98,51 @@ func explain(err error) (string, int) {
 	case errors.As(err, &stalled):
 		return explainStall(stalled), exitStalled
 	case errors.As(err, &locked):
-		return "Locked: " + lines(locked.Error()), exitLocked
+		return "locked: " + lines(locked.Error()), exitLocked
 	case errors.As(err, &rejected):
-		return "The server refused " + step(rejected.Step) + ", though the cluster is as it was reviewed.\n" +
+		return "the server refused " + step(rejected.Step) + ", though the cluster is as it was reviewed.\n" +
 			field("It says", rejected.Words) +
 			"The refused step wrote nothing; earlier steps stay as they are.\n" +
 			"Correct the value in the upgrade file, or the policy that refuses it, and run nodepool plan again.", exitError
 	case errors.As(err, &unfinished):
-		return render.Escape("Another plan of this upgrade, "+unfinished.Unfinished.Short()+", was begun and is not finished; this one is "+
+		return render.Escape("another plan of this upgrade, "+unfinished.Unfinished.Short()+", was begun and is not finished; this one is "+
 			unfinished.Wanted.Short()+".") + "\nNothing was written. To carry on with the begun plan, run nodepool apply with the upgrade file that it was made from;\n" +
 			"to give it up and begin the new one, add --abandon.", exitError
 	case errors.As(err, &unreachable):
-		return "The cluster did not answer during " + step(unreachable.Step) + ", and it was waited for in vain.\n" +
+		return "the cluster did not answer during " + step(unreachable.Step) + ", and it was waited for in vain.\n" +
 			field("It says", unreachable.Err.Error()) +
 			"The write may or may not have arrived. Run the same nodepool apply again once the cluster answers:\n" +
 			"it looks first and repeats nothing.", exitError
 	case errors.As(err, &forbidden):
 		return explainForbidden(forbidden), exitError
 	case errors.As(err, &stale):
-		return "The plan is no longer the one that was reviewed; nothing was written.\n" +
+		return "the plan is no longer the one that was reviewed; nothing was written.\n" +
 			field("reviewed", string(stale.Reviewed)) + field("now", string(stale.Found)) +
 			"Run nodepool plan again and have the new plan reviewed. Where both were saved, nodepool diff shows what differs.", exitStale
 	case errors.As(err, &secret):
-		return "Nothing was written: " + lines(secret.Error()) + ".", exitError
+		return "nothing was written: " + lines(secret.Error()) + ".", exitError
 	case errors.As(err, &file):
-		return "This plan cannot be used: " + lines(file.Error()) + ".", exitError
+		return "this plan cannot be used: " + lines(file.Error()) + ".", exitError
 	case errors.As(err, &invalid):
-		return lines(invalid.Error()) + "\n" + render.Escape(fmt.Sprintf("%s has %s; nothing was done.", invalid.File, count(len(invalid.Problems), "problem"))), exitError
+		// The problems stand at the beginning of their lines, where editors look
+		// for file:line:column.
+		return render.Escape(fmt.Sprintf("%s has %s; nothing was done.", invalid.File, count(len(invalid.Problems), "problem"))) + "\n" + lines(invalid.Error()), exitError
 	case errors.As(err, &write):
 		if write.Outcome == apply.Unknown {
-			return "A write may or may not have arrived.\n" + field("It says", write.Words) +
+			return "a write may or may not have arrived.\n" + field("It says", write.Words) +
 				"Run the same command again: it looks first and repeats nothing.", exitError
 		}
-		return "The server refused a write; it wrote nothing.\n" + field("It says", write.Words) +
+		return "the server refused a write; it wrote nothing.\n" + field("It says", write.Words) +
 			"Correct what it names and run nodepool plan again.", exitError
 	case errors.Is(err, context.Canceled):
-		return "Interrupted; nothing was written.", exitInterrupted
+		return "interrupted; nothing was written.", exitInterrupted
 	}
-	return "Error: " + lines(err.Error()), exitError
+	return lines(err.Error()), exitError
 }
 
 func explainDrift(e *apply.DriftError) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "The cluster is not as it was reviewed, so step %s must not be done.\n", render.Escape(e.Step))
+	fmt.Fprintf(&b, "the cluster is not as it was reviewed, so step %s must not be done.\n", render.Escape(e.Step))
 	for _, d := range e.Differences {
 		where := d.Object.String()
 		if d.Path != "" {
@@ -167,7 +174,7 @@ func shown(value string) string {
 
 func explainBlocked(e *apply.BlockedError) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Blocked by %s; nothing was written.\n", count(len(e.Findings), "problem"))
+	fmt.Fprintf(&b, "blocked by %s; nothing was written.\n", count(len(e.Findings), "problem"))
 	for _, f := range e.Findings {
 		where := ""
 		switch {
@@ -187,7 +194,7 @@ func explainBlocked(e *apply.BlockedError) string {
 
 func explainStall(e *apply.StallError) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "The rollout of pool %s made no progress for %s (step %s).\n",
+	fmt.Fprintf(&b, "the rollout of pool %s made no progress for %s (step %s).\n",
 		render.Escape(e.Step.Pool), span(e.After), render.Escape(e.Step.ID))
 	b.WriteString("  Stands at: " + tally(e.Rollout) + "\n")
 	switch s := e.Stall; {
@@ -228,7 +235,7 @@ func explainForbidden(e *apply.ForbiddenError) string {
 		what += " in the whole cluster"
 		check += " --all-namespaces"
 	}
-	return render.Escape("You may not "+what+".") + "\nAsk for that right, or use another kubeconfig context (--context).\n" +
+	return render.Escape("you may not "+what+".") + "\nAsk for that right, or use another kubeconfig context (--context).\n" +
 		render.Escape("To check: "+check)
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -107,7 +108,7 @@ func (j *jsonLines) Event(e apply.Event) {
 		o.Why, o.Seconds = e.Why, seconds(e.In)
 	case apply.RunEnded:
 		message, code := Explain(e.Err)
-		o = object{Type: "runEnded", Plan: e.Plan.Digest, Seconds: seconds(e.Took), ExitCode: &code, Error: message}
+		o = object{Type: "runEnded", Plan: e.Plan.Digest, Seconds: seconds(e.Took), ExitCode: &code, Error: strings.TrimPrefix(message, errorPrefix)}
 	}
 	o.Time = j.now().UTC().Format(time.RFC3339Nano)
 	line, err := json.Marshal(o)
