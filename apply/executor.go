@@ -68,7 +68,7 @@ func (e *Executor) Run(ctx context.Context, p plan.Plan) (err error) {
 			return interrupted(ctx, ctx.Err())
 		}
 		if p.Steps[i].Wait == nil {
-			if err := r.act(ctx, p.Steps[i]); err != nil {
+			if err := r.act(ctx, i); err != nil {
 				return interrupted(ctx, err)
 			}
 			i++
@@ -78,7 +78,7 @@ func (e *Executor) Run(ctx context.Context, p plan.Plan) (err error) {
 		for i < len(p.Steps) && p.Steps[i].Wait != nil {
 			i++
 		}
-		if err := r.waitAll(ctx, p.Steps[first:i]); err != nil {
+		if err := r.waitAll(ctx, first, i); err != nil {
 			return interrupted(ctx, err)
 		}
 	}
@@ -148,11 +148,11 @@ func (r *run) verify(ctx context.Context) (done int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, s := range r.plan.Steps {
+	for i, s := range r.plan.Steps {
 		if s.Wait != nil || s.Preflight != nil {
 			continue
 		}
-		a := plan.Assess(s, snap)
+		a := r.plan.Assess(i, snap)
 		switch a.Verdict {
 		case plan.Drifted:
 			return done, &DriftError{Step: s.ID, Differences: a.Differences}
@@ -182,7 +182,8 @@ func compareSelectors(a, b plan.Selector) int {
 
 // act carries one writing step out: look, assess, record, write, look again.
 // The write's own reply is not believed, neither its success nor its error.
-func (r *run) act(ctx context.Context, s plan.Step) error {
+func (r *run) act(ctx context.Context, i int) error {
+	s := r.plan.Steps[i]
 	began := time.Now()
 	if s.Preflight != nil {
 		r.notify(StepStarted{Step: s})
@@ -205,7 +206,7 @@ func (r *run) act(ctx context.Context, s plan.Step) error {
 		if err != nil {
 			return err
 		}
-		a := plan.Assess(s, snap)
+		a := r.plan.Assess(i, snap)
 		switch a.Verdict {
 		case plan.Satisfied:
 			if tries == 1 {
@@ -239,7 +240,7 @@ func (r *run) act(ctx context.Context, s plan.Step) error {
 			if err != nil {
 				return err
 			}
-			a := plan.Assess(s, snap)
+			a := r.plan.Assess(i, snap)
 			if a.Verdict != plan.Satisfied {
 				return r.failed(ctx, s, &DriftError{Step: s.ID, Differences: undone(s, a), Written: true})
 			}
@@ -260,7 +261,7 @@ func (r *run) act(ctx context.Context, s plan.Step) error {
 				return ferr
 			}
 			refused++
-			if plan.Assess(s, snap).Verdict == plan.Pending && refused >= refusals {
+			if r.plan.Assess(i, snap).Verdict == plan.Pending && refused >= refusals {
 				return r.failed(ctx, s, &RejectedError{Step: s, Words: we.Words})
 			}
 			continue
@@ -319,9 +320,11 @@ func (r *run) failed(ctx context.Context, s plan.Step, err error) error {
 	return err
 }
 
-// waitAll waits for several rollouts at once. The first that fails stops the
-// waiting for the others; their rollouts go on by themselves.
-func (r *run) waitAll(ctx context.Context, steps []plan.Step) error {
+// waitAll waits for the rollouts of the steps from first up to end at once. The
+// first that fails stops the waiting for the others; their rollouts go on by
+// themselves.
+func (r *run) waitAll(ctx context.Context, first, end int) error {
+	steps := r.plan.Steps[first:end]
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	errs := make([]error, len(steps))
@@ -332,9 +335,9 @@ func (r *run) waitAll(ctx context.Context, steps []plan.Step) error {
 		}
 		r.notify(StepStarted{Step: s})
 	}
-	for i, s := range steps {
+	for i := range steps {
 		wg.Go(func() {
-			if errs[i] = r.wait(ctx, s); errs[i] != nil {
+			if errs[i] = r.wait(ctx, first+i); errs[i] != nil {
 				stop()
 			}
 		})
@@ -352,7 +355,8 @@ func (r *run) waitAll(ctx context.Context, steps []plan.Step) error {
 
 // wait follows one rollout until its machines are proved complete, until it
 // drifts, or until nothing moved for the step's stallAfter.
-func (r *run) wait(ctx context.Context, s plan.Step) error {
+func (r *run) wait(ctx context.Context, i int) error {
+	s := r.plan.Steps[i]
 	began := time.Now()
 	stallAfter, err := time.ParseDuration(s.Wait.StallAfter)
 	if err != nil {
@@ -387,7 +391,7 @@ func (r *run) wait(ctx context.Context, s plan.Step) error {
 		default:
 			return r.failed(ctx, s, err)
 		}
-		a := plan.Assess(s, snap)
+		a := r.plan.Assess(i, snap)
 		switch a.Verdict {
 		case plan.Drifted:
 			return r.failed(ctx, s, &DriftError{Step: s.ID, Differences: a.Differences, Written: r.written})

@@ -24,12 +24,12 @@ import (
 func Validate(ctx context.Context, c Cluster, p plan.Plan, snap plan.Snapshot, secrets plan.Secrets) ([]plan.Finding, error) {
 	var out []plan.Finding
 	var missing []error
-	for _, s := range p.Steps {
+	for i, s := range p.Steps {
 		var target plan.Ref
 		var verb string
 		var err error
 		switch {
-		case s.Create == nil && s.Patch == nil, plan.Assess(s, snap).Verdict != plan.Pending:
+		case s.Create == nil && s.Patch == nil, p.Assess(i, snap).Verdict != plan.Pending:
 			continue
 		case s.Create != nil:
 			target, verb = s.Create.Ref, "create"

@@ -91,6 +91,53 @@ func Assess(s Step, snap Snapshot) Assessment {
 	if a.Verdict != Pending {
 		return a
 	}
+	return s.relies(snap)
+}
+
+// Assess judges step i of p as Assess does, with what the other steps of the
+// plan say of it. Where a MachineDeployment is patched more than once, as for a
+// hold and its release, each patch starts from the run mark of the one before.
+// So the mark tells that the plan is past a step, though a later patch changed
+// again what that step had changed; and a patch is Pending until the one that
+// it starts from is done, though its values stand there already: of such a one
+// only the facts are looked at.
+func (p Plan) Assess(i int, snap Snapshot) Assessment {
+	s := p.Steps[i]
+	a := Assess(s, snap)
+	target, ok := s.target()
+	if !ok {
+		return a
+	}
+	live, ok := snap.Object(target)
+	if !ok {
+		return a
+	}
+	mark := live.GetAnnotations()[RunAnnotation]
+	for _, later := range p.Steps[i+1:] {
+		if later.Patch != nil && later.Patch.Target == target && later.Patch.Run.After == mark {
+			return Assessment{Verdict: Satisfied, Rollout: a.Rollout}
+		}
+	}
+	if s.Patch == nil || string(live.GetUID()) != s.Patch.UID {
+		return a
+	}
+	before := s.Patch.Run.Before
+	for j := i - 1; j >= 0 && before != mark; j-- {
+		earlier := p.Steps[j]
+		if earlier.Patch == nil || earlier.Patch.Target != target || earlier.Patch.Run.After != before {
+			continue
+		}
+		before = earlier.Patch.Run.Before
+		if before == mark && Assess(earlier, snap).Verdict != Satisfied {
+			return s.relies(snap)
+		}
+	}
+	return a
+}
+
+// relies gives Pending when the facts of s hold, and Drifted when not.
+func (s Step) relies(snap Snapshot) Assessment {
+	var a Assessment
 	for _, f := range s.Facts {
 		if d, ok := f.check(snap, s.cluster()); !ok {
 			a.Verdict = Drifted
@@ -98,6 +145,17 @@ func Assess(s Step, snap Snapshot) Assessment {
 		}
 	}
 	return a
+}
+
+// target gives the MachineDeployment that s patches or waits for.
+func (s Step) target() (Ref, bool) {
+	switch {
+	case s.Patch != nil:
+		return s.Patch.Target, true
+	case s.Wait != nil:
+		return s.Wait.MachineDeployment, true
+	}
+	return Ref{}, false
 }
 
 func (s Step) cluster() Ref {

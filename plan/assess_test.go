@@ -480,3 +480,60 @@ func TestReadsIsEnough(t *testing.T) {
 		}
 	}
 }
+
+// TestAssessInPlan holds the steps of a MachineDeployment that is patched
+// twice, a hold and its release, to the order of their run marks.
+func TestAssessInPlan(t *testing.T) {
+	t.Parallel()
+	w := clustertest.AWSExample()
+	up := onePool(t, `kubernetesVersion: v1.35.2, strategy: {maxSurge: 1}`)
+	p := compile(t, w, onePool(t, `kubernetesVersion: v1.35.2, strategy: {maxSurge: 2}`))
+	hold, wait := step(t, p, patchStep), step(t, p, waitStep)
+	release := step(t, compile(t, w, up), patchStep)
+	surge := plan.PointerTo("spec", "rollout", "strategy", "rollingUpdate", "maxSurge")
+	release.ID = awsPool + "/release"
+	release.Patch.Run = plan.Run{Before: hold.Patch.Run.After, After: "released"}
+	release.Patch.Changes = []plan.Change{{Path: surge, Before: json.RawMessage("2"), After: json.RawMessage("1")}}
+	release.Facts = slices.DeleteFunc(release.Facts, func(f plan.Fact) bool { return f.Path.Within(surge) || surge.Within(f.Path) })
+	p.Steps = []plan.Step{hold, wait, release}
+
+	verdicts := func(edits ...func(*clustertest.World)) string {
+		t.Helper()
+		for _, e := range edits {
+			e(w)
+		}
+		snap := fetch(t, w, hold).Merge(fetch(t, w, wait)).Merge(fetch(t, w, release))
+		var out []string
+		for i := range p.Steps {
+			out = append(out, p.Assess(i, snap).Verdict.String())
+		}
+		return strings.Join(out, " ")
+	}
+	mark := func(run string, maxSurge int64) func(*clustertest.World) {
+		return func(w *clustertest.World) {
+			w.Edit(awsRef, func(o *object) {
+				put(o, run, "metadata", "annotations", plan.RunAnnotation)
+				put(o, "v1.35.2", "spec", "template", "spec", "version")
+				put(o, maxSurge, "spec", "rollout", "strategy", "rollingUpdate", "maxSurge")
+			})
+		}
+	}
+	for _, test := range []struct {
+		name, want string
+		edit       func(*clustertest.World)
+	}{
+		{"nothing done", "pending drifted pending", func(*clustertest.World) {}},
+		{"held", "satisfied pending pending", mark(hold.Patch.Run.After, 2)},
+		{"released", "satisfied satisfied satisfied", mark("released", 1)},
+		{"released, then another run", "drifted pending drifted", mark("other", 3)},
+	} {
+		if got := verdicts(test.edit); got != test.want {
+			t.Errorf("%s: %s, want %s", test.name, got, test.want)
+		}
+	}
+
+	w = clustertest.AWSExample()
+	if got, want := verdicts(edit(clusterRef, true, "spec", "paused")), "drifted drifted drifted"; got != want {
+		t.Errorf("paused: %s, want %s: the facts of a step that must wait for another are checked all the same", got, want)
+	}
+}

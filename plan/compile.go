@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"nodepool/plan/capi"
@@ -123,20 +124,36 @@ func (p Plan) Sum() Digest {
 	}{p.APIVersion, p.Kind, p.Upgrade, p.Steps})
 }
 
-// ordered lays the pools' steps out: one pool after the other, or all that is
-// written first and then all waits, which are waited for together.
+// ordered lays the pools' steps out: one pool after the other; or, in parallel,
+// stage by stage, where the waits end a stage: all that is written first and
+// then all waits, which are waited for together.
 func ordered(order schema.Order, perPool [][]Step) []Step {
-	var writes, waits []Step
-	for _, steps := range perPool {
-		for _, s := range steps {
-			if order == schema.Parallel && s.Wait != nil {
-				waits = append(waits, s)
-			} else {
-				writes = append(writes, s)
-			}
+	var out []Step
+	if order != schema.Parallel {
+		for _, steps := range perPool {
+			out = append(out, steps...)
 		}
+		return out
 	}
-	return append(writes, waits...)
+	for left := true; left; {
+		left = false
+		var waits []Step
+		for i, steps := range perPool {
+			n := slices.IndexFunc(steps, func(s Step) bool { return s.Wait != nil })
+			if n < 0 {
+				n = len(steps)
+			}
+			out = append(out, steps[:n]...)
+			steps = steps[n:]
+			if len(steps) > 0 {
+				waits, steps = append(waits, steps[0]), steps[1:]
+			}
+			perPool[i] = steps
+			left = left || len(steps) > 0
+		}
+		out = append(out, waits...)
+	}
+	return out
 }
 
 // steps gives what is to be done for the pool: creates, one patch, a wait;
