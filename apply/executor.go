@@ -19,8 +19,11 @@ type Executor struct {
 	Journal Journal
 	// Secrets are the values of the plan's sealed changes.
 	Secrets plan.Secrets
-	// Actor is who runs it, for the journal.
-	Actor string
+	// Lock, when set, is held on every pool of the plan while it runs.
+	Lock Lock
+	// Holder is who runs it, for the lock and the journal. Run fills in what
+	// the plan tells.
+	Holder Holder
 	// Notify is told what happens, one event at a time; nil for nobody.
 	Notify func(Event)
 	// Patience is how long a cluster that does not answer is waited for
@@ -37,25 +40,47 @@ const defaultPatience = 2 * time.Minute
 //
 // Run alone says how it went: nil when every step is satisfied; *DriftError,
 // *StallError, *RejectedError, *UnreachableError, *plan.SecretError,
-// *UnfinishedError; an error with ErrInterrupted in its chain when ctx is
+// *UnfinishedError, *LockedError, *LockLostError; an error with ErrInterrupted in its chain when ctx is
 // done; otherwise the error of the journal or the reader.
 //
 // A write that has begun is finished and recorded even when ctx is done.
 func (e *Executor) Run(ctx context.Context, p plan.Plan) (err error) {
 	began := time.Now()
 	r := &run{Executor: e, plan: p}
+	defer func() { r.notify(RunEnded{Plan: p, Err: err, Took: time.Since(began)}) }()
+	if e.Lock == nil {
+		return r.carryOut(ctx)
+	}
+	held, err := r.lock(ctx)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	r.lost = held.Lost()
+	defer func() { err = errors.Join(err, held.Release(context.WithoutCancel(ctx))) }()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	go func() {
+		select {
+		case <-r.lost:
+			stop(&LockLostError{Pools: r.pools()})
+		case <-ctx.Done():
+		}
+	}()
+	return r.carryOut(ctx)
+}
+
+func (r *run) carryOut(ctx context.Context) (err error) {
+	p := r.plan
 	defer func() {
 		if errors.Is(err, ErrInterrupted) && r.attempt > 0 {
 			err = errors.Join(err, r.record(ctx, "", Failed, "interrupted"))
 		}
-		r.notify(RunEnded{Plan: p, Err: err, Took: time.Since(began)})
 	}()
-
 	done, err := r.verify(ctx)
 	if err != nil {
 		return interrupted(ctx, err)
 	}
-	r.attempt, err = e.Journal.Open(ctx, p)
+	r.attempt, err = r.Journal.Open(ctx, p)
 	if err != nil {
 		return interrupted(ctx, err)
 	}
@@ -85,9 +110,30 @@ func (e *Executor) Run(ctx context.Context, p plan.Plan) (err error) {
 	return r.record(ctx, "", Closed, "")
 }
 
+// pools gives the MachineDeployments of the plan, each once.
+func (r *run) pools() []plan.Ref {
+	var out []plan.Ref
+	for _, s := range r.plan.Steps {
+		if ref, ok := s.Target(); ok && !slices.Contains(out, ref) {
+			out = append(out, ref)
+		}
+	}
+	return out
+}
+
+func (r *run) lock(ctx context.Context) (Held, error) {
+	h := r.Holder
+	h.Upgrade, h.Plan = r.plan.Upgrade.Name, r.plan.Digest
+	return r.Lock.Acquire(ctx, r.pools(), h)
+}
+
 // interrupted puts ErrInterrupted into the chain of an error that ctx's end
-// brought about.
+// brought about; a lost lock ends ctx too, and is told as what it is.
 func interrupted(ctx context.Context, err error) error {
+	var lost *LockLostError
+	if errors.As(context.Cause(ctx), &lost) {
+		return lost
+	}
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
 		return fmt.Errorf("%w: %w", ErrInterrupted, err)
 	}
@@ -100,7 +146,8 @@ type run struct {
 	plan    plan.Plan
 	attempt int
 	written bool
-	mu      sync.Mutex // serialises Notify and the journal between waits
+	lost    <-chan struct{} // closed when the lock is lost; nil without a lock
+	mu      sync.Mutex      // serialises Notify and the journal between waits
 }
 
 func (r *run) notify(e Event) {
@@ -114,7 +161,10 @@ func (r *run) notify(e Event) {
 func (r *run) record(ctx context.Context, step string, phase Phase, note string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	rec := Record{Plan: r.plan.Digest, Step: step, Phase: phase, At: time.Now().UTC(), Attempt: r.attempt, Actor: r.Actor, Note: note}
+	rec := Record{Plan: r.plan.Digest, Step: step, Phase: phase, At: time.Now().UTC(), Attempt: r.attempt, Actor: r.Holder.Actor, Note: note}
+	if phase == Opened {
+		rec.Ticket = r.Holder.Ticket
+	}
 	if err := r.Journal.Append(context.WithoutCancel(ctx), rec); err != nil {
 		return fmt.Errorf("write the journal: %w", err)
 	}
@@ -231,6 +281,11 @@ func (r *run) act(ctx context.Context, i int) error {
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		select {
+		case <-r.lost:
+			return &LockLostError{Pools: r.pools()}
+		default:
 		}
 		err = r.write(context.WithoutCancel(ctx), s, snap)
 		if err == nil {

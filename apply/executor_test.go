@@ -52,7 +52,9 @@ func (m *memory) Append(_ context.Context, r apply.Record) error {
 
 func (m *memory) Unfinished(context.Context) (plan.Plan, bool, error) { return m.plan, m.opened, nil }
 
-func (m *memory) Records(context.Context) ([]apply.Record, error) { return m.records, nil }
+func (m *memory) Runs(context.Context) ([]apply.Run, error) {
+	return []apply.Run{{Upgrade: m.plan.Upgrade.Name, Number: 1, Plan: m.plan, Records: m.records}}, nil
+}
 
 const upgradeBoth = `
 apiVersion: nodepool/v1alpha1

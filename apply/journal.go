@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"nodepool/plan"
@@ -18,6 +19,8 @@ const (
 	Done    Phase = "done"
 	Failed  Phase = "failed"
 	Closed  Phase = "closed"
+	// Noted is what went wrong on the way and was waited out.
+	Noted Phase = "noted"
 )
 
 // Record is one line of the journal.
@@ -30,6 +33,53 @@ type Record struct {
 	Actor   string      `json:"actor,omitempty"`
 	// Note is what was observed, in words, without any secret.
 	Note string `json:"note,omitempty"`
+	// Ticket is the change-review ticket; on an Opened record.
+	Ticket string `json:"ticket,omitempty"`
+	// Machines are those of the step's pool: before the rollout on the
+	// Started record of its patch, after it on the Done record of its wait.
+	Machines []Machine `json:"machines,omitempty"`
+}
+
+// Machine is what the journal keeps of one Machine. Times are RFC 3339 and
+// empty where they were not seen.
+type Machine struct {
+	Name    string `json:"name"`
+	Node    string `json:"node,omitempty"`
+	Version string `json:"version,omitempty"`
+	Image   string `json:"image,omitempty"`
+	Created string `json:"created,omitempty"`
+	Ready   string `json:"ready,omitempty"`
+	Gone    string `json:"gone,omitempty"`
+}
+
+// Run is what the journal holds of one plan: from its opening to its closing,
+// in one attempt or several.
+type Run struct {
+	Upgrade string `json:"upgrade"`
+	// Number counts the runs of the upgrade from 1; it is never used again.
+	Number  int       `json:"number"`
+	Plan    plan.Plan `json:"plan"`
+	Records []Record  `json:"records"`
+}
+
+// Name is what people call the run: "aws-example-1-35/3".
+func (r Run) Name() string { return fmt.Sprintf("%s/%d", r.Upgrade, r.Number) }
+
+// Closed reports whether the run has ended for good: done, abandoned, or
+// superseded.
+func (r Run) Closed() bool {
+	return len(r.Records) > 0 && r.Records[len(r.Records)-1].Phase == Closed
+}
+
+// Attempts counts how often the run was begun.
+func (r Run) Attempts() int {
+	n := 0
+	for _, rec := range r.Records {
+		if rec.Phase == Opened {
+			n = max(n, rec.Attempt)
+		}
+	}
+	return n
 }
 
 // Journal records the runs of one upgrade. It is a record and a hint: the
@@ -43,8 +93,9 @@ type Journal interface {
 	Append(ctx context.Context, r Record) error
 	// Unfinished gives the plan that was opened and not closed, if any.
 	Unfinished(ctx context.Context) (plan.Plan, bool, error)
-	// Records gives all records, oldest first.
-	Records(ctx context.Context) ([]Record, error)
+	// Runs gives the runs that it still holds, oldest first. A journal is
+	// bounded: old runs go when new ones come.
+	Runs(ctx context.Context) ([]Run, error)
 }
 
 // UnfinishedError says that another plan of the same upgrade was begun and

@@ -104,7 +104,7 @@ func Assess(s Step, snap Snapshot) Assessment {
 func (p Plan) Assess(i int, snap Snapshot) Assessment {
 	s := p.Steps[i]
 	a := Assess(s, snap)
-	target, ok := s.target()
+	target, ok := s.Target()
 	if !ok {
 		return a
 	}
@@ -147,8 +147,8 @@ func (s Step) relies(snap Snapshot) Assessment {
 	return a
 }
 
-// target gives the MachineDeployment that s patches or waits for.
-func (s Step) target() (Ref, bool) {
+// Target gives the MachineDeployment that s patches or waits for.
+func (s Step) Target() (Ref, bool) {
 	switch {
 	case s.Patch != nil:
 		return s.Patch.Target, true

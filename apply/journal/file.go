@@ -31,10 +31,8 @@ type File struct {
 	f    *os.File
 	lock *flock.Flock
 
-	end     int64     // behind the last whole line
-	plan    plan.Plan // last opened
-	opened  bool
-	records []apply.Record
+	end  int64 // behind the last whole line
+	runs []apply.Run
 }
 
 var _ apply.Journal = (*File)(nil)
@@ -147,46 +145,52 @@ func (j *File) take(text []byte) error {
 		if err != nil {
 			return err
 		}
-		j.plan, j.opened = p, true
+		j.begin(p)
 	case l.Record != nil:
-		j.records = append(j.records, *l.Record)
-		if l.Record.Phase == apply.Closed && l.Record.Plan == j.plan.Digest {
-			j.opened = false
-		}
+		j.add(*l.Record)
 	default:
 		return errors.New("neither a plan nor a record")
 	}
 	return nil
 }
 
+// begin opens a run of p.
+func (j *File) begin(p plan.Plan) {
+	j.runs = append(j.runs, apply.Run{Upgrade: p.Upgrade.Name, Number: len(j.runs) + 1, Plan: p})
+}
+
+// add takes a record into the run of its plan: the last one that has it. A
+// record of a plan that was never opened has none, and is dropped.
+func (j *File) add(r apply.Record) {
+	for i := len(j.runs) - 1; i >= 0; i-- {
+		if j.runs[i].Plan.Digest == r.Plan {
+			j.runs[i].Records = append(j.runs[i].Records, r)
+			return
+		}
+	}
+}
+
+// unfinished gives the last run if it is not closed.
+func (j *File) unfinished() (apply.Run, bool) {
+	if len(j.runs) == 0 || j.runs[len(j.runs)-1].Closed() {
+		return apply.Run{}, false
+	}
+	return j.runs[len(j.runs)-1], true
+}
+
 // Open implements apply.Journal.
 func (j *File) Open(ctx context.Context, p plan.Plan) (attempt int, err error) {
-	if j.opened && j.plan.Digest != p.Digest {
-		return 0, &apply.UnfinishedError{Unfinished: j.plan.Digest, Wanted: p.Digest}
+	begun, unfinished := j.unfinished()
+	if unfinished && begun.Plan.Digest != p.Digest {
+		return 0, &apply.UnfinishedError{Unfinished: begun.Plan.Digest, Wanted: p.Digest}
 	}
-	if !j.opened {
+	if !unfinished {
 		if err := j.write(line{Open: &p}); err != nil {
 			return 0, err
 		}
-		j.plan, j.opened = p, true
+		j.begin(p)
 	}
-	attempt = 1
-	for _, r := range j.sinceOpened() {
-		if r.Phase == apply.Opened {
-			attempt = r.Attempt + 1
-		}
-	}
-	return attempt, nil
-}
-
-// sinceOpened gives the records behind the last Closed one.
-func (j *File) sinceOpened() []apply.Record {
-	for i := len(j.records) - 1; i >= 0; i-- {
-		if j.records[i].Phase == apply.Closed {
-			return j.records[i+1:]
-		}
-	}
-	return j.records
+	return begun.Attempts() + 1, nil
 }
 
 // Append implements apply.Journal.
@@ -194,10 +198,7 @@ func (j *File) Append(ctx context.Context, r apply.Record) error {
 	if err := j.write(line{Record: &r}); err != nil {
 		return err
 	}
-	j.records = append(j.records, r)
-	if r.Phase == apply.Closed && r.Plan == j.plan.Digest {
-		j.opened = false
-	}
+	j.add(r)
 	return nil
 }
 
@@ -219,10 +220,13 @@ func (j *File) write(l line) error {
 }
 
 // Unfinished implements apply.Journal.
-func (j *File) Unfinished(context.Context) (plan.Plan, bool, error) { return j.plan, j.opened, nil }
+func (j *File) Unfinished(context.Context) (plan.Plan, bool, error) {
+	begun, unfinished := j.unfinished()
+	return begun.Plan, unfinished, nil
+}
 
-// Records implements apply.Journal.
-func (j *File) Records(context.Context) ([]apply.Record, error) { return j.records, nil }
+// Runs implements apply.Journal. A file holds them all.
+func (j *File) Runs(context.Context) ([]apply.Run, error) { return j.runs, nil }
 
 // Close ends the use of the journal and gives its lock back.
 func (j *File) Close() error {

@@ -68,7 +68,7 @@ func (p *program) apply(c *cli.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, j.Close()) }()
 
-	e := &apply.Executor{Cluster: cluster, Journal: j, Secrets: todo.secrets, Actor: actor()}
+	e := &apply.Executor{Cluster: cluster, Journal: j, Secrets: todo.secrets, Holder: holder()}
 	made, giveUp, err := p.choose(c, e, todo)
 	if err != nil {
 		return err
@@ -250,7 +250,7 @@ func closeUnfinished(ctx context.Context, j apply.Journal, note string) error {
 	if err != nil || !unfinished {
 		return err
 	}
-	return j.Append(ctx, apply.Record{Plan: begun.Digest, Phase: apply.Closed, At: time.Now().UTC(), Actor: actor(), Note: note})
+	return j.Append(ctx, apply.Record{Plan: begun.Digest, Phase: apply.Closed, At: time.Now().UTC(), Actor: holder().Actor, Note: note})
 }
 
 // journalPath gives the file that records this upgrade: the one asked for, or
@@ -281,16 +281,17 @@ func journalPath(asked string, up plan.UpgradeRef, snap plan.Snapshot) (string, 
 	return filepath.Join(dir, "nodepool", name+".jsonl"), nil
 }
 
-func actor() string {
-	name := "unknown"
+// holder says who runs this process, and where.
+func holder() apply.Holder {
+	h := apply.Holder{Actor: "unknown", Process: os.Getpid()}
 	if u, err := user.Current(); err == nil {
-		name = u.Username
+		h.Actor = u.Username
 	}
-	host, err := os.Hostname()
-	if err != nil {
-		return name
+	if host, err := os.Hostname(); err == nil {
+		h.Host = host
+		h.Actor += "@" + host
 	}
-	return name + "@" + host
+	return h
 }
 
 // progressOptions reads --progress.

@@ -1,0 +1,118 @@
+package apply_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"nodepool/apply"
+	"nodepool/apply/clustertest"
+	"nodepool/plan"
+)
+
+// fakeLock is free, or held by another, and is lost when its channel is closed.
+type fakeLock struct {
+	other    *apply.Holder
+	lost     chan struct{}
+	pools    []plan.Ref
+	holder   apply.Holder
+	released bool
+}
+
+func (l *fakeLock) Acquire(_ context.Context, pools []plan.Ref, h apply.Holder) (apply.Held, error) {
+	l.pools, l.holder = pools, h
+	if l.other != nil {
+		return nil, &apply.LockedError{Pool: pools[0], Holder: *l.other}
+	}
+	return l, nil
+}
+
+func (l *fakeLock) Lost() <-chan struct{}             { return l.lost }
+func (l *fakeLock) Release(ctx context.Context) error { l.released = true; return ctx.Err() }
+
+func TestLockedByAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := clustertest.AWSExample()
+		c := w.Open(nil)
+		p, secrets := compile(t, c, read(t, upgradeBoth))
+		lock := &fakeLock{other: &apply.Holder{Actor: "eve@there"}}
+		j := &memory{}
+		e := &apply.Executor{Cluster: c, Journal: j, Secrets: secrets, Lock: lock, Holder: apply.Holder{Actor: "bob@here", Ticket: "CHG-1"}}
+		var locked *apply.LockedError
+		if err := e.Run(t.Context(), p); !errors.As(err, &locked) || locked.Holder.Actor != "eve@there" {
+			t.Fatalf("got %v, want a LockedError of eve", err)
+		}
+		if len(w.Writes()) > 0 || j.opened {
+			t.Errorf("locked, and yet wrote %v, journal opened %v", w.Writes(), j.opened)
+		}
+		if d := cmp.Diff(apply.Holder{Actor: "bob@here", Ticket: "CHG-1", Upgrade: p.Upgrade.Name, Plan: p.Digest}, lock.holder); d != "" {
+			t.Errorf("holder (-want +got):\n%s", d)
+		}
+		if len(lock.pools) != 2 {
+			t.Errorf("locked %v, want each pool once", lock.pools)
+		}
+	})
+}
+
+func TestHeldWhileAtWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := clustertest.AWSExample(clustertest.AdjustPool("aws-example-md-0", one))
+		w.AutoStep(1)
+		c := w.Open(nil)
+		p, secrets := compile(t, c, read(t, upgradeOne))
+		lock, j := &fakeLock{}, &memory{}
+		e := &apply.Executor{Cluster: c, Journal: j, Secrets: secrets, Lock: lock, Holder: apply.Holder{Actor: "bob@here", Ticket: "CHG-1"}}
+		if err := e.Run(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+		if !lock.released {
+			t.Error("the lock was not given back")
+		}
+		if first := j.records[0]; first.Phase != apply.Opened || first.Ticket != "CHG-1" || first.Actor != "bob@here" {
+			t.Errorf("the first record is %+v", first)
+		}
+	})
+}
+
+// TestLostLock loses the lock at every call; no write follows.
+func TestLostLock(t *testing.T) {
+	for n := 1; ; n++ {
+		lostAt := -1
+		synctest.Test(t, func(t *testing.T) {
+			w := clustertest.AWSExample(clustertest.AdjustPool("aws-example-md-0", one))
+			w.AutoStep(1)
+			p, secrets := compile(t, w.Open(nil), read(t, upgradeOne))
+			c := w.Open(nil)
+			lock := &fakeLock{lost: make(chan struct{})}
+			c.Before(n, func(w *clustertest.World) {
+				close(lock.lost)
+				lostAt = len(w.Writes())
+			})
+			e := &apply.Executor{Cluster: c, Journal: &memory{}, Secrets: secrets, Lock: lock}
+			err := e.Run(t.Context(), p)
+			var lost *apply.LockLostError
+			switch {
+			case lostAt < 0:
+				if err != nil {
+					t.Errorf("call %d never came, and Run gave %v", n, err)
+				}
+				return
+			case err != nil && !errors.As(err, &lost):
+				t.Errorf("lost at call %d: got %v, want a LockLostError", n, err)
+			}
+			// The write in hand when the lock goes is finished.
+			if more := len(w.Writes()) - lostAt; more > 1 {
+				t.Errorf("lost at call %d: %d writes followed", n, more)
+			}
+		})
+		if lostAt < 0 {
+			if n < 8 {
+				t.Fatalf("only %d calls were tried", n-1)
+			}
+			return
+		}
+	}
+}
