@@ -30,7 +30,7 @@ const (
 // Cluster is all that applying needs of a cluster.
 //
 // Create and Patch send fieldValidation=Strict, so that a misspelt field is
-// refused and not pruned, and the field manager "nodepool". They are never
+// refused and not pruned, and the field manager "nodepool". Writes are never
 // retried by the implementation: only the executor may try a write again,
 // after it has looked. Their error is a *WriteError.
 type Cluster interface {
@@ -43,6 +43,11 @@ type Cluster interface {
 	// Patch sends a JSON Patch (RFC 6902) to target through apiVersion
 	// ("group/version"). A failed test operation is a Refused error.
 	Patch(ctx context.Context, target plan.Ref, apiVersion string, jsonPatch []byte, mode Mode) error
+	// Delete removes target through apiVersion ("group/version"), if it still
+	// has this UID and this resource version. Another one, and an object that
+	// is not there, are Refused errors. An object with finalizers is only
+	// marked as being deleted.
+	Delete(ctx context.Context, target plan.Ref, apiVersion, uid, resourceVersion string, mode Mode) error
 }
 
 // Feed is a snapshot that follows the cluster.

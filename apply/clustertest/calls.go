@@ -20,6 +20,7 @@ const (
 	Next   Op = "next"
 	Create Op = "create"
 	Patch  Op = "patch"
+	Delete Op = "delete"
 )
 
 // Call is one call on a handle, as it came.
@@ -29,25 +30,27 @@ type Call struct {
 	Op     Op
 	// Selectors are set for Fetch, Watch and Next.
 	Selectors []plan.Selector
-	// Ref and Mode are set for Create and Patch.
+	// Ref and Mode are set for Create, Patch and Delete.
 	Ref  plan.Ref
 	Mode apply.Mode
 	// Blown tells that the fuse blew at this call.
 	Blown bool
 }
 
-// Write is a create or a patch that changed something.
+// Write is a create, a patch or a delete that changed something.
 type Write struct {
 	Handle int
 	Op     Op
 	Ref    plan.Ref
-	// Patch is the JSON Patch, nil for a create.
+	// Patch is the JSON Patch, nil for all but a patch.
 	Patch []byte
-	// Sent is what was created, nil for a patch.
+	// Sent is what was created, nil for all but a create.
 	Sent *unstructured.Unstructured
+	// UID and ResourceVersion are what a delete demanded.
+	UID, ResourceVersion string
 }
 
-// String gives "create Kind namespace/name" or "patch Kind namespace/name".
+// String gives "create Kind namespace/name", and the like for other writes.
 func (w Write) String() string { return string(w.Op) + " " + w.Ref.String() }
 
 // Calls gives every call on every handle, in order.
@@ -57,7 +60,7 @@ func (w *World) Calls() []Call {
 	return slices.Clone(w.calls)
 }
 
-// Writes gives the creates and patches of all handles that changed something,
+// Writes gives the creates, patches and deletes of all handles that changed something,
 // in order: dry runs, refused writes and those that a fuse kept from arriving
 // are not among them, those whose reply was lost are.
 func (w *World) Writes() []Write {

@@ -337,6 +337,53 @@ func (w *World) patch(ref plan.Ref, apiVersion string, body []byte, mode apply.M
 	return nil
 }
 
+// Delete removes an object; see apply.Cluster.
+func (c *Cluster) Delete(ctx context.Context, target plan.Ref, apiVersion, uid, resourceVersion string, mode apply.Mode) error {
+	if err := ctx.Err(); err != nil {
+		return writeLost(err)
+	}
+	err := c.guard(Call{Op: Delete, Ref: target, Mode: mode}, func() error {
+		return c.world.remove(target, apiVersion, uid, resourceVersion, mode, c.id)
+	})
+	return asWriteError(err)
+}
+
+func (w *World) remove(ref plan.Ref, apiVersion, uid, resourceVersion string, mode apply.Mode, handle int) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	kind, err := w.writable("delete", ref, apiVersion)
+	if err != nil {
+		return err
+	}
+	resource := schema.GroupResource{Group: kind.Group, Resource: kind.Resource()}
+	live := w.get(ref)
+	if live == nil {
+		return apierrors.NewNotFound(resource, ref.Name)
+	}
+	// The words of k8s.io/apiserver/pkg/storage, Preconditions.Check.
+	if found := string(live.GetUID()); found != uid {
+		return apierrors.NewConflict(resource, ref.Name,
+			fmt.Errorf("Precondition failed: UID in precondition: %s, UID in object meta: %s", uid, found))
+	}
+	if found := live.GetResourceVersion(); found != resourceVersion {
+		return apierrors.NewConflict(resource, ref.Name,
+			fmt.Errorf("Precondition failed: ResourceVersion in precondition: %s, ResourceVersion in object meta: %s", resourceVersion, found))
+	}
+	if mode == apply.DryRun {
+		return nil
+	}
+	switch {
+	case len(live.GetFinalizers()) == 0:
+		w.delete(ref)
+	case live.GetDeletionTimestamp() == nil:
+		w.edit(ref, func(o *unstructured.Unstructured) { setField(o, w.now(), "metadata", "deletionTimestamp") })
+	default:
+		return nil // it is on its way already
+	}
+	w.writes = append(w.writes, Write{Handle: handle, Op: Delete, Ref: ref, UID: uid, ResourceVersion: resourceVersion})
+	return nil
+}
+
 func (w *World) writable(verb string, ref plan.Ref, apiVersion string) (Kind, error) {
 	gk := schema.GroupKind{Group: ref.Group, Kind: ref.Kind}
 	kind, served := w.kinds[gk]

@@ -65,6 +65,12 @@ func Conformance(t *testing.T, open func(t *testing.T) (apply.Cluster, Seeder)) 
 		{"patch refuses an unknown field", suite.patchUnknownField},
 		{"patch as a dry run stores nothing", suite.patchDryRun},
 		{"templates are immutable", suite.immutable},
+		{"delete removes", suite.delete},
+		{"delete refuses another UID", suite.deleteUID},
+		{"delete refuses another resource version", suite.deleteResourceVersion},
+		{"delete refuses an absent object", suite.deleteAbsent},
+		{"delete as a dry run removes nothing", suite.deleteDryRun},
+		{"delete leaves what has finalizers", suite.deleteFinalizers},
 		{"watch begins complete", suite.watchFirst},
 		{"watch sees what others do", suite.watchChanges},
 		{"watch joins changes", suite.watchJoins},
@@ -469,6 +475,92 @@ func (s suite) immutable(t *testing.T) {
 	if err := s.Patch(s.ctx, ref, o.GetAPIVersion(), jsonPatch("add", "/metadata/annotations", map[string]any{"a": "b"}), apply.Commit); err != nil {
 		t.Errorf("metadata may change: %v", err)
 	}
+}
+
+// remove deletes o as it was last seen.
+func (s suite) remove(o *unstructured.Unstructured, mode apply.Mode) error {
+	return s.Delete(s.ctx, capi.RefOf(o), o.GetAPIVersion(), string(o.GetUID()), o.GetResourceVersion(), mode)
+}
+
+func (s suite) delete(t *testing.T) {
+	made := s.seed.Create(t, s.bootstrap("unused"))
+	other := s.seed.Create(t, s.bootstrap("other"))
+	if err := s.remove(made, apply.Commit); err != nil {
+		t.Fatal(err)
+	}
+	if s.get(t, s.bootstrapRef("unused")) != nil {
+		t.Error("it is still there")
+	}
+	if got := s.get(t, s.bootstrapRef("other")); got == nil || got.GetUID() != other.GetUID() {
+		t.Error("another object went with it")
+	}
+	refused(t, s.remove(made, apply.Commit))
+}
+
+// conflict demands a refusal by a precondition, and that the object is there.
+func (s suite) conflict(t *testing.T, name string, err error) {
+	t.Helper()
+	refused(t, err)
+	if !apierrors.IsConflict(err) {
+		t.Errorf("got %v, want Conflict in the chain", err)
+	}
+	if s.get(t, s.bootstrapRef(name)) == nil {
+		t.Error("it was deleted all the same")
+	}
+}
+
+func (s suite) deleteUID(t *testing.T) {
+	before := s.seed.Create(t, s.bootstrap("again"))
+	s.seed.Delete(t, s.bootstrapRef("again"))
+	after := s.seed.Create(t, s.bootstrap("again"))
+	before.SetResourceVersion(after.GetResourceVersion())
+	s.conflict(t, "again", s.remove(before, apply.Commit))
+	s.conflict(t, "again", s.remove(before, apply.DryRun))
+}
+
+func (s suite) deleteResourceVersion(t *testing.T) {
+	before := s.seed.Create(t, s.bootstrap("edited"))
+	s.seed.Edit(t, s.bootstrapRef("edited"), func(o *unstructured.Unstructured) {
+		o.SetAnnotations(map[string]string{"example.com/note": "in use again"})
+	})
+	s.conflict(t, "edited", s.remove(before, apply.Commit))
+	if err := s.remove(s.get(t, s.bootstrapRef("edited")), apply.Commit); err != nil {
+		t.Error(err)
+	}
+}
+
+func (s suite) deleteAbsent(t *testing.T) {
+	o := s.bootstrap("absent")
+	o.SetUID("11111111-1111-4111-8111-111111111111")
+	o.SetResourceVersion("1")
+	err := s.remove(o, apply.Commit)
+	refused(t, err)
+	if !apierrors.IsNotFound(err) {
+		t.Errorf("got %v, want NotFound in the chain", err)
+	}
+}
+
+func (s suite) deleteDryRun(t *testing.T) {
+	made := s.seed.Create(t, s.bootstrap("dry"))
+	if err := s.remove(made, apply.DryRun); err != nil {
+		t.Fatal(err)
+	}
+	if s.get(t, s.bootstrapRef("dry")) == nil {
+		t.Error("a dry run deleted the object")
+	}
+}
+
+func (s suite) deleteFinalizers(t *testing.T) {
+	o := s.bootstrap("held")
+	o.SetFinalizers([]string{"nodepool.example/hold"})
+	if err := s.remove(s.seed.Create(t, o), apply.Commit); err != nil {
+		t.Fatal(err)
+	}
+	got := s.get(t, s.bootstrapRef("held"))
+	if got == nil || got.GetDeletionTimestamp() == nil {
+		t.Fatalf("got %v, want the object being deleted", got)
+	}
+	s.seed.Edit(t, s.bootstrapRef("held"), func(o *unstructured.Unstructured) { o.SetFinalizers(nil) })
 }
 
 func (s suite) watch(t *testing.T, ctx context.Context, selectors ...plan.Selector) apply.Feed {

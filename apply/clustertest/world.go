@@ -140,7 +140,7 @@ func (w *World) Withdraw(group, kind string) {
 }
 
 // Forbid takes the right to a verb ("get", "list", "watch", "create",
-// "patch") on a kind from everybody who opened the world.
+// "patch", "delete") on a kind from everybody who opened the world.
 func (w *World) Forbid(verb, group, kind string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -2,6 +2,7 @@ package kube_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -444,13 +445,17 @@ func TestWrites(t *testing.T) {
 					}
 					c := s.client()
 					writes := map[string]error{
-						"POST " + listPath: c.Create(t.Context(), object(), mode),
-						"PATCH " + onePath: c.Patch(t.Context(), one.Ref, "cluster.x-k8s.io/v1beta2", []byte(`[]`), mode),
+						"POST " + listPath:  c.Create(t.Context(), object(), mode),
+						"PATCH " + onePath:  c.Patch(t.Context(), one.Ref, "cluster.x-k8s.io/v1beta2", []byte(`[]`), mode),
+						"DELETE " + onePath: c.Delete(t.Context(), one.Ref, "cluster.x-k8s.io/v1beta2", "the-uid", "7", mode),
 					}
 					for path, err := range writes {
 						query := "?fieldManager=nodepool&fieldValidation=Strict"
 						if mode == apply.DryRun {
 							query = "?dryRun=All&fieldManager=nodepool&fieldValidation=Strict"
+						}
+						if strings.HasPrefix(path, "DELETE ") {
+							query = "" // all of it is in the body
 						}
 						if diff := cmp.Diff([]string{path + query}, s.asked(strings.Fields(path)[0])); diff != "" {
 							t.Error(diff)
@@ -475,6 +480,36 @@ func TestWrites(t *testing.T) {
 					}
 				})
 			})
+		}
+	}
+}
+
+// A delete carries its preconditions and the dry run in its body.
+func TestDeletePreconditions(t *testing.T) {
+	for mode, dryRun := range map[apply.Mode][]string{apply.Commit: nil, apply.DryRun: {"All"}} {
+		s := &server{t: t, served: []served{core}}
+		var got metav1.DeleteOptions
+		s.answer = func(w http.ResponseWriter, r *http.Request, _ int) bool {
+			if r.Method == http.MethodGet {
+				return false
+			}
+			if err := json.NewDecoder(r.Body).Decode(&got); err != nil {
+				t.Error(err)
+			}
+			reply(w, 200, metav1.Status{Status: metav1.StatusSuccess})
+			return true
+		}
+		if err := s.client().Delete(t.Context(), one.Ref, "cluster.x-k8s.io/v1beta2", "the-uid", "7", mode); err != nil {
+			t.Fatal(err)
+		}
+		version := "7"
+		want := metav1.NewUIDPreconditions("the-uid")
+		want.ResourceVersion = &version
+		if diff := cmp.Diff(want, got.Preconditions); diff != "" {
+			t.Errorf("preconditions (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(dryRun, got.DryRun); diff != "" {
+			t.Errorf("dry run (-want +got):\n%s", diff)
 		}
 	}
 }

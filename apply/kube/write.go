@@ -50,6 +50,22 @@ func (c *Cluster) Patch(ctx context.Context, target plan.Ref, apiVersion string,
 	return writeError(err, values(operations))
 }
 
+// Delete removes target; see apply.Cluster. It is sent once.
+func (c *Cluster) Delete(ctx context.Context, target plan.Ref, apiVersion, uid, resourceVersion string, mode apply.Mode) error {
+	k, err := c.kinds.find(ctx, schema.GroupKind{Group: target.Group, Kind: target.Kind}, apiVersion)
+	if err != nil {
+		return unsent(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.patience.write)
+	defer cancel()
+	options := &metav1.DeleteOptions{DryRun: dryRun(mode)}
+	options.Preconditions = metav1.NewUIDPreconditions(uid)
+	options.Preconditions.ResourceVersion = &resourceVersion
+	err = c.requests.Delete().AbsPath(k.path(target.Namespace, target.Name)...).
+		Body(options).MaxRetries(0).Do(ctx).Error()
+	return writeError(err, nil)
+}
+
 // values gives the values of a JSON Patch, without its paths and operations.
 func values(operations any) any {
 	list, ok := operations.([]any)
