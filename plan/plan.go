@@ -31,9 +31,22 @@ type Plan struct {
 	Impact     []PoolImpact `json:"impact,omitempty"`
 }
 
+// Purpose says what a plan is for, to people and to the command that reads it
+// again. What it does stands in its steps alone.
+type Purpose string
+
+// The purposes. A plan for an upgrade names none.
+const (
+	ForUpgrade  Purpose = ""
+	ForRollback Purpose = "rollback"
+	ForPrune    Purpose = "prune"
+)
+
 // UpgradeRef says what the plan was compiled from.
 type UpgradeRef struct {
 	Name string `json:"name"`
+	// Purpose says how to read Content; empty for an upgrade.
+	Purpose Purpose `json:"purpose,omitempty"`
 	// Spec is the digest of Content.
 	Spec    Digest            `json:"spec"`
 	Cluster schema.ClusterRef `json:"cluster"`

@@ -114,6 +114,8 @@ func mapped(t reflect.Type) *generator.Schema {
 		return &generator.Schema{Type: "string", Pattern: pointer}
 	case reflect.TypeFor[plan.Severity]():
 		return &generator.Schema{Type: "string", Enum: []any{plan.Pass, plan.Warn, plan.Block}}
+	case reflect.TypeFor[plan.Purpose]():
+		return &generator.Schema{Type: "string", Enum: []any{plan.ForRollback, plan.ForPrune}}
 	case reflect.TypeFor[plan.Action]():
 		return &generator.Schema{Type: "string", Enum: []any{plan.Replace, plan.InPlace, plan.None}}
 	}
