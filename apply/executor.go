@@ -24,11 +24,20 @@ type Executor struct {
 	// Holder is who runs it, for the lock and the journal. Run fills in what
 	// the plan tells.
 	Holder Holder
+	// GiveUp names the unfinished run that this one takes the place of, if any.
+	// It is closed once the lock is held and before anything is written.
+	GiveUp GiveUp
 	// Notify is told what happens, one event at a time; nil for nobody.
 	Notify func(Event)
 	// Patience is how long a cluster that does not answer is waited for
 	// around a write; 0 means two minutes.
 	Patience time.Duration
+}
+
+// GiveUp is a plan that was begun and is not to be finished, and why.
+type GiveUp struct {
+	Plan plan.Digest
+	Why  string
 }
 
 const defaultPatience = 2 * time.Minute
@@ -55,13 +64,19 @@ func (e *Executor) Run(ctx context.Context, p plan.Plan) (err error) {
 	if err != nil {
 		return interrupted(ctx, err)
 	}
-	r.lost = held.Lost()
+	r.held = held
 	defer func() { err = errors.Join(err, held.Release(context.WithoutCancel(ctx))) }()
+	defer func() {
+		var lost *LockLostError
+		if errors.As(err, &lost) {
+			lost.Written = r.written
+		}
+	}()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	go func() {
 		select {
-		case <-r.lost:
+		case <-held.Lost():
 			stop(&LockLostError{Pools: r.pools()})
 		case <-ctx.Done():
 		}
@@ -78,6 +93,9 @@ func (r *run) carryOut(ctx context.Context) (err error) {
 	}()
 	done, err := r.verify(ctx)
 	if err != nil {
+		return interrupted(ctx, err)
+	}
+	if err := r.giveUp(ctx); err != nil {
 		return interrupted(ctx, err)
 	}
 	r.attempt, err = r.Journal.Open(ctx, p)
@@ -110,6 +128,19 @@ func (r *run) carryOut(ctx context.Context) (err error) {
 	return r.record(ctx, "", Closed, "")
 }
 
+// giveUp closes the run that this one takes the place of. Another one that was
+// begun meanwhile is left to Open, which refuses.
+func (r *run) giveUp(ctx context.Context) error {
+	if r.GiveUp.Plan == "" {
+		return nil
+	}
+	begun, unfinished, err := r.Journal.Unfinished(ctx)
+	if err != nil || !unfinished || begun.Digest != r.GiveUp.Plan {
+		return err
+	}
+	return r.Journal.Append(ctx, Record{Plan: begun.Digest, Phase: Closed, At: time.Now().UTC(), Actor: r.Holder.Actor, Note: r.GiveUp.Why})
+}
+
 // pools gives the MachineDeployments of the plan, each once.
 func (r *run) pools() []plan.Ref {
 	var out []plan.Ref
@@ -119,6 +150,17 @@ func (r *run) pools() []plan.Ref {
 		}
 	}
 	return out
+}
+
+// poolOf gives the MachineDeployment that step i serves: its own, or that of
+// the next step that has one.
+func (r *run) poolOf(i int) plan.Ref {
+	for _, s := range r.plan.Steps[i:] {
+		if ref, ok := s.Target(); ok {
+			return ref
+		}
+	}
+	return plan.Ref{}
 }
 
 func (r *run) lock(ctx context.Context) (Held, error) {
@@ -146,8 +188,8 @@ type run struct {
 	plan    plan.Plan
 	attempt int
 	written bool
-	lost    <-chan struct{} // closed when the lock is lost; nil without a lock
-	mu      sync.Mutex      // serialises Notify and the journal between waits
+	held    Held       // nil without a lock
+	mu      sync.Mutex // serialises Notify and the journal between waits
 }
 
 func (r *run) notify(e Event) {
@@ -282,12 +324,7 @@ func (r *run) act(ctx context.Context, i int) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		select {
-		case <-r.lost:
-			return &LockLostError{Pools: r.pools()}
-		default:
-		}
-		err = r.write(context.WithoutCancel(ctx), s, snap)
+		err = r.write(context.WithoutCancel(ctx), i, snap)
 		if err == nil {
 			r.written = true
 			ctx := context.WithoutCancel(ctx)
@@ -347,8 +384,14 @@ func undone(s plan.Step, a plan.Assessment) []plan.Difference {
 	return []plan.Difference{d}
 }
 
-// write sends the one write of s.
-func (r *run) write(ctx context.Context, s plan.Step, snap plan.Snapshot) error {
+// write sends the one write of step i, if the lock is still held.
+func (r *run) write(ctx context.Context, i int, snap plan.Snapshot) error {
+	s := r.plan.Steps[i]
+	if r.held != nil {
+		if err := r.held.Check(ctx, r.poolOf(i)); err != nil {
+			return err
+		}
+	}
 	switch {
 	case s.Create != nil:
 		body, err := s.Create.Body(snap, r.Secrets)

@@ -38,9 +38,14 @@ type Lock interface {
 
 // Held is a lock that is held, and kept alive until it is released or lost.
 type Held interface {
-	// Lost is closed when the lock may be in other hands: it was taken over,
-	// or could not be renewed in time.
+	// Lost is closed when the lock is found in other hands, or gone. A lock
+	// that cannot be renewed is not lost for that: a cluster that does not
+	// answer gives it to nobody else either.
 	Lost() <-chan struct{}
+	// Check asks, right before a write, whether the lock of pool is still
+	// held; it finds out what a process that was frozen has missed. It gives a
+	// *LockLostError, or a *WriteError of unknown outcome when it could not ask.
+	Check(ctx context.Context, pool plan.Ref) error
 	// Release gives the lock back. It may be called twice.
 	Release(ctx context.Context) error
 }
@@ -55,10 +60,14 @@ func (e *LockedError) Error() string {
 	return fmt.Sprintf("%s is locked by %s since %s", e.Pool, e.Holder.Actor, e.Holder.Since.UTC().Format(time.RFC3339))
 }
 
-// LockLostError says that the lock went to somebody else while the run was
-// at work, or could not be renewed. Nothing was written after that.
-type LockLostError struct{ Pools []plan.Ref }
+// LockLostError says that the lock went to somebody else, or was taken away,
+// while the run was at work. Nothing was written after that was found.
+type LockLostError struct {
+	Pools []plan.Ref
+	// Written tells that steps of this run were carried out before.
+	Written bool
+}
 
 func (e *LockLostError) Error() string {
-	return "the lock was lost: it was taken over, or could not be renewed in time"
+	return "the lock was lost: somebody took it over, or took it away"
 }

@@ -20,6 +20,9 @@ type fakeLock struct {
 	pools    []plan.Ref
 	holder   apply.Holder
 	released bool
+	// checks counts the checks; at check number gone the lock is found lost,
+	// and at number away the cluster does not answer.
+	checks, gone, away int
 }
 
 func (l *fakeLock) Acquire(_ context.Context, pools []plan.Ref, h apply.Holder) (apply.Held, error) {
@@ -30,7 +33,22 @@ func (l *fakeLock) Acquire(_ context.Context, pools []plan.Ref, h apply.Holder) 
 	return l, nil
 }
 
-func (l *fakeLock) Lost() <-chan struct{}             { return l.lost }
+func (l *fakeLock) Lost() <-chan struct{} { return l.lost }
+func (l *fakeLock) Check(context.Context, plan.Ref) error {
+	l.checks++
+	select {
+	case <-l.lost:
+		return &apply.LockLostError{}
+	default:
+	}
+	if l.checks == l.away {
+		return &apply.WriteError{Words: "connection refused"}
+	}
+	if l.checks == l.gone {
+		return &apply.LockLostError{}
+	}
+	return nil
+}
 func (l *fakeLock) Release(ctx context.Context) error { l.released = true; return ctx.Err() }
 
 func TestLockedByAnother(t *testing.T) {
@@ -114,5 +132,88 @@ func TestLostLock(t *testing.T) {
 			}
 			return
 		}
+	}
+}
+
+// TestCheckedBeforeEveryWrite finds the lock lost at each check, without a word
+// on the channel: a process that was frozen has missed that too.
+func TestCheckedBeforeEveryWrite(t *testing.T) {
+	for gone := 1; gone <= 2; gone++ {
+		synctest.Test(t, func(t *testing.T) {
+			w := clustertest.AWSExample(clustertest.AdjustPool("aws-example-md-0", one))
+			w.AutoStep(1)
+			c := w.Open(nil)
+			p, secrets := compile(t, c, read(t, upgradeOne))
+			lock, j := &fakeLock{gone: gone}, &memory{}
+			err := (&apply.Executor{Cluster: c, Journal: j, Secrets: secrets, Lock: lock}).Run(t.Context(), p)
+			var lost *apply.LockLostError
+			if !errors.As(err, &lost) || len(w.Writes()) != gone-1 {
+				t.Fatalf("lost at check %d: got %v and %d writes", gone, err, len(w.Writes()))
+			}
+			if lost.Written != (gone > 1) {
+				t.Errorf("lost at check %d: written is %v", gone, lost.Written)
+			}
+			if last := j.records[len(j.records)-1]; last.Phase != apply.Failed {
+				t.Errorf("the last record is %+v", last)
+			}
+		})
+	}
+}
+
+// A lock that cannot be asked for is waited for like a write.
+func TestCheckIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := clustertest.AWSExample(clustertest.AdjustPool("aws-example-md-0", one))
+		w.AutoStep(1)
+		c := w.Open(nil)
+		p, secrets := compile(t, c, read(t, upgradeOne))
+		lock := &fakeLock{away: 1}
+		if err := (&apply.Executor{Cluster: c, Journal: &memory{}, Secrets: secrets, Lock: lock}).Run(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+		if lock.checks != 3 || len(w.Writes()) != 2 {
+			t.Errorf("%d checks and %d writes, want 3 and 2", lock.checks, len(w.Writes()))
+		}
+	})
+}
+
+// Another plan is given up once the lock is held, and only the one that the
+// user was asked about.
+func TestGiveUp(t *testing.T) {
+	for name, tt := range map[string]struct {
+		giveUp   plan.Digest
+		locked   bool
+		wantDone bool
+	}{
+		"the one asked about": {giveUp: "sha256:old", wantDone: true},
+		"another one":         {giveUp: "sha256:older"},
+		"locked":              {giveUp: "sha256:old", locked: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := clustertest.AWSExample(clustertest.AdjustPool("aws-example-md-0", one))
+				w.AutoStep(1)
+				c := w.Open(nil)
+				p, secrets := compile(t, c, read(t, upgradeOne))
+				lock, j := &fakeLock{}, &memory{plan: plan.Plan{Digest: "sha256:old"}, opened: true}
+				if tt.locked {
+					lock.other = &apply.Holder{}
+				}
+				e := &apply.Executor{Cluster: c, Journal: j, Secrets: secrets, Lock: lock, GiveUp: apply.GiveUp{Plan: tt.giveUp, Why: "abandoned"}}
+				err := e.Run(t.Context(), p)
+				if (err == nil) != tt.wantDone {
+					t.Fatalf("Run gave %v", err)
+				}
+				if !tt.wantDone {
+					if len(j.records) > 0 || len(w.Writes()) > 0 {
+						t.Errorf("refused, and yet wrote %v and recorded %v", w.Writes(), j.records)
+					}
+					return
+				}
+				if first := j.records[0]; first.Plan != "sha256:old" || first.Phase != apply.Closed || first.Note != "abandoned" {
+					t.Errorf("the first record is %+v", first)
+				}
+			})
+		})
 	}
 }

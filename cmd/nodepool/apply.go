@@ -99,11 +99,7 @@ func (p *program) apply(c *cli.Context) (err error) {
 			return errors.New("not applied; nothing was written")
 		}
 	}
-	if giveUp != "" {
-		if err := closeUnfinished(c.Context, j, giveUp); err != nil {
-			return err
-		}
-	}
+	e.GiveUp = giveUp
 	fmt.Fprintln(stdout)
 	out := ui.NewProgress(p.stdout, progress)
 	defer out.Close()
@@ -187,37 +183,37 @@ func readPlan(file string) (plan.Plan, error) {
 // same spec and still goes with the cluster; if not, the new one counts, which
 // the user is about to see and approve.
 //
-// GiveUp says why the begun one is given up, for the journal, once the new one
-// is approved; it is empty when there is none to give up.
-func (p *program) choose(c *cli.Context, e *apply.Executor, todo task) (made plan.Plan, giveUp string, err error) {
+// GiveUp says which begun one is given up once the new one is approved, and
+// why; it is empty when there is none to give up.
+func (p *program) choose(c *cli.Context, e *apply.Executor, todo task) (made plan.Plan, giveUp apply.GiveUp, err error) {
 	made = todo.plan
 	if todo.saved {
 		if err := e.Verify(c.Context, made); err != nil {
-			return made, "", err
+			return made, apply.GiveUp{}, err
 		}
 	}
 	begun, unfinished, err := e.Journal.Unfinished(c.Context)
 	if err != nil || !unfinished || begun.Digest == made.Digest || made.IsEmpty() {
-		return made, "", err
+		return made, apply.GiveUp{}, err
 	}
 	if todo.saved || begun.Upgrade.Spec != made.Upgrade.Spec {
 		if !c.Bool("abandon") {
-			return made, "", &apply.UnfinishedError{Unfinished: begun.Digest, Wanted: made.Digest}
+			return made, apply.GiveUp{}, &apply.UnfinishedError{Unfinished: begun.Digest, Wanted: made.Digest}
 		}
 		fmt.Fprintf(p.stderr, "The plan %s, which was begun and not finished, is given up when this one is approved.\n\n", begun.Digest.Short())
-		return made, "abandoned", nil
+		return made, apply.GiveUp{Plan: begun.Digest, Why: "abandoned"}, nil
 	}
 	var drift *apply.DriftError
 	switch err := e.Verify(c.Context, begun); {
 	case err == nil:
 		fmt.Fprintf(p.stderr, "Carrying on with the plan %s, which was begun and not finished.\n\n", begun.Digest.Short())
 		begun.Blocked, begun.Findings = made.Blocked, made.Findings
-		return begun, "", nil
+		return begun, apply.GiveUp{}, nil
 	case errors.As(err, &drift):
 		fmt.Fprintf(p.stderr, "The plan %s, which was begun and not finished, no longer goes with the cluster; this is a new one.\n\n", begun.Digest.Short())
-		return made, "superseded: " + err.Error(), nil
+		return made, apply.GiveUp{Plan: begun.Digest, Why: "superseded: " + err.Error()}, nil
 	default:
-		return made, "", err
+		return made, apply.GiveUp{}, err
 	}
 }
 
