@@ -27,6 +27,9 @@ type Executor struct {
 	// GiveUp names the unfinished run that this one takes the place of, if any.
 	// It is closed once the lock is held and before anything is written.
 	GiveUp GiveUp
+	// Seen is the snapshot that the plan was compiled from, when there is one:
+	// the journal takes from it which machines there were before.
+	Seen plan.Snapshot
 	// Notify is told what happens, one event at a time; nil for nobody.
 	Notify func(Event)
 	// Patience is how long a cluster that does not answer is waited for
@@ -188,8 +191,9 @@ type run struct {
 	plan    plan.Plan
 	attempt int
 	written bool
-	held    Held       // nil without a lock
-	mu      sync.Mutex // serialises Notify and the journal between waits
+	held    Held            // nil without a lock
+	noted   map[string]bool // troubles that are in the journal
+	mu      sync.Mutex      // serialises Notify and the journal between waits
 }
 
 func (r *run) notify(e Event) {
@@ -200,10 +204,10 @@ func (r *run) notify(e Event) {
 	}
 }
 
-func (r *run) record(ctx context.Context, step string, phase Phase, note string) error {
+func (r *run) record(ctx context.Context, step string, phase Phase, note string, machines ...Machine) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	rec := Record{Plan: r.plan.Digest, Step: step, Phase: phase, At: time.Now().UTC(), Attempt: r.attempt, Actor: r.Holder.Actor, Note: note}
+	rec := Record{Plan: r.plan.Digest, Step: step, Phase: phase, At: time.Now().UTC(), Attempt: r.attempt, Actor: r.Holder.Actor, Note: note, Machines: machines}
 	if phase == Opened {
 		rec.Ticket = r.Holder.Ticket
 	}
@@ -316,7 +320,7 @@ func (r *run) act(ctx context.Context, i int) error {
 		case plan.Pending:
 		}
 		if tries == 1 {
-			if err := r.record(ctx, s.ID, Started, ""); err != nil {
+			if err := r.record(ctx, s.ID, Started, "", r.before(i)...); err != nil {
 				return err
 			}
 			r.notify(StepStarted{Step: s})
@@ -361,6 +365,7 @@ func (r *run) act(ctx context.Context, i int) error {
 		if time.Since(began) > patience {
 			return r.failed(ctx, s, &UnreachableError{Step: s, Err: errors.New(we.Words)})
 		}
+		r.trouble(ctx, s, we.Words)
 		r.notify(Retrying{Step: s, Why: we.Words, In: delay})
 		if err := pause(ctx, delay); err != nil {
 			return err
@@ -412,7 +417,11 @@ func (r *run) write(ctx context.Context, i int, snap plan.Snapshot) error {
 
 // failed records why a step ended and gives err on.
 func (r *run) failed(ctx context.Context, s plan.Step, err error) error {
-	if jerr := r.record(ctx, s.ID, Failed, err.Error()); jerr != nil {
+	note := err.Error()
+	if stall := (*StallError)(nil); errors.As(err, &stall) {
+		note = stalledNote + note
+	}
+	if jerr := r.record(ctx, s.ID, Failed, note); jerr != nil {
 		return errors.Join(err, jerr)
 	}
 	return err
@@ -467,6 +476,7 @@ func (r *run) wait(ctx context.Context, i int) error {
 	defer feed.Stop()
 	var last capi.Rollout
 	var moved movement
+	var roll call
 	seen := map[string]bool{}
 	progress := time.Now()
 	for {
@@ -482,7 +492,7 @@ func (r *run) wait(ctx context.Context, i int) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.Is(err, context.DeadlineExceeded) && time.Since(progress) < stallAfter:
-			r.sayTrouble(s, feed)
+			r.sayTrouble(ctx, s, feed)
 			continue
 		case errors.Is(err, context.DeadlineExceeded):
 			return r.failed(ctx, s, stalled(s, last, stallAfter))
@@ -490,13 +500,14 @@ func (r *run) wait(ctx context.Context, i int) error {
 			return r.failed(ctx, s, err)
 		}
 		a := r.plan.Assess(i, snap)
+		roll.take(a.Rollout.Machines)
 		switch a.Verdict {
 		case plan.Drifted:
 			return r.failed(ctx, s, &DriftError{Step: s.ID, Differences: a.Differences, Written: r.written})
 		case plan.Satisfied:
 			r.notify(Rolling{Step: s, Rollout: a.Rollout, Elapsed: time.Since(began)})
 			note := fmt.Sprintf("%d machines", a.Rollout.New)
-			if err := r.record(ctx, s.ID, Done, note); err != nil {
+			if err := r.record(ctx, s.ID, Done, note, roll.machines()...); err != nil {
 				return err
 			}
 			r.notify(StepDone{Step: s, Took: time.Since(began)})
@@ -514,6 +525,7 @@ func (r *run) wait(ctx context.Context, i int) error {
 			key := fmt.Sprintf("%s %s/%s/%s", stall.Cause, stall.Kind, stall.Namespace, stall.Name)
 			if !seen[key] {
 				seen[key] = true
+				r.trouble(ctx, s, stall.Explanation)
 				r.notify(Stalled{Step: s, Stall: stall})
 			}
 		}
@@ -526,9 +538,10 @@ const troubleEvery = 5 * time.Second
 
 // sayTrouble tells when the feed cannot reach the cluster. A feed that cannot
 // tell is taken to reach it.
-func (r *run) sayTrouble(s plan.Step, feed Feed) {
+func (r *run) sayTrouble(ctx context.Context, s plan.Step, feed Feed) {
 	if f, ok := feed.(interface{ Trouble() error }); ok {
 		if err := f.Trouble(); err != nil {
+			r.trouble(ctx, s, "the cluster does not answer: "+err.Error())
 			r.notify(Retrying{Step: s, Why: "the cluster does not answer: " + err.Error(), In: troubleEvery})
 		}
 	}

@@ -303,11 +303,25 @@ func (w Wait) assess(snap Snapshot) Assessment {
 	if len(differences) > 0 {
 		return drifted(differences...)
 	}
-	a := Assessment{Rollout: capi.Judge(observed(snap, live, w.Cluster, w.InfraMachine, w.BootstrapConfig))}
+	a := Assessment{Rollout: w.judge(snap, live)}
 	if a.Rollout.Complete {
 		a.Verdict = Satisfied
 	}
 	return a
+}
+
+// Rollout judges the pool's machines whatever the MachineDeployment asks for at
+// the moment; false when it is not in snap.
+func (w Wait) Rollout(snap Snapshot) (capi.Rollout, bool) {
+	live, ok := snap.Object(w.MachineDeployment)
+	if !ok {
+		return capi.Rollout{}, false
+	}
+	return w.judge(snap, live), true
+}
+
+func (w Wait) judge(snap Snapshot, live *unstructured.Unstructured) capi.Rollout {
+	return capi.Judge(observed(snap, live, w.Cluster, w.InfraMachine, w.BootstrapConfig))
 }
 
 // check reports whether the fact still holds.

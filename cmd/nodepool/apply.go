@@ -68,7 +68,7 @@ func (p *program) apply(c *cli.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, j.Close()) }()
 
-	e := &apply.Executor{Cluster: cluster, Journal: j, Secrets: todo.secrets, Holder: holder()}
+	e := &apply.Executor{Cluster: cluster, Journal: j, Secrets: todo.secrets, Holder: holder(), Seen: todo.snap}
 	made, giveUp, err := p.choose(c, e, todo)
 	if err != nil {
 		return err

@@ -116,6 +116,7 @@ func (s seen) oldForm() bool { return strings.HasSuffix(s.text("apiVersion"), "/
 // form alone.
 type rolloutCondition struct {
 	kind, status, reason, severity, message string
+	since                                   string // lastTransitionTime, RFC 3339
 }
 
 func (c rolloutCondition) holds() bool { return c.status == "True" }
@@ -126,6 +127,7 @@ func rolloutConditions(items []seen) []rolloutCondition {
 		c := rolloutCondition{
 			kind: item.text("type"), status: item.text("status"), reason: item.text("reason"),
 			severity: item.text("severity"), message: item.text("message"),
+			since: item.text("lastTransitionTime"),
 		}
 		if c.kind != "" {
 			found = append(found, c)

@@ -273,6 +273,28 @@ func (m poolMachine) available() bool {
 	return m.node() != "" && infra.holds() && node.holds()
 }
 
+// readySince is when the Machine last became available, by its own word.
+func (m poolMachine) readySince() string {
+	if !m.available() {
+		return ""
+	}
+	if c, ok := findCondition(m.conditions(), clusterv1.MachineAvailableCondition); ok {
+		return c.since
+	}
+	c, _ := findCondition(m.oldConditions(), string(clusterv1.MachineNodeHealthyV1Beta1Condition))
+	return c.since
+}
+
+// image is the machine image that its infrastructure machine names. What a
+// template has below spec.template.spec, the object made from it has below spec.
+func (m poolMachine) image() string {
+	p, ok := providers[m.infra.kind()+"Template"]
+	if !ok || p.image == nil {
+		return ""
+	}
+	return m.infra.text(append([]string{"spec"}, p.image.Path...)...)
+}
+
 // fingerprint digests what moves when the rollout moves, and nothing else.
 func (p *pool) fingerprint() string {
 	var lines []string

@@ -81,6 +81,12 @@ type Machine struct {
 	Waiting string
 	// Created is metadata.creationTimestamp, RFC 3339.
 	Created string
+	// ReadySince is when it last became available, RFC 3339; empty when it is
+	// not or does not tell.
+	ReadySince string
+	// Image is the machine image of its infrastructure machine; empty when
+	// that was not seen or its kind is not known.
+	Image string
 }
 
 // Judge says how far the rollout of a pool is, from its Machines and
@@ -128,6 +134,8 @@ func Judge(o Observed) Rollout {
 			Deleting:       m.deleting(),
 			Waiting:        p.waits(m, holds),
 			Created:        m.created(),
+			ReadySince:     m.readySince(),
+			Image:          m.image(),
 		}
 		r.Machines = append(r.Machines, machine)
 		switch {

@@ -182,7 +182,7 @@ func TestJudgeMachines(t *testing.T) {
 			},
 			{
 				Name: "pool-old-a", Namespace: "team", Node: "node-pool-old-a", Set: "pool-old", Version: "v1.34.3", KubeletVersion: "v1.34.3", Phase: "Running",
-				Old: true, Ready: true, Created: "2026-11-22T06:00:00Z", Waiting: "its turn to be replaced",
+				Old: true, Ready: true, ReadySince: "2026-11-22T06:00:00Z", Created: "2026-11-22T06:00:00Z", Waiting: "its turn to be replaced",
 			},
 			{
 				Name: "pool-new-a", Namespace: "team", Set: "pool-new", Version: "v1.35.2", Phase: "Provisioning", Created: "2026-11-22T06:00:00Z",

@@ -29,6 +29,14 @@ func code(s string) string {
 	return fence + s + fence
 }
 
+// Code gives s as a code span of Markdown, which nothing in it can end; it may
+// stand in a cell of a table.
+func Code(s string) string { return code(s) }
+
+// Prose gives a sentence as inline Markdown in which nothing acts: all but
+// plain words stands in code spans. It must not stand at the beginning of a line.
+func Prose(s string) string { return prose(s) }
+
 func codes(names []string) []string {
 	out := make([]string, len(names))
 	for i, n := range names {
