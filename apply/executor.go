@@ -239,8 +239,7 @@ func (r *run) verify(ctx context.Context) (done int, err error) {
 	if len(needs) == 0 {
 		return 0, nil
 	}
-	slices.SortFunc(needs, func(a, b plan.Selector) int { return compareSelectors(a, b) })
-	snap, err := r.Cluster.Fetch(ctx, slices.Compact(needs))
+	snap, err := r.Cluster.Fetch(ctx, distinct(needs))
 	if err != nil {
 		return 0, err
 	}
@@ -263,6 +262,12 @@ func (r *run) verify(ctx context.Context) (done int, err error) {
 		}
 	}
 	return done, nil
+}
+
+// distinct orders selectors and drops those that are there twice.
+func distinct(needs []plan.Selector) []plan.Selector {
+	slices.SortFunc(needs, compareSelectors)
+	return slices.Compact(needs)
 }
 
 func compareSelectors(a, b plan.Selector) int {

@@ -33,11 +33,15 @@ type PoolStatus struct {
 	// UpToDate counts the machines that are as the MachineDeployment wants
 	// them and available.
 	UpToDate int `json:"upToDate"`
+	// Old counts the machines that are still to go.
+	Old int `json:"old"`
 	// Complete tells that no rollout is under way; Waiting says what one
 	// waits for.
 	Complete bool   `json:"complete"`
 	Waiting  string `json:"waiting,omitempty"`
-	Paused   bool   `json:"paused"`
+	// Stall is what visibly holds the rollout up, in one line.
+	Stall  string `json:"stall,omitempty"`
+	Paused bool   `json:"paused"`
 	// Owner is the tool that manages the MachineDeployment, if it left a mark.
 	Owner string `json:"owner,omitempty"`
 }
@@ -147,7 +151,10 @@ func Survey(scope Scope, snap Snapshot) []PoolStatus {
 		}
 		rollout := capi.Judge(capi.Observed{MachineDeployment: md, MachineSets: machineSets, Machines: machines, Cluster: cluster})
 		st.Replicas, st.UpToDate = rollout.Desired, rollout.NewReady
-		st.Complete, st.Waiting = rollout.Complete, rollout.Waiting
+		st.Complete, st.Waiting, st.Old = rollout.Complete, rollout.Waiting, rollout.Old
+		if len(rollout.Stalls) > 0 {
+			st.Stall = rollout.Stalls[0].Explanation
+		}
 		out = append(out, st)
 	}
 	slices.SortFunc(out, func(a, b PoolStatus) int {
