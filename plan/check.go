@@ -193,7 +193,7 @@ func (c *checker) machineDeployment(p *pool) {
 func (c *checker) holds(p *pool) {
 	_, annotated := p.md.GetAnnotations()[capi.PausedAnnotation]
 	switch {
-	case capi.BoolAt(p.md, p.fields.Paused...):
+	case capi.BoolAt(p.wanted, p.fields.Paused...):
 		c.add(Finding{Code: CheckPaused, Severity: Block, Object: p.ref,
 			Message: p.ref.String() + " is paused (spec.paused is true): it would still scale but not roll",
 			Remedy:  "find out who paused it and why, then set spec.paused to false"})
@@ -269,6 +269,10 @@ func (c *checker) controlPlane(p *pool) {
 		c.add(Finding{Code: CheckControlPlane, Severity: Warn, Object: ref,
 			Message: ref.String() + " tells no version, so versions could not be compared",
 			Remedy:  "make sure that the control plane already runs the wanted version"})
+	case cp.Unsettled != "" && !p.makes():
+		c.add(Finding{Code: CheckControlPlane, Severity: Warn, Object: ref,
+			Message: fmt.Sprintf("%s is not fully updated: %s. No machine has to be made for the way back, and none could be", ref, cp.Unsettled),
+			Remedy:  "better wait until the control plane has finished"})
 	case cp.Unsettled != "" && !p.skips("ControlPlaneIsStable"):
 		c.add(Finding{Code: CheckControlPlane, Severity: Block, Object: ref,
 			Message: fmt.Sprintf("%s is not fully updated: %s. Cluster API makes no worker machine meanwhile", ref, cp.Unsettled),
@@ -291,34 +295,45 @@ func (p *pool) skips(check string) bool {
 	return p.bootstrap.obj != nil && capi.SkipsPreflight(p.bootstrap.obj.GetAnnotations()[capi.SkipPreflightAnnotation], check)
 }
 
-func (c *checker) version(p *pool) {
+// skew holds the version that the pool is to have against its control plane:
+// the lowest that any of it runs. Severity is what a skew amounts to, and
+// skipped says that the pool switches the checks off that would hold its
+// machines back. Known is false where there is nothing to compare.
+func (p *pool) skew() (skew capi.Skew, lowest string, severity Severity, skipped string, known bool, err error) {
 	version := capi.StringAt(p.wanted, p.fields.Version...)
 	if p.controlPlane == nil || version == "" {
-		return
+		return capi.NoSkew, "", Pass, "", false, nil
 	}
 	cp := capi.ControlPlaneOf(p.controlPlane)
 	if cp.Version == "" {
-		return
+		return capi.NoSkew, "", Pass, "", false, nil
 	}
-	ref := capi.RefOf(p.controlPlane)
 	kubeadm := strings.HasPrefix(p.bootstrap.ref.Kind, "Kubeadm")
-	lowest := cp.Version
+	lowest = cp.Version
 	if s, err := capi.SkewOf(cp.Version, cp.Running, true); err == nil && (s == capi.NewerMinor || s == capi.NewerPatch) {
 		lowest = cp.Running
 	}
-	skew, err := capi.SkewOf(version, lowest, kubeadm)
-	if err != nil {
-		c.add(Finding{Code: CheckVersion, Severity: Block, Object: p.ref, Message: err.Error(), Remedy: "write a version such as v1.35.2"})
-		return
+	if skew, err = capi.SkewOf(version, lowest, kubeadm); err != nil {
+		return skew, lowest, Block, "", true, err
 	}
-	if !p.rolls() {
-		return // no machine is made, so none can be refused
-	}
-	severity := Block
-	skipped := ""
+	severity = Block
 	if checks := skew.PreflightChecks(kubeadm); len(checks) > 0 && !slices.ContainsFunc(checks, func(c string) bool { return !p.skips(c) }) {
 		severity, skipped = Warn, fmt.Sprintf(" (the pool skips Cluster API's check %s)", strings.Join(checks, " and "))
 	}
+	return skew, lowest, severity, skipped, true, nil
+}
+
+func (c *checker) version(p *pool) {
+	version := capi.StringAt(p.wanted, p.fields.Version...)
+	skew, lowest, severity, skipped, known, err := p.skew()
+	switch {
+	case err != nil:
+		c.add(Finding{Code: CheckVersion, Severity: Block, Object: p.ref, Message: err.Error(), Remedy: "write a version such as v1.35.2"})
+		return
+	case !known, !p.rolls(): // nothing to compare, or no machine is made, so none can be refused
+		return
+	}
+	ref := capi.RefOf(p.controlPlane)
 	switch skew {
 	case capi.NoSkew:
 		c.pass(CheckVersion, p.ref, fmt.Sprintf("%s goes with the control plane's %s", version, lowest))

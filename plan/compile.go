@@ -208,6 +208,10 @@ func (p *pool) patchNote() string {
 		return "Cluster API takes this over in place; no machine is replaced."
 	case p.strategyType() == "OnDelete":
 		return "The strategy is OnDelete: no machine is replaced until someone deletes it."
+	case p.back != nil && p.back.make == 0:
+		return "This write ends the rollout: the old machines are all still there, and those of the new template are deleted."
+	case p.back != nil:
+		return fmt.Sprintf("This write starts the rollout back: machines are made from %s again.", p.infra.ref)
 	}
 	if p.infra.create == nil && !p.infra.ref.IsZero() {
 		return fmt.Sprintf("This write starts the rollout. No new infrastructure template is needed: machines are made from %s as it is.", p.infra.ref)
@@ -276,33 +280,28 @@ func (p *pool) facts(changes []Change) []Fact {
 		as(cp, p.controlPlane.Object, "machines are made only while the control plane is at its version", "status", "version")
 	}
 	md := p.ref
-	absent(md, "a paused MachineDeployment does not roll", p.fields.Paused...)
+	if !changed(PointerTo(p.fields.Paused...)) {
+		absent(md, "a paused MachineDeployment does not roll", p.fields.Paused...)
+	}
 	absent(md, "a paused MachineDeployment does not roll", "metadata", "annotations", capi.PausedAnnotation)
 	absent(md, "a topology would revert the change", "metadata", "labels", capi.TopologyOwnedLabel)
 	absent(md, "the MachineDeployment must not be going away", "metadata", "deletionTimestamp")
-	for _, f := range []struct {
-		because string
-		path    []string
-	}{
-		{"the reviewed rollout keeps it", p.fields.Version},
-		{"the reviewed rollout keeps it", append(clipped(p.fields.InfrastructureRef), "kind")},
-		{"the reviewed rollout keeps it", append(clipped(p.fields.InfrastructureRef), "name")},
-		{"the reviewed rollout keeps it", append(clipped(p.fields.BootstrapRef), "kind")},
-		{"the reviewed rollout keeps it", append(clipped(p.fields.BootstrapRef), "name")},
-		{"the reviewed rollout keeps it", p.fields.DataSecretName},
-		{"the reviewed rollout keeps it", p.fields.FailureDomain},
-		{"it decides how machines are replaced", p.fields.StrategyType},
-		{"it decides how machines are replaced", p.fields.MaxSurge},
-		{"it decides how machines are replaced", p.fields.MaxUnavailable},
-	} {
-		if !changed(PointerTo(f.path...)) {
-			as(md, p.md.Object, f.because, f.path...)
+	keeps := func(because string, paths ...[]string) {
+		for _, path := range paths {
+			if !changed(PointerTo(path...)) {
+				as(md, p.md.Object, because, path...)
+			}
 		}
 	}
+	keeps("the reviewed rollout keeps it", rollingFields(p.fields)...)
+	keeps("it decides how machines are replaced", p.fields.StrategyType, p.fields.MaxSurge, p.fields.MaxUnavailable)
 	for _, t := range []template{p.infra, p.bootstrap} {
 		if t.obj != nil && t.create == nil && p.rolls() {
 			digest(t.ref, t.obj.Object, "new machines are made from it", "spec")
 		}
+	}
+	if p.back != nil && p.back.bound {
+		as(capi.RefOf(p.back.set), p.back.set.Object, "these machines cannot be made again, so they must still be there", "spec", "replicas")
 	}
 	return out
 }
@@ -313,6 +312,9 @@ func (p *pool) facts(changes []Change) []Fact {
 func (p *pool) impact() PoolImpact {
 	replicas := p.rollout.Desired
 	out := PoolImpact{Pool: p.spec.Name, Action: None, Peak: replicas, Floor: replicas}
+	if p.back != nil && p.back.stage > 0 {
+		return p.impactBack(out)
+	}
 	if !p.rolls() {
 		if len(changesBetween("", p.md.Object, p.wanted.Object)) > 0 {
 			out.Action = InPlace

@@ -53,6 +53,15 @@ type UpgradeRef struct {
 	// Content is the upgrade's spec after defaults, sealed, so that a plan
 	// can be checked again without its upgrade file.
 	Content json.RawMessage `json:"content,omitempty"`
+	// Rollback is the digest of the plan that this one takes back; empty when
+	// it goes forward. Content is then the upgrade of that plan.
+	Rollback Digest `json:"rollback,omitempty"`
+}
+
+// SameTask reports whether two plans are to reach the same: the same spec, or
+// the way back from the same plan.
+func (u UpgradeRef) SameTask(v UpgradeRef) bool {
+	return u.Name == v.Name && u.Spec == v.Spec && u.Rollback == v.Rollback
 }
 
 // Step is one thing to do. Exactly one of Preflight, Create, Patch and Wait

@@ -30,6 +30,7 @@ type pool struct {
 	bootstrap    template // zero when the pool names a data secret instead
 	wanted       *unstructured.Unstructured
 	rollout      capi.Rollout
+	back         *wayBack // set when a plan is taken back
 }
 
 // template is a template that a pool names, and what is to become of it.
@@ -382,15 +383,26 @@ func (p *pool) wantMachineDeployment() {
 
 func clipped(path []string) []string { return path[:len(path):len(path)] }
 
-// rolls reports whether the change makes Cluster API replace machines
-// (internal/util/... mdutil.MachineTemplateUpToDate: version, bootstrap,
-// infrastructureRef, failureDomain).
-func (p *pool) rolls() bool {
-	if p.wanted == nil {
-		return false
+// rollingFields are the fields that make Cluster API replace machines when
+// they change (internal/util/... mdutil.MachineTemplateUpToDate: version,
+// infrastructureRef, bootstrap, failureDomain).
+func rollingFields(f capi.Fields) [][]string {
+	return [][]string{
+		f.Version,
+		append(clipped(f.InfrastructureRef), "kind"),
+		append(clipped(f.InfrastructureRef), "name"),
+		append(clipped(f.BootstrapRef), "kind"),
+		append(clipped(f.BootstrapRef), "name"),
+		f.DataSecretName,
+		f.FailureDomain,
 	}
-	return p.infra.create != nil || p.bootstrap.create != nil ||
-		capi.StringAt(p.md, p.fields.Version...) != capi.StringAt(p.wanted, p.fields.Version...)
+}
+
+// rolls reports whether the change makes Cluster API replace machines.
+func (p *pool) rolls() bool {
+	return p.wanted != nil && slices.ContainsFunc(rollingFields(p.fields), func(path []string) bool {
+		return capi.StringAt(p.md, path...) != capi.StringAt(p.wanted, path...)
+	})
 }
 
 // intOrString gives a count as int64 or a percentage as string, as objects
