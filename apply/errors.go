@@ -54,15 +54,24 @@ type ForbiddenError struct {
 }
 
 func (e *ForbiddenError) Error() string {
+	return fmt.Sprintf("you may not %s; ask for that right, or use another kubeconfig context", e.What())
+}
+
+// What gives the right in words: verb, resource and where.
+func (e *ForbiddenError) What() string {
 	where := "in namespace " + e.Namespace
 	if e.Namespace == "" {
 		where = "in the whole cluster"
 	}
-	resource := e.Resource
-	if e.Group != "" {
-		resource += "." + e.Group
+	return e.Verb + " " + e.Kind() + " " + where
+}
+
+// Kind gives the resource with its group, as kubectl writes it.
+func (e *ForbiddenError) Kind() string {
+	if e.Group == "" {
+		return e.Resource
 	}
-	return fmt.Sprintf("you may not %s %s %s; ask for that right, or use another kubeconfig context", e.Verb, resource, where)
+	return e.Resource + "." + e.Group
 }
 
 // DriftError says that the cluster is not what was reviewed. Nothing more was

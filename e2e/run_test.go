@@ -20,6 +20,8 @@ type cli struct {
 	kubeconfig string
 	// state is the folder that holds the journals.
 	state string
+	// env is added to the environment, NAME=value each.
+	env []string
 }
 
 // newCLI gives a command line with an empty state folder, for the sandbox.
@@ -83,6 +85,7 @@ func (c cli) start(t testing.TB, args ...string) *process {
 	p := &process{args: args, events: make(chan event, 10000), read: make(chan error, 1), cancel: cancel}
 	p.cmd = exec.CommandContext(ctx, box.nodepool, args...)
 	p.cmd.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig, "XDG_STATE_HOME="+c.state)
+	p.cmd.Env = append(p.cmd.Env, c.env...)
 	p.cmd.Dir = t.TempDir()
 	p.cmd.Stderr = &p.stderr
 	out, err := p.cmd.StdoutPipe()

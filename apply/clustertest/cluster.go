@@ -420,3 +420,24 @@ func asWriteError(err error) error {
 	}
 	return writeLost(err)
 }
+
+// Denied gives those rights that Forbid has taken; see apply.Guard.
+func (c *Cluster) Denied(ctx context.Context, rights []apply.Right) ([]*apply.ForbiddenError, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	w := c.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []*apply.ForbiddenError
+	seen := map[right]bool{}
+	for _, r := range rights {
+		gk := schema.GroupKind{Group: r.Group, Kind: r.Kind}
+		kind, served := w.kinds[gk]
+		if this := (right{r.Verb, gk}); served && w.denied[this] && !seen[this] {
+			seen[this] = true
+			out = append(out, &apply.ForbiddenError{Verb: r.Verb, Group: r.Group, Resource: kind.Resource(), Namespace: r.Namespace})
+		}
+	}
+	return out, nil
+}

@@ -146,11 +146,16 @@ func (p *program) prepare(c *cli.Context) (apply.Cluster, task, error) {
 		return nil, task{}, err
 	}
 	snap, made, rights, err := compile(c.Context, cluster, up)
-	if err != nil {
+	var forbidden *apply.ForbiddenError
+	switch {
+	case errors.As(err, &forbidden):
+		missing, _ := apply.CheckRights(c.Context, cluster, apply.ApplyRights(apply.Expected(up.Upgrade, snap)))
+		return nil, task{}, errors.Join(err, missing)
+	case err != nil:
 		return nil, task{}, err
 	}
-	if rights != nil {
-		return nil, task{}, rights // before anything is written
+	if err := p.checkRights(c.Context, cluster, made, snap, rights); err != nil {
+		return nil, task{}, err // before anything is written
 	}
 	t := task{plan: made, snap: snap, secrets: plan.SecretsOf(up.Upgrade, snap)}
 	if c.IsSet("plan") {
@@ -167,6 +172,23 @@ func (p *program) prepare(c *cli.Context) (apply.Cluster, task, error) {
 		t.plan, t.saved = saved, true
 	}
 	return cluster, t, nil
+}
+
+// checkRights gives all rights that carrying made out takes and that are
+// missing, among them those that a dry run has found. Of rights without which
+// all is done but less is told it says so.
+func (p *program) checkRights(ctx context.Context, cluster apply.Reader, made plan.Plan, snap plan.Snapshot, found error) error {
+	if made.Blocked {
+		return nil // which is told first
+	}
+	missing, lesser := apply.CheckRights(ctx, cluster, apply.ApplyRights(apply.ToDo(made, snap)))
+	if err := errors.Join(found, missing); err != nil {
+		return err
+	}
+	if lesser != nil {
+		fmt.Fprintln(p.stderr, ui.Fit(ui.WithoutRights(lesser), width(p.stderr)))
+	}
+	return nil
 }
 
 func readPlan(file string) (plan.Plan, error) {

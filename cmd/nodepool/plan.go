@@ -13,6 +13,7 @@ import (
 	"nodepool/apply/kube"
 	"nodepool/plan"
 	"nodepool/plan/render"
+	"nodepool/schema"
 )
 
 func (p *program) planCommand() *cli.Command {
@@ -156,7 +157,7 @@ func openCluster(c *cli.Context) (*kube.Cluster, error) {
 // an error for each write that the caller may not make.
 func compile(ctx context.Context, reader apply.Reader, up upgrade) (snap plan.Snapshot, made plan.Plan, rights, err error) {
 	if snap, err = apply.Observe(ctx, reader, up.Upgrade); err != nil {
-		return snap, made, nil, err
+		return snap, made, nil, errors.Join(err, unread(ctx, reader, up.Upgrade, snap, err))
 	}
 	if made, err = plan.Compile(up.Upgrade, snap); err != nil {
 		return snap, made, nil, up.locate(err)
@@ -171,6 +172,17 @@ func compile(ctx context.Context, reader apply.Reader, up upgrade) (snap plan.Sn
 			Remedy:  "plan on the live cluster before the review, which gives the same digest as long as the manifests are true"})
 	}
 	return snap, made, rights, nil
+}
+
+// unread gives the rights to read that are missing too, where err tells of
+// missing rights: what one of them would show was not asked for.
+func unread(ctx context.Context, reader apply.Reader, up schema.Upgrade, snap plan.Snapshot, err error) error {
+	var forbidden *apply.ForbiddenError
+	if !errors.As(err, &forbidden) {
+		return nil
+	}
+	missing, _ := apply.CheckRights(ctx, reader, apply.ReadRights(apply.Expected(up, snap)))
+	return missing
 }
 
 func blocks(made plan.Plan) []plan.Finding {

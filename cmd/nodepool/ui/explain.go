@@ -1,10 +1,12 @@
 package ui
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,8 +44,15 @@ func Explain(err error) (message string, exitCode int) {
 	}
 	exitCode = exitError
 	var said []string
+	rights := rightsIn(err)
 	for _, part := range parts(err) {
 		text, code := explain(part)
+		if _, ok := part.(*apply.ForbiddenError); ok {
+			if rights == nil {
+				continue // told with the first
+			}
+			text, rights = explainForbidden(rights), nil
+		}
 		if exitCode == exitError {
 			exitCode = code
 		}
@@ -114,7 +123,7 @@ func explain(err error) (string, int) {
 			"The write may or may not have arrived. Run the same nodepool apply again once the cluster answers:\n" +
 			"it looks first and repeats nothing.", exitError
 	case errors.As(err, &forbidden):
-		return explainForbidden(forbidden), exitError
+		return explainForbidden([]*apply.ForbiddenError{forbidden}), exitError
 	case errors.As(err, &stale):
 		return "the plan is no longer the one that was reviewed; nothing was written.\n" +
 			field("reviewed", string(stale.Reviewed)) + field("now", string(stale.Found)) +
@@ -217,26 +226,58 @@ func explainStall(e *apply.StallError) string {
 	return b.String()
 }
 
-func explainForbidden(e *apply.ForbiddenError) string {
-	resource := e.Resource
-	if e.Group != "" {
-		resource += "." + e.Group
+// rightsIn gives the missing rights of joined errors, each once, by resource.
+func rightsIn(err error) []*apply.ForbiddenError {
+	var out []*apply.ForbiddenError
+	said := map[string]bool{}
+	for _, part := range parts(err) {
+		if r, ok := part.(*apply.ForbiddenError); ok && !said[r.What()] {
+			said[r.What()] = true
+			out = append(out, r)
+		}
 	}
-	what := e.Verb + " " + resource
-	check := "kubectl auth can-i " + what
-	if e.Name != "" {
-		what += " " + e.Name
-		check += "/" + e.Name
+	slices.SortStableFunc(out, func(a, b *apply.ForbiddenError) int { return cmp.Compare(a.Kind(), b.Kind()) })
+	return out
+}
+
+// explainForbidden tells of rights that are missing, a line each.
+func explainForbidden(rights []*apply.ForbiddenError) string {
+	var b strings.Builder
+	toCheck := "To check: "
+	if len(rights) == 1 {
+		b.WriteString("you may not " + render.Escape(rights[0].What()) + ".\nAsk for that right, or use")
+	} else {
+		fmt.Fprintf(&b, "%d rights are missing.\n", len(rights))
+		for _, r := range rights {
+			b.WriteString("  you may not " + render.Escape(r.What()) + "\n")
+		}
+		b.WriteString("Ask for them, or use")
+		toCheck = "To check the first: "
 	}
-	if e.Namespace != "" {
-		what += " in namespace " + e.Namespace
-		check += " -n " + e.Namespace
-	} else if e.Name == "" {
-		what += " in the whole cluster"
+	r := rights[0]
+	check := "kubectl auth can-i " + r.Verb + " " + r.Kind()
+	switch {
+	case r.Name != "":
+		check += "/" + r.Name
+	case r.Namespace == "":
 		check += " --all-namespaces"
 	}
-	return render.Escape("you may not "+what+".") + "\nAsk for that right, or use another kubeconfig context (--context).\n" +
-		render.Escape("To check: "+check)
+	if r.Namespace != "" {
+		check += " -n " + r.Namespace
+	}
+	b.WriteString(" another kubeconfig context (--context); deploy/rbac.yaml holds all rights that nodepool needs.\n")
+	b.WriteString(render.Escape(toCheck + check))
+	return b.String()
+}
+
+// WithoutRights tells of missing rights without which a run goes well and
+// less is told.
+func WithoutRights(err error) string {
+	var said []string
+	for _, r := range rightsIn(err) {
+		said = append(said, "note: you may not "+render.Escape(r.What())+"; the run goes on, and causes of a stall are told less precisely.")
+	}
+	return strings.Join(said, "\n")
 }
 
 // step names a step in a sentence.

@@ -49,6 +49,11 @@ func TestExplain(t *testing.T) {
 		{"unreachable", &apply.UnreachableError{Step: patch, Err: errors.New("connection refused")}, 1},
 		{"forbidden", &apply.ForbiddenError{Verb: "list", Group: "cluster.x-k8s.io", Resource: "machines", Namespace: "default"}, 1},
 		{"forbidden everywhere", &apply.ForbiddenError{Verb: "get", Resource: "secrets", Name: "x"}, 1},
+		{"forbidden thrice", errors.Join(
+			errors.Join(&apply.ForbiddenError{Verb: "get", Group: "cluster.x-k8s.io", Resource: "machinedeployments", Namespace: "default", Name: "a"},
+				&apply.ForbiddenError{Verb: "get", Group: "cluster.x-k8s.io", Resource: "machinedeployments", Namespace: "default", Name: "b"}),
+			&apply.ForbiddenError{Verb: "list", Resource: "nodes"}, errors.New("the disk is full"),
+			&apply.ForbiddenError{Verb: "patch", Group: "cluster.x-k8s.io", Resource: "machinedeployments", Namespace: "def\x1bault"}), 1},
 		{"invalid", &schema.InvalidError{File: "upgrade.yaml", Problems: []schema.Problem{
 			{Path: "spec.pools[0].machineImage", Message: "is empty", Remedy: "name an image", Position: schema.Position{Line: 7, Column: 21}},
 			{Path: "spec.cluster", Message: "is not there\u202e"}}}, 1},

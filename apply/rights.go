@@ -1,0 +1,173 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"nodepool/plan"
+	"nodepool/plan/capi"
+	"nodepool/schema"
+)
+
+// Right is a verb on the objects of a kind in a namespace, or on the one
+// object that Name names: what roles of Kubernetes allow.
+type Right struct {
+	Verb, Group, Kind, Namespace, Name string
+	// Optional marks what only makes a message better; see plan.Selector.
+	Optional bool
+}
+
+// Guard is a Reader that can be asked what its caller may do.
+type Guard interface {
+	// Denied gives those rights that the caller does not have, in their order,
+	// each once for all names of one kind where none of them is allowed. The
+	// error says that it could not be asked, and nothing of rights.
+	Denied(ctx context.Context, rights []Right) ([]*ForbiddenError, error)
+}
+
+// bookkeeping gives the rights to what nodepool writes beside its plans, in
+// the namespace of the cluster. It must hold all of docs/bookkeeping.md that
+// makes requests of its own.
+func bookkeeping(_ string) []Right {
+	return []Right{}
+}
+
+// ReadRights gives what looking at the objects of steps takes.
+func ReadRights(steps []plan.Step) []Right {
+	var out []Right
+	for _, s := range steps {
+		for _, sel := range s.Reads() {
+			verb := "get"
+			if sel.IsList() {
+				verb = "list"
+			}
+			out = append(out, rightTo(verb, sel))
+		}
+	}
+	return out
+}
+
+// ApplyRights gives what carrying steps out takes, all but the reads that
+// compiling has made already: creates, patches, the watches of waits (which
+// begin with a list, of single objects too), and bookkeeping.
+func ApplyRights(steps []plan.Step) []Right {
+	var out []Right
+	for _, s := range steps {
+		switch {
+		case s.Create != nil:
+			ref := s.Create.Ref
+			out = append(out, Right{Verb: "create", Group: ref.Group, Kind: ref.Kind, Namespace: ref.Namespace})
+		case s.Patch != nil:
+			out = append(out, rightTo("patch", plan.Selector{Ref: s.Patch.Target}))
+		case s.Wait != nil:
+			out = append(out, bookkeeping(s.Wait.Cluster.Namespace)...)
+			for _, sel := range s.Reads() {
+				out = append(out, rightTo("list", sel), rightTo("watch", sel))
+			}
+		}
+	}
+	return out
+}
+
+func rightTo(verb string, s plan.Selector) Right {
+	return Right{Verb: verb, Group: s.Group, Kind: s.Kind, Namespace: s.Namespace, Name: s.Name, Optional: s.Optional}
+}
+
+// ToDo gives the steps of p that are still to be carried out by what snap
+// holds; waits always are.
+func ToDo(p plan.Plan, snap plan.Snapshot) []plan.Step {
+	var out []plan.Step
+	for i, s := range p.Steps {
+		if s.Wait != nil || p.Assess(i, snap).Verdict == plan.Pending {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// Expected gives the steps that a plan of up will have, as far as snap can
+// tell where it is not enough to compile one. They serve to ask for rights
+// and for nothing else.
+func Expected(up schema.Upgrade, snap plan.Snapshot) []plan.Step {
+	cluster := plan.Ref{Group: capi.Group, Kind: "Cluster", Namespace: up.Spec.Cluster.Namespace, Name: up.Spec.Cluster.Name}
+	var out []plan.Step
+	create := func(template plan.Ref) {
+		out = append(out, plan.Step{Create: &plan.Create{Ref: template, Owner: plan.Owner{Ref: cluster}, BasedOn: plan.Source{Ref: template}}})
+	}
+	read := func(ref plan.Ref) {
+		out = append(out, plan.Step{Facts: []plan.Fact{{Object: ref}}})
+	}
+	for _, p := range up.Spec.Pools {
+		ref := plan.Ref{Group: capi.Group, Kind: "MachineDeployment", Namespace: cluster.Namespace, Name: p.Name}
+		wait := &plan.Wait{MachineDeployment: ref, Cluster: cluster}
+		if md, ok := snap.Object(ref); ok {
+			fields, err := capi.FieldsOf(md)
+			if err != nil {
+				continue
+			}
+			if infra, ok := capi.ReferenceAt(md, fields.InfrastructureRef...); ok {
+				read(infra)
+				if p.MachineImage != "" || p.InstanceType != "" || len(p.Infrastructure) > 0 {
+					create(infra)
+				}
+				wait.InfraMachine = infra
+				wait.InfraMachine.Kind = capi.ClonedKind(infra.Kind)
+			}
+			if bootstrap, ok := capi.ReferenceAt(md, fields.BootstrapRef...); ok {
+				read(bootstrap)
+				if len(p.Bootstrap) > 0 {
+					create(bootstrap)
+				}
+				wait.BootstrapConfig = bootstrap
+				wait.BootstrapConfig.Kind = capi.ClonedKind(bootstrap.Kind)
+			}
+		}
+		out = append(out, plan.Step{Patch: &plan.Patch{Target: ref, Cluster: cluster}}, plan.Step{Wait: wait})
+	}
+	return out
+}
+
+// CheckRights asks r for rights and gives a *ForbiddenError for each that is
+// missing; in lesser for those that are Optional. Where r cannot be asked, both
+// are nil: then the requests themselves tell.
+func CheckRights(ctx context.Context, r Reader, rights []Right) (missing, lesser error) {
+	guard, ok := r.(Guard)
+	if !ok {
+		return nil, nil
+	}
+	ask := func(optional bool) error {
+		asked := slices.DeleteFunc(slices.Clone(rights), func(r Right) bool { return r.Optional != optional })
+		denied, err := guard.Denied(ctx, asked)
+		if err != nil {
+			return nil
+		}
+		var out []error
+		for _, d := range denied {
+			out = append(out, d)
+		}
+		return errors.Join(out...)
+	}
+	return ask(false), ask(true)
+}
+
+// forbiddenAlone gives the missing rights that err joins; none when it holds
+// anything else.
+func forbiddenAlone(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var out []error
+		for _, e := range joined.Unwrap() {
+			part := forbiddenAlone(e)
+			if part == nil {
+				return nil
+			}
+			out = append(out, part...)
+		}
+		return out
+	}
+	var forbidden *ForbiddenError
+	if errors.As(err, &forbidden) {
+		return []error{forbidden}
+	}
+	return nil
+}

@@ -1,0 +1,184 @@
+package apply_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"nodepool/apply"
+	"nodepool/apply/clustertest"
+	"nodepool/plan"
+	"nodepool/plan/capi"
+)
+
+// rights gives the missing rights of err, a line each.
+func rights(t *testing.T, err error) []string {
+	t.Helper()
+	var out []string
+	if err == nil {
+		return nil
+	}
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		what, ok := strings.CutSuffix(line, "; ask for that right, or use another kubeconfig context")
+		if !ok {
+			t.Errorf("more than a missing right: %s", line)
+		}
+		out = append(out, strings.TrimPrefix(what, "you may not "))
+	}
+	return out
+}
+
+// TestAllMissingRightsAtOnce takes rights away and lists what planning,
+// applying and listing tell of it.
+func TestAllMissingRightsAtOnce(t *testing.T) {
+	const core, infra = capi.Group, clustertest.InfrastructureGroup
+	type forbidden struct{ verb, group, kind string }
+	for name, tc := range map[string]struct {
+		forbidden []forbidden
+		// observe, read, write and survey are what is told by Observe, by the
+		// check of rights to read and to apply, and by Survey.
+		observe, read, write, lesser, survey []string
+	}{
+		"none": {},
+		"of two rounds": {
+			forbidden: []forbidden{{"get", core, "Cluster"}, {"get", infra, "AWSMachineTemplate"}, {"list", core, "MachineSet"}},
+			// The list of clusters shows what a get would have.
+			observe: []string{"get clusters.cluster.x-k8s.io in namespace default", "get awsmachinetemplates.infrastructure.cluster.x-k8s.io in namespace default",
+				"list machinesets.cluster.x-k8s.io in namespace default"},
+			read: []string{"get awsmachinetemplates.infrastructure.cluster.x-k8s.io in namespace default", "get clusters.cluster.x-k8s.io in namespace default",
+				"list machinesets.cluster.x-k8s.io in namespace default"},
+			write:  []string{"list machinesets.cluster.x-k8s.io in namespace default"},
+			survey: []string{"list machinesets.cluster.x-k8s.io in namespace default"},
+		},
+		"of the second and the third round": {
+			forbidden: []forbidden{{"list", core, "MachineSet"}, {"get", infra, "AWSMachineTemplate"}, {"create", infra, "AWSMachineTemplate"}, {"patch", core, "MachineDeployment"}},
+			observe: []string{"get awsmachinetemplates.infrastructure.cluster.x-k8s.io in namespace default",
+				"list machinesets.cluster.x-k8s.io in namespace default"},
+			read: []string{"get awsmachinetemplates.infrastructure.cluster.x-k8s.io in namespace default",
+				"list machinesets.cluster.x-k8s.io in namespace default"},
+			write: []string{"create awsmachinetemplates.infrastructure.cluster.x-k8s.io in namespace default",
+				"patch machinedeployments.cluster.x-k8s.io in namespace default", "list machinesets.cluster.x-k8s.io in namespace default"},
+			survey: []string{"list machinesets.cluster.x-k8s.io in namespace default"},
+		},
+		"of the pools": {
+			forbidden: []forbidden{{"get", core, "MachineDeployment"}, {"watch", core, "Machine"}, {"list", core, "MachineDeployment"}},
+			observe:   []string{"get machinedeployments.cluster.x-k8s.io in namespace default"},
+			read:      []string{"get machinedeployments.cluster.x-k8s.io in namespace default"},
+			write: []string{"list machinedeployments.cluster.x-k8s.io in namespace default",
+				"watch machines.cluster.x-k8s.io in namespace default"},
+			survey: []string{"list machinedeployments.cluster.x-k8s.io in namespace default"},
+		},
+		"to write": {
+			forbidden: []forbidden{{"create", infra, "AWSMachineTemplate"}, {"patch", core, "MachineDeployment"}, {"watch", core, "Cluster"}},
+			write: []string{"create awsmachinetemplates.infrastructure.cluster.x-k8s.io in namespace default",
+				"patch machinedeployments.cluster.x-k8s.io in namespace default", "watch clusters.cluster.x-k8s.io in namespace default"},
+		},
+		"that are optional": {
+			forbidden: []forbidden{{"list", infra, "AWSMachine"}, {"watch", infra, "AWSMachine"}},
+			lesser: []string{"list awsmachines.infrastructure.cluster.x-k8s.io in namespace default",
+				"watch awsmachines.infrastructure.cluster.x-k8s.io in namespace default"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := clustertest.AWSExample()
+			for _, f := range tc.forbidden {
+				w.Forbid(f.verb, f.group, f.kind)
+			}
+			c := w.Open(nil)
+			up := read(t, upgradeOne)
+			snap, err := apply.Observe(t.Context(), c, up)
+			if diff := cmp.Diff(tc.observe, rights(t, err)); diff != "" {
+				t.Errorf("Observe (-want +got):\n%s", diff)
+			}
+			steps := apply.Expected(up, snap)
+			if err == nil {
+				p, err := plan.Compile(up, snap)
+				if err != nil {
+					t.Fatal(err)
+				}
+				steps = apply.ToDo(p, snap)
+			}
+			reads, _ := apply.CheckRights(t.Context(), c, apply.ReadRights(steps))
+			if diff := cmp.Diff(tc.read, rights(t, reads)); diff != "" {
+				t.Errorf("rights to read (-want +got):\n%s", diff)
+			}
+			writes, lesser := apply.CheckRights(t.Context(), c, apply.ApplyRights(steps))
+			if diff := cmp.Diff(tc.write, rights(t, writes)); diff != "" {
+				t.Errorf("rights to apply (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(tc.lesser, rights(t, lesser)); diff != "" {
+				t.Errorf("optional rights (-want +got):\n%s", diff)
+			}
+			_, pools, err := apply.Survey(t.Context(), c, plan.Scope{Namespace: "default"})
+			if diff := cmp.Diff(tc.survey, rights(t, err)); diff != "" {
+				t.Errorf("Survey (-want +got):\n%s", diff)
+			}
+			if (len(pools) == 0) != (len(tc.survey) > 0) {
+				t.Errorf("Survey gives %d pools", len(pools))
+			}
+		})
+	}
+}
+
+// TestExpectedRights holds that what is expected before a plan can be made is
+// what the plan needs then.
+func TestExpectedRights(t *testing.T) {
+	w := clustertest.AWSExample()
+	c := w.Open(nil)
+	up := read(t, upgradeOne)
+	p, _ := compile(t, c, up)
+	snap, err := apply.Observe(t.Context(), c, up)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := func(all []apply.Right) map[string]bool {
+		out := map[string]bool{}
+		for _, r := range all {
+			out[r.Verb+" "+r.Kind+"."+r.Group+" "+r.Namespace] = r.Optional
+		}
+		return out
+	}
+	if diff := cmp.Diff(kinds(apply.ApplyRights(apply.ToDo(p, snap))), kinds(apply.ApplyRights(apply.Expected(up, snap)))); diff != "" {
+		t.Errorf("(-of the plan +expected):\n%s", diff)
+	}
+}
+
+// TestDoneStepsNeedNoRight looks after the create was done.
+func TestDoneStepsNeedNoRight(t *testing.T) {
+	w := clustertest.AWSExample()
+	up := read(t, upgradeOne)
+	p, secrets := compile(t, w.Open(nil), up)
+	first := w.Open(&clustertest.Fuse{At: 1, Ops: []clustertest.Op{clustertest.Patch}, Mode: clustertest.CrashBefore})
+	if err := (&apply.Executor{Cluster: first, Journal: &memory{}, Secrets: secrets}).Run(t.Context(), p); err == nil {
+		t.Fatal("the crashed run says that all is well")
+	}
+	w.Forbid("create", clustertest.InfrastructureGroup, "AWSMachineTemplate")
+	c := w.Open(nil)
+	snap, err := apply.Observe(t.Context(), c, up)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if missing, _ := apply.CheckRights(t.Context(), c, apply.ApplyRights(apply.ToDo(p, snap))); missing != nil {
+		t.Errorf("asked for %v, which is done", missing)
+	}
+}
+
+// mute is a Guard that cannot be asked.
+type mute struct{ apply.Cluster }
+
+func (mute) Denied(_ context.Context, _ []apply.Right) ([]*apply.ForbiddenError, error) {
+	return nil, errors.New("no answer")
+}
+
+// TestRightsThatCannotBeAsked leaves the telling to the requests.
+func TestRightsThatCannotBeAsked(t *testing.T) {
+	all := []apply.Right{{Verb: "get", Kind: "Node"}}
+	for _, r := range []apply.Reader{mute{}, struct{ apply.Cluster }{}} {
+		if missing, lesser := apply.CheckRights(t.Context(), r, all); missing != nil || lesser != nil {
+			t.Errorf("got %v, %v", missing, lesser)
+		}
+	}
+}
