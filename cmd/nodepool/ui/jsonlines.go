@@ -1,6 +1,7 @@
 package ui
 
 import (
+	_ "embed" // for the schema
 	"encoding/json"
 	"io"
 	"strconv"
@@ -19,45 +20,69 @@ type jsonLines struct {
 	mu  sync.Mutex
 	w   io.Writer
 	now func() time.Time
+	// paces are those of the steps that wait, by their IDs.
+	paces map[string]*pace
 }
 
-type object struct {
-	Time     string       `json:"time"`
-	Type     string       `json:"type"`
-	Upgrade  string       `json:"upgrade,omitempty"`
-	Cluster  string       `json:"cluster,omitempty"`
-	Plan     plan.Digest  `json:"plan,omitempty"`
-	Steps    *int         `json:"steps,omitempty"`
-	Resumed  *int         `json:"resumed,omitempty"`
-	Step     string       `json:"step,omitempty"`
-	Pool     string       `json:"pool,omitempty"`
-	Action   string       `json:"action,omitempty"`
-	Object   string       `json:"object,omitempty"`
-	Seconds  *json.Number `json:"seconds,omitempty"`
-	Rollout  *rollout     `json:"rollout,omitempty"`
-	Stall    *stall       `json:"stall,omitempty"`
-	Why      string       `json:"why,omitempty"`
-	ExitCode *int         `json:"exitCode,omitempty"`
-	Error    string       `json:"error,omitempty"`
+// Line is one line of the progress as JSON: one event of a run.
+type Line struct {
+	// Time is when it was told.
+	Time time.Time `json:"time"`
+	Type LineType  `json:"type"`
+	// Upgrade, Cluster (namespace/name), Steps and Resumed (how many steps there
+	// are, and were found done) come with runStarted.
+	Upgrade string      `json:"upgrade,omitempty"`
+	Cluster string      `json:"cluster,omitempty"`
+	Plan    plan.Digest `json:"plan,omitempty"`
+	Steps   *int        `json:"steps,omitempty"`
+	Resumed *int        `json:"resumed,omitempty"`
+	// Step is the ID of the step that the event is about, Action and Object
+	// (Kind namespace/name) what it does to what.
+	Step   string `json:"step,omitempty"`
+	Pool   string `json:"pool,omitempty"`
+	Action string `json:"action,omitempty"`
+	Object string `json:"object,omitempty"`
+	// Seconds is how long the step took (stepDone), has been waiting (rolling),
+	// waits until the next try (retrying), or the run took (runEnded).
+	Seconds *json.Number `json:"seconds,omitempty"`
+	// SecondsLeft is an estimate from the machines replaced so far.
+	SecondsLeft *json.Number `json:"secondsLeft,omitempty"`
+	Rollout     *LineRollout `json:"rollout,omitempty"`
+	Stall       *LineStall   `json:"stall,omitempty"`
+	// Why says what failed and is tried again.
+	Why string `json:"why,omitempty"`
+	// ExitCode is that of the program, Error what a user is told.
+	ExitCode *int   `json:"exitCode,omitempty"`
+	Error    string `json:"error,omitempty"`
 }
 
-type rollout struct {
-	Complete bool      `json:"complete"`
-	Waiting  string    `json:"waiting,omitempty"`
-	Desired  int       `json:"desired"`
-	New      int       `json:"new"`
-	NewReady int       `json:"newReady"`
-	Old      int       `json:"old"`
-	Machines []machine `json:"machines"`
+// LineType is the type of an event: runStarted, stepStarted, stepSkipped (it
+// was found done), stepDone, rolling, stalled, retrying, runEnded.
+type LineType string
+
+// LineRollout is how far a rollout is.
+type LineRollout struct {
+	Complete bool `json:"complete"`
+	// Waiting is the first thing that is missing to be complete.
+	Waiting string `json:"waiting,omitempty"`
+	// Desired is the number of replicas, New and NewReady how many new machines
+	// there are and are ready, Old how many old ones are left.
+	Desired  int           `json:"desired"`
+	New      int           `json:"new"`
+	NewReady int           `json:"newReady"`
+	Old      int           `json:"old"`
+	Machines []LineMachine `json:"machines"`
 }
 
-type machine struct {
+// LineMachine is one machine of a rollout.
+type LineMachine struct {
 	Namespace      string `json:"namespace"`
 	Name           string `json:"name"`
 	Node           string `json:"node,omitempty"`
 	Set            string `json:"set,omitempty"`
 	Version        string `json:"version,omitempty"`
 	KubeletVersion string `json:"kubeletVersion,omitempty"`
+	Image          string `json:"image,omitempty"`
 	Phase          string `json:"phase,omitempty"`
 	Old            bool   `json:"old"`
 	Ready          bool   `json:"ready"`
@@ -66,7 +91,9 @@ type machine struct {
 	Created        string `json:"created,omitempty"`
 }
 
-type stall struct {
+// LineStall is what visibly holds up a rollout: the cause, the object that
+// says so, its words, and what to do next.
+type LineStall struct {
 	Cause       capi.StallCause `json:"cause"`
 	Kind        string          `json:"kind,omitempty"`
 	Namespace   string          `json:"namespace,omitempty"`
@@ -77,16 +104,22 @@ type stall struct {
 	Next        string          `json:"next,omitempty"`
 }
 
+//go:embed progress.json
+var lineSchema []byte
+
+// LineSchema gives the JSON Schema (draft 2020-12) of a Line.
+func LineSchema() []byte { return append([]byte(nil), lineSchema...) }
+
 func (j *jsonLines) Close() {}
 
 func (j *jsonLines) Event(e apply.Event) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	var o object
+	var o Line
 	switch e := e.(type) {
 	case apply.RunStarted:
 		steps := len(e.Plan.Steps)
-		o = object{Type: "runStarted", Upgrade: e.Plan.Upgrade.Name, Plan: e.Plan.Digest, Steps: &steps, Resumed: &e.Resumed,
+		o = Line{Type: "runStarted", Upgrade: e.Plan.Upgrade.Name, Plan: e.Plan.Digest, Steps: &steps, Resumed: &e.Resumed,
 			Cluster: e.Plan.Upgrade.Cluster.Namespace + "/" + e.Plan.Upgrade.Cluster.Name}
 	case apply.StepStarted:
 		o = about("stepStarted", e.Step)
@@ -99,18 +132,28 @@ func (j *jsonLines) Event(e apply.Event) {
 		o = about("rolling", e.Step)
 		o.Seconds = seconds(e.Elapsed)
 		o.Rollout = rolloutOf(e.Rollout)
+		if j.paces[e.Step.ID] == nil {
+			if j.paces == nil {
+				j.paces = map[string]*pace{}
+			}
+			j.paces[e.Step.ID] = &pace{}
+		}
+		j.paces[e.Step.ID].take(e)
+		if left, ok := j.paces[e.Step.ID].remaining(e.Elapsed); ok {
+			o.SecondsLeft = seconds(left)
+		}
 	case apply.Stalled:
 		o = about("stalled", e.Step)
 		s := e.Stall
-		o.Stall = &stall{s.Cause, s.Kind, s.Namespace, s.Name, s.Condition, s.Message, s.Explanation, s.Next}
+		o.Stall = &LineStall{s.Cause, s.Kind, s.Namespace, s.Name, s.Condition, s.Message, s.Explanation, s.Next}
 	case apply.Retrying:
 		o = about("retrying", e.Step)
 		o.Why, o.Seconds = e.Why, seconds(e.In)
 	case apply.RunEnded:
 		message, code := Explain(e.Err)
-		o = object{Type: "runEnded", Plan: e.Plan.Digest, Seconds: seconds(e.Took), ExitCode: &code, Error: strings.TrimPrefix(message, errorPrefix)}
+		o = Line{Type: "runEnded", Plan: e.Plan.Digest, Seconds: seconds(e.Took), ExitCode: &code, Error: strings.TrimPrefix(message, errorPrefix)}
 	}
-	o.Time = j.now().UTC().Format(time.RFC3339Nano)
+	o.Time = j.now().UTC()
 	line, err := json.Marshal(o)
 	if err != nil {
 		return // strings, numbers and flags: there is nothing that could fail
@@ -118,8 +161,8 @@ func (j *jsonLines) Event(e apply.Event) {
 	_, _ = j.w.Write(append(render.EscapeJSON(line), '\n'))
 }
 
-func about(kind string, s plan.Step) object {
-	o := object{Type: kind, Step: s.ID, Pool: s.Pool}
+func about(kind LineType, s plan.Step) Line {
+	o := Line{Type: kind, Step: s.ID, Pool: s.Pool}
 	switch {
 	case s.Preflight != nil:
 		o.Action = "preflight"
@@ -133,10 +176,10 @@ func about(kind string, s plan.Step) object {
 	return o
 }
 
-func rolloutOf(r capi.Rollout) *rollout {
-	out := &rollout{r.Complete, r.Waiting, r.Desired, r.New, r.NewReady, r.Old, []machine{}}
+func rolloutOf(r capi.Rollout) *LineRollout {
+	out := &LineRollout{r.Complete, r.Waiting, r.Desired, r.New, r.NewReady, r.Old, []LineMachine{}}
 	for _, m := range r.Machines {
-		out.Machines = append(out.Machines, machine{m.Namespace, m.Name, m.Node, m.Set, m.Version, m.KubeletVersion, m.Phase,
+		out.Machines = append(out.Machines, LineMachine{m.Namespace, m.Name, m.Node, m.Set, m.Version, m.KubeletVersion, m.Image, m.Phase,
 			m.Old, m.Ready, m.Deleting, m.Waiting, m.Created})
 	}
 	return out

@@ -8,37 +8,37 @@ import (
 	"sync"
 	"time"
 
+	tea "charm.land/bubbletea/v2"
+
 	"nodepool/apply"
 	"nodepool/plan"
 	"nodepool/plan/capi"
 	"nodepool/plan/render"
 )
 
-const (
-	hideCursor = "\x1b[?25l"
-	showCursor = "\x1b[?25h"
-	clearLine  = "\x1b[K"
-	clearBelow = "\x1b[J"
-)
-
 // live keeps a block at the end of the terminal up to date. What stays, such
-// as a step that is done, is written above it once.
+// as a step that is done, is written above it once. Bubble Tea draws: it knows
+// terminals, their widths and what a resize does to them.
 type live struct {
-	mu   sync.Mutex
-	w    io.Writer
-	o    Options
-	done chan struct{}
-	over sync.WaitGroup
+	program *tea.Program
+	over    sync.WaitGroup
+	order   sync.Mutex // held from a change of the board until it is sent
+	board
+}
+
+// board is what the block shows.
+type board struct {
+	o  Options
+	mu sync.Mutex // guards all below
 
 	start  time.Time
 	title  string
 	steps  []plan.Step
 	ended  int // steps that are done
 	active []*activity
-	closed bool
-	hidden bool
-	// drawn holds the columns of each line of the block on the screen.
-	drawn []int
+	// last is what stays when the run is over.
+	last          []row
+	columns, rows int
 }
 
 // activity is a step that has begun and not ended.
@@ -48,28 +48,34 @@ type activity struct {
 	rollout *capi.Rollout
 	// retry says why the last try failed; it is cleared by the next news.
 	retry string
+	pace  pace
 }
 
+// redraw says that the board has changed, or the time.
+type redraw struct{}
+
 func newLive(w io.Writer, o Options) *live {
-	l := &live{w: w, o: o, done: make(chan struct{})}
-	tick := o.Tick
-	stop := func() {}
-	if tick == nil {
-		t := time.NewTicker(time.Second)
-		tick, stop = t.C, t.Stop
+	l := &live{board: board{o: o, columns: 80, rows: 24}}
+	options := []tea.ProgramOption{tea.WithOutput(w), tea.WithInput(nil), tea.WithoutSignalHandler()}
+	if o.Size != nil {
+		l.columns, l.rows = o.Size()
+		options = append(options, tea.WithWindowSize(l.columns, l.rows))
 	}
+	l.program = tea.NewProgram(&l.board, options...)
+	over := make(chan struct{})
 	l.over.Go(func() {
-		defer stop()
+		defer close(over)
+		_, _ = l.program.Run() // what cannot be drawn is dropped
+	})
+	l.over.Go(func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
 		for {
 			select {
-			case <-l.done:
+			case <-over:
 				return
-			case <-tick:
-				l.mu.Lock()
-				if len(l.drawn) > 0 && !l.closed {
-					l.draw()
-				}
-				l.mu.Unlock()
+			case <-tick.C:
+				l.program.Send(redraw{})
 			}
 		}
 	})
@@ -77,64 +83,93 @@ func newLive(w io.Writer, o Options) *live {
 }
 
 func (l *live) Close() {
-	l.mu.Lock()
-	if l.closed {
-		l.mu.Unlock()
-		return
-	}
-	l.closed = true
-	close(l.done)
-	if l.hidden {
-		_, _ = io.WriteString(l.w, showCursor)
-	}
-	l.mu.Unlock()
+	l.program.Quit()
 	l.over.Wait()
 }
 
 func (l *live) Event(e apply.Event) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return
+	l.order.Lock()
+	defer l.order.Unlock()
+	if stays := l.take(e); len(stays) > 0 {
+		l.program.Println(strings.Join(stays, "\n"))
 	}
-	now := l.o.Now()
-	if l.start.IsZero() {
-		l.start = now
+	l.program.Send(redraw{})
+}
+
+// Init implements tea.Model.
+func (b *board) Init() tea.Cmd { return nil }
+
+// Update implements tea.Model.
+func (b *board) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+	if size, ok := msg.(tea.WindowSizeMsg); ok {
+		b.mu.Lock()
+		b.columns, b.rows = size.Width, size.Height
+		b.mu.Unlock()
+	}
+	return b, nil
+}
+
+// View implements tea.Model.
+func (b *board) View() tea.View {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	rows := b.last
+	if rows == nil {
+		rows = b.block(b.columns-1, b.rows-1)
+	}
+	lines := make([]string, len(rows))
+	for i, row := range rows {
+		lines[i] = render.Truncate(row.text, b.columns-1)
+		if row.attribute != "" {
+			lines[i] = b.paint(row.attribute, lines[i])
+		}
+	}
+	if b.last != nil {
+		lines = append(lines, "") // Bubble Tea ends by clearing the last line
+	}
+	return tea.NewView(strings.Join(lines, "\n"))
+}
+
+// take brings the board up to date and gives the lines that stay above it.
+func (b *board) take(e apply.Event) (stays []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.o.Now()
+	if b.start.IsZero() {
+		b.start = now
 	}
 	switch e := e.(type) {
 	case apply.RunStarted:
-		l.steps = e.Plan.Steps
-		l.title = render.Escape(e.Plan.Upgrade.Name)
-		l.draw(opening(e))
+		b.steps = e.Plan.Steps
+		b.title = render.Escape(e.Plan.Upgrade.Name)
+		return []string{opening(e)}
 	case apply.StepStarted:
-		if l.find(e.Step) == nil {
-			l.active = append(l.active, &activity{step: e.Step, began: now})
+		if b.find(e.Step) == nil {
+			b.active = append(b.active, &activity{step: e.Step, began: now})
 		}
-		l.draw()
 	case apply.StepSkipped:
-		l.end(e.Step)
-		l.draw(l.paint(faint, "✓ "+render.Title(e.Step)+": found done"))
+		b.end(e.Step)
+		return []string{b.paint(faint, "✓ "+render.Title(e.Step)+": found done")}
 	case apply.StepDone:
 		line := "✓ " + render.Title(e.Step)
-		if a := l.find(e.Step); a != nil && a.rollout != nil {
+		if a := b.find(e.Step); a != nil && a.rollout != nil {
 			line = fmt.Sprintf("✓ %s: %s", render.Escape(e.Step.Pool), tally(*a.rollout))
 		}
-		l.end(e.Step)
-		l.draw(l.paint(green, line+", "+clock(e.Took)))
+		b.end(e.Step)
+		return []string{b.paint(green, line+", "+clock(e.Took))}
 	case apply.Rolling:
-		a := l.find(e.Step)
+		a := b.find(e.Step)
 		if a == nil {
 			a = &activity{step: e.Step}
-			l.active = append(l.active, a)
+			b.active = append(b.active, a)
 		}
 		a.rollout, a.retry, a.began = &e.Rollout, "", now.Add(-e.Elapsed)
-		l.draw()
+		a.pace.take(e)
 	case apply.Stalled:
 		cause, where, next := evidence(e.Stall)
-		columns, _ := l.o.Size()
 		var lines []string
-		for _, p := range render.Wrap("! "+render.Escape(e.Step.Pool)+": held up by "+cause, columns-1) {
-			lines = append(lines, l.paint(yellow, p))
+		for _, p := range render.Wrap("! "+render.Escape(e.Step.Pool)+": held up by "+cause, b.columns-1) {
+			lines = append(lines, b.paint(yellow, p))
 		}
 		if next != "" {
 			next = "Next: " + next
@@ -143,32 +178,30 @@ func (l *live) Event(e apply.Event) {
 			if text == "" {
 				continue
 			}
-			for _, p := range render.Wrap(text, max(columns-5, 20)) {
+			for _, p := range render.Wrap(text, max(b.columns-5, 20)) {
 				lines = append(lines, "    "+p)
 			}
 		}
-		l.draw(lines...)
+		return lines
 	case apply.Retrying:
-		if a := l.find(e.Step); a != nil {
+		if a := b.find(e.Step); a != nil {
 			a.retry = render.Escape(e.Why) + "; trying again in " + clock(e.In)
 		}
-		l.draw()
 	case apply.RunEnded:
 		// The block stays as the last thing seen of what was not done.
-		l.draw()
-		l.drawn = nil
-		l.active = nil
+		b.last = b.block(b.columns-1, b.rows-3)
 		if e.Err == nil {
-			l.draw(l.paint(green, "Done in "+clock(e.Took)+"."))
+			b.last = []row{{green, "Done in " + clock(e.Took) + "."}}
 		} else {
 			word := ending(e.Err)
-			l.draw(l.paint(red, strings.ToUpper(word[:1])+word[1:]+", after "+clock(e.Took)+"."))
+			b.last = append(b.last, row{red, strings.ToUpper(word[:1]) + word[1:] + ", after " + clock(e.Took) + "."})
 		}
 	}
+	return nil
 }
 
-func (l *live) find(s plan.Step) *activity {
-	for _, a := range l.active {
+func (b *board) find(s plan.Step) *activity {
+	for _, a := range b.active {
 		if a.step.ID == s.ID {
 			return a
 		}
@@ -176,9 +209,9 @@ func (l *live) find(s plan.Step) *activity {
 	return nil
 }
 
-func (l *live) end(s plan.Step) {
-	l.ended++
-	l.active = slices.DeleteFunc(l.active, func(a *activity) bool { return a.step.ID == s.ID })
+func (b *board) end(s plan.Step) {
+	b.ended++
+	b.active = slices.DeleteFunc(b.active, func(a *activity) bool { return a.step.ID == s.ID })
 }
 
 // The attributes of a line.
@@ -189,64 +222,24 @@ const (
 	yellow = "33"
 )
 
-func (l *live) paint(attribute, line string) string {
-	if !l.o.Color {
+func (b *board) paint(attribute, line string) string {
+	if !b.o.Color {
 		return line
 	}
 	return "\x1b[" + attribute + "m" + line + "\x1b[0m"
-}
-
-// draw writes what stays, and the block anew below it, in one write so that a
-// terminal does not show it half done.
-func (l *live) draw(stays ...string) {
-	columns, rows := l.o.Size()
-	var b strings.Builder
-	if !l.hidden {
-		l.hidden = true
-		b.WriteString(hideCursor)
-	}
-	// A terminal that was made narrower has broken the lines of the block.
-	up := 0
-	for _, n := range l.drawn {
-		up += max(1, (n+columns-1)/columns)
-	}
-	if up > 0 {
-		fmt.Fprintf(&b, "\x1b[%dA", min(up, rows-1))
-	}
-	// Line by line, and what is left over last: to clear the whole screen at
-	// once flickers, and tmux would keep what was cleared in its history.
-	// What stays may be longer than a line of the screen, so it needs room first.
-	b.WriteString("\r")
-	if len(stays) > 0 {
-		b.WriteString(clearBelow)
-	}
-	for _, s := range stays {
-		b.WriteString(s + "\n")
-	}
-	l.drawn = l.drawn[:0]
-	for _, row := range l.block(columns-1, rows-1) {
-		text := render.Truncate(row.text, columns-1)
-		l.drawn = append(l.drawn, render.Columns(text))
-		if row.attribute != "" {
-			text = l.paint(row.attribute, text)
-		}
-		b.WriteString(text + clearLine + "\n")
-	}
-	b.WriteString(clearBelow)
-	_, _ = io.WriteString(l.w, b.String())
 }
 
 // row is a line of the block, escaped; attribute "" leaves it plain.
 type row struct{ attribute, text string }
 
 // block gives the lines of the block, at most height.
-func (l *live) block(width, height int) []row {
-	if len(l.active) == 0 || height < 1 {
+func (b *board) block(width, height int) []row {
+	if len(b.active) == 0 || height < 1 {
 		return nil
 	}
-	now := l.o.Now()
-	out := []row{{faint, fmt.Sprintf("%s: %d of %s done, %s", l.title, l.ended, count(len(l.steps), "step"), clock(now.Sub(l.start)))}}
-	active := l.active
+	now := b.o.Now()
+	out := []row{{faint, fmt.Sprintf("%s: %d of %s done, %s", b.title, b.ended, count(len(b.steps), "step"), clock(now.Sub(b.start)))}}
+	active := b.active
 	room := height - 1
 	hidden := 0
 	if len(active) > room {
@@ -258,7 +251,7 @@ func (l *live) block(width, height int) []row {
 	// not need goes to those behind it.
 	room -= len(active)
 	for i, a := range active {
-		out = append(out, l.headline(a, width, now))
+		out = append(out, b.headline(a, width, now))
 		below := details(a, room/(len(active)-i), now)
 		room -= len(below)
 		out = append(out, below...)
@@ -269,7 +262,7 @@ func (l *live) block(width, height int) []row {
 	return out
 }
 
-func (l *live) headline(a *activity, width int, now time.Time) row {
+func (b *board) headline(a *activity, width int, now time.Time) row {
 	took := clock(now.Sub(a.began))
 	if a.rollout == nil {
 		return row{"", "→ " + render.Title(a.step) + "  " + took}
@@ -283,7 +276,7 @@ func (l *live) headline(a *activity, width int, now time.Time) row {
 		full = min(r.NewReady*cells/r.Desired, cells)
 	}
 	bar := strings.Repeat("█", full) + strings.Repeat("░", cells-full)
-	return row{"", fmt.Sprintf("→ %s  %s %s  %s", render.Escape(a.step.Pool), bar, tally(*a.rollout), took)}
+	return row{"", fmt.Sprintf("→ %s  %s %s  %s", render.Escape(a.step.Pool), bar, tally(*a.rollout), took+a.pace.left(now.Sub(a.began)))}
 }
 
 // few is how many machines of a pool are all shown. Of more, only those that

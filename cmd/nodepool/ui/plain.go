@@ -61,7 +61,9 @@ func (p *plainLines) Event(e apply.Event) {
 		p.steps = e.Plan.Steps
 		p.say("", opening(e))
 	case apply.StepStarted:
-		p.say("", p.step(e.Step))
+		if e.Step.Wait != nil { // the others are done in a moment
+			p.say("", p.step(e.Step))
+		}
 	case apply.StepSkipped:
 		p.say("", p.step(e.Step)+": found done")
 	case apply.StepDone:

@@ -25,22 +25,8 @@ const (
 	// Live redraws a block in place: a line for each pool that is rolling, its
 	// machines below. It needs a terminal; without one it is Plain.
 	Live
-	// JSONLines writes one JSON object a line for each event. "time" (RFC 3339,
-	// UTC) and "type" are always there; the types and their fields are:
-	//
-	//	runStarted   upgrade, cluster, plan (its digest), steps, resumed (counts)
-	//	stepStarted  step (its ID), pool, action (preflight, create, patch, wait), object
-	//	stepSkipped  the same: the step was found done
-	//	stepDone     the same, and seconds
-	//	rolling      step, pool, seconds, rollout: {complete, waiting, desired, new, newReady, old,
-	//	             machines: [{namespace, name, node, set, version, kubeletVersion, phase, old, ready,
-	//	             deleting, waiting, created}]}
-	//	stalled      step, pool, stall: {cause, kind, namespace, name, condition, message, explanation, next}
-	//	retrying     step, pool, why, seconds (until the next try)
-	//	runEnded     plan, seconds, exitCode, and error (what a user is told) when it failed
-	//
-	// Objects are written "Kind namespace/name". Fields that are empty are left
-	// out, counts and flags of rollout and its machines never.
+	// JSONLines writes one JSON object a line for each event: see Line. Fields
+	// that are empty are left out, counts and flags of machines never.
 	JSONLines
 )
 
@@ -50,11 +36,9 @@ type Options struct {
 	Color bool
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
-	// Size gives the columns and rows of the terminal, for Live; nil asks the
-	// terminal each time.
+	// Size gives the columns and rows of what is no terminal and is to be used
+	// as one, for Live; a terminal is asked itself.
 	Size func() (columns, rows int)
-	// Tick has Live redraw the times that pass; nil ticks every second.
-	Tick <-chan time.Time
 }
 
 // Progress is told the events of one run. Its methods may be called from
@@ -80,13 +64,6 @@ func NewProgress(w io.Writer, o Options) Progress {
 			f, ok := w.(*os.File)
 			if !ok || !term.IsTerminal(int(f.Fd())) || os.Getenv("TERM") == "dumb" {
 				break
-			}
-			o.Size = func() (columns, rows int) {
-				columns, rows, err := term.GetSize(int(f.Fd()))
-				if err != nil || columns < 1 || rows < 1 {
-					return 80, 24
-				}
-				return columns, rows
 			}
 		}
 		return newLive(w, o)

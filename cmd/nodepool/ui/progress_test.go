@@ -6,15 +6,18 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/hinshun/vt10x"
 
 	"nodepool/apply"
 	"nodepool/cmd/nodepool/ui"
@@ -141,9 +144,6 @@ func ended(err error) moment {
 func tell(o ui.Options, w *bytes.Buffer, moments []moment) ui.Progress {
 	now := start
 	o.Now = func() time.Time { return now }
-	if o.Tick == nil {
-		o.Tick = make(chan time.Time) // never
-	}
 	p := ui.NewProgress(w, o)
 	for _, m := range moments {
 		now = now.Add(m.after)
@@ -195,99 +195,50 @@ func TestJSONLines(t *testing.T) {
 	}
 }
 
-// screen is a terminal that knows what Live uses; anything else fails the test.
-type screen struct {
-	t             *testing.T
-	columns, rows int
-	lines         [][]rune
-	row, column   int
-	hidden        bool
-}
-
-var sequence = regexp.MustCompile(`^\x1b\[(\??[0-9;]*)([A-Za-z])`)
-
-func (s *screen) write(out string) {
-	for out != "" {
-		if m := sequence.FindStringSubmatch(out); m != nil {
-			out = out[len(m[0]):]
-			switch {
-			case m[2] == "A":
-				n, _ := strconv.Atoi(m[1])
-				s.row -= n
-				if s.row < 0 || s.row < len(s.lines)-s.rows {
-					s.t.Fatalf("the cursor goes up %d lines, above the screen", n)
-				}
-			case m[2] == "K" && m[1] == "":
-				if s.row < len(s.lines) {
-					s.lines[s.row] = s.lines[s.row][:min(s.column, len(s.lines[s.row]))]
-				}
-			case m[2] == "J" && m[1] == "":
-				if s.column != 0 {
-					s.t.Fatalf("clears below from column %d", s.column)
-				}
-				s.lines = s.lines[:min(s.row, len(s.lines))]
-			case m[1] == "?25" && m[2] == "l":
-				s.hidden = true
-			case m[1] == "?25" && m[2] == "h":
-				s.hidden = false
-			case m[2] == "m":
-			default:
-				s.t.Fatalf("unknown sequence %q", m[0])
-			}
-			continue
-		}
-		r := []rune(out)[0]
-		out = out[len(string(r)):]
-		for len(s.lines) <= s.row {
-			s.lines = append(s.lines, nil)
-		}
-		switch {
-		case r == '\n':
-			s.row, s.column = s.row+1, 0
-		case r == '\r':
-			s.column = 0
-		case r < ' ':
-			s.t.Fatalf("control character %q", r)
-		default:
-			s.lines[s.row] = append(s.lines[s.row][:s.column], append([]rune{r}, s.lines[s.row][min(s.column+1, len(s.lines[s.row])):]...)...)
-			s.column++
-		}
-	}
-}
-
-func (s *screen) String() string {
-	var b strings.Builder
-	for _, l := range s.lines {
-		b.WriteString(string(l) + "\n")
-	}
-	return b.String()
-}
-
-func live(t *testing.T, columns, rows int, color bool, moments []moment) (*screen, []string) {
+// live shows moments on a terminal, in virtual time, and gives what the screen
+// held after each of them and at the end.
+func live(t *testing.T, columns, rows int, color bool, moments []moment) (end string, frames []string) {
 	t.Helper()
-	s := &screen{t: t, columns: columns, rows: rows}
-	var frames []string
-	var b bytes.Buffer
-	now := start
-	p := ui.NewProgress(&b, ui.Options{Mode: ui.Live, Color: color, Now: func() time.Time { return now },
-		Size: func() (int, int) { return columns, rows }, Tick: make(chan time.Time)})
-	for _, m := range moments {
-		now = now.Add(m.after)
-		p.Event(m.event)
-		s.write(b.String())
-		b.Reset()
-		frames = append(frames, s.String())
+	synctest.Test(t, func(t *testing.T) {
+		screen := vt10x.New(vt10x.WithSize(columns, rows))
+		now := start
+		p := ui.NewProgress(tty{screen}, ui.Options{Mode: ui.Live, Color: color, Now: func() time.Time { return now },
+			Size: func() (int, int) { return columns, rows }})
+		for _, m := range moments {
+			now = now.Add(m.after)
+			p.Event(m.event)
+			time.Sleep(100 * time.Millisecond) // the next frame is due then
+			synctest.Wait()
+			frames = append(frames, onScreen(screen))
+		}
+		if screen.CursorVisible() {
+			t.Error("the cursor is shown while the block moves")
+		}
+		p.Close()
+		p.Close()
+		if !screen.CursorVisible() {
+			t.Error("the cursor is still hidden after Close")
+		}
+		end = onScreen(screen)
+	})
+	return end, frames
+}
+
+// tty begins a new line at its beginning, as the kernel has terminals do.
+type tty struct{ w io.Writer }
+
+func (t tty) Write(p []byte) (int, error) {
+	_, err := t.w.Write(bytes.ReplaceAll(p, []byte("\n"), []byte("\r\n")))
+	return len(p), err
+}
+
+// onScreen gives what a terminal shows, without the blanks at the end.
+func onScreen(screen vt10x.Terminal) string {
+	var b strings.Builder
+	for _, l := range strings.Split(screen.String(), "\n") {
+		b.WriteString(strings.TrimRight(l, " ") + "\n")
 	}
-	if !s.hidden {
-		t.Error("the cursor is shown while the block moves")
-	}
-	p.Close()
-	p.Close()
-	s.write(b.String())
-	if s.hidden {
-		t.Error("the cursor is still hidden after Close")
-	}
-	return s, frames
+	return strings.TrimRight(b.String(), "\n") + "\n"
 }
 
 func TestLive(t *testing.T) {
@@ -300,9 +251,8 @@ func TestLive(t *testing.T) {
 }
 
 func TestLiveEndsClean(t *testing.T) {
-	s, _ := live(t, 100, 24, false, append(story(),
+	got, _ := live(t, 100, 24, false, append(story(),
 		moment{0, apply.StepDone{Step: wait0, Took: time.Hour}}, ended(nil)))
-	got := s.String()
 	if strings.Contains(got, "→") || !strings.HasSuffix(got, "Done in 1h03m00s.\n") {
 		t.Errorf("the block is left on the screen:\n%s", got)
 	}
@@ -344,34 +294,6 @@ func TestLiveFits(t *testing.T) {
 	}
 }
 
-// A terminal that was made narrower shows a line of the block as several; the
-// cursor must go up over all of them.
-func TestLiveAfterTheTerminalNarrowed(t *testing.T) {
-	var b bytes.Buffer
-	columns := 100
-	p := ui.NewProgress(&b, ui.Options{Mode: ui.Live, Now: func() time.Time { return start },
-		Size: func() (int, int) { return columns, 40 }, Tick: make(chan time.Time)})
-	defer p.Close()
-	news := apply.Rolling{Step: wait0, Rollout: rollout(2, leaving(1, strings.Repeat("long ", 30)), fresh(1, "Pending", "bootstrap data"))}
-	p.Event(news)
-	s := &screen{t: t, columns: columns, rows: 40}
-	s.write(b.String())
-	const narrow = 40
-	want := 0
-	for _, l := range s.lines {
-		want += (len(l) + narrow - 1) / narrow
-	}
-	if want == len(s.lines) {
-		t.Fatal("no line is long enough for this test")
-	}
-	b.Reset()
-	columns = narrow
-	p.Event(news)
-	if up := fmt.Sprintf("\x1b[%dA", want); !strings.HasPrefix(b.String(), up) {
-		t.Errorf("the redraw begins %q, want %q", b.String()[:8], up)
-	}
-}
-
 // Machines that do not fit are counted, also when something happens to each.
 func TestLiveCountsTheRest(t *testing.T) {
 	for rows := 6; rows < 30; rows++ {
@@ -379,9 +301,10 @@ func TestLiveCountsTheRest(t *testing.T) {
 		for i := range 20 {
 			machines = append(machines, fresh(i, "Provisioning", "infrastructure"))
 		}
-		s, _ := live(t, 80, rows, false, []moment{{0, apply.Rolling{Step: wait0, Rollout: rollout(20, machines...)}}})
-		shown, rest := strings.Count(s.String(), "· new "), 0
-		if m := regexp.MustCompile(`… and (\d+) new Provisioning`).FindStringSubmatch(s.String()); m != nil {
+		_, frames := live(t, 80, rows, false, []moment{{0, apply.Rolling{Step: wait0, Rollout: rollout(20, machines...)}}})
+		s := frames[0]
+		shown, rest := strings.Count(s, "· new "), 0
+		if m := regexp.MustCompile(`… and (\d+) new Provisioning`).FindStringSubmatch(s); m != nil {
 			rest, _ = strconv.Atoi(m[1])
 		}
 		if shown+rest != 20 {
@@ -391,20 +314,18 @@ func TestLiveCountsTheRest(t *testing.T) {
 }
 
 func TestLiveTicks(t *testing.T) {
-	var b bytes.Buffer
-	now := start
-	tick := make(chan time.Time)
-	p := ui.NewProgress(&b, ui.Options{Mode: ui.Live, Now: func() time.Time { return now },
-		Size: func() (int, int) { return 80, 24 }, Tick: tick})
-	p.Event(apply.RunStarted{Plan: applied})
-	p.Event(apply.StepStarted{Step: wait0})
-	now = now.Add(75 * time.Second)
-	tick <- now
-	tick <- now // taken when the first has been drawn
-	p.Close()
-	if !strings.Contains(b.String(), "1m15s") {
-		t.Errorf("the time stands still:\n%q", b.String())
-	}
+	synctest.Test(t, func(t *testing.T) {
+		screen := vt10x.New(vt10x.WithSize(80, 24))
+		p := ui.NewProgress(tty{screen}, ui.Options{Mode: ui.Live, Size: func() (int, int) { return 80, 24 }})
+		p.Event(apply.RunStarted{Plan: applied})
+		p.Event(apply.StepStarted{Step: wait0})
+		time.Sleep(75*time.Second + 100*time.Millisecond)
+		synctest.Wait()
+		if got := onScreen(screen); !strings.Contains(got, "1m15s") {
+			t.Errorf("the time stands still:\n%s", got)
+		}
+		p.Close()
+	})
 }
 
 func TestLiveWithoutTerminalIsPlain(t *testing.T) {
@@ -422,7 +343,7 @@ func TestEndWithoutStart(t *testing.T) {
 	for _, mode := range []ui.Mode{ui.Plain, ui.Live, ui.JSONLines} {
 		var b bytes.Buffer
 		p := ui.NewProgress(&b, ui.Options{Mode: mode, Now: func() time.Time { return start },
-			Size: func() (int, int) { return 80, 24 }, Tick: make(chan time.Time)})
+			Size: func() (int, int) { return 80, 24 }})
 		p.Event(apply.RunEnded{Err: errors.New("x")})
 		p.Close()
 		if !strings.Contains(b.String(), "rror") {
