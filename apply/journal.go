@@ -102,6 +102,9 @@ type Journal interface {
 // not finished.
 type UnfinishedError struct {
 	Unfinished, Wanted plan.Digest
+	// TakesBack tells that the unfinished one is a rollback, where that is
+	// known.
+	TakesBack bool
 }
 
 func (e *UnfinishedError) Error() string {

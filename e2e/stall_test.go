@@ -37,7 +37,7 @@ func TestStalls(t *testing.T) {
 				"wait": map[string]any{"stallAfter": "10s"}})
 			fault(t, s.fault, ami, s.value...)
 			r := carryOn(t, n, file).exits(t, 5)
-			for _, want := range append(s.says, "made no progress for 10s", "run the same\nnodepool apply again") {
+			for _, want := range append(s.says, "made no progress for 10s", "run the same\ncommand again") {
 				if !strings.Contains(r.Stderr, want) {
 					t.Errorf("it does not say %q\n%s", want, r)
 				}

@@ -106,7 +106,7 @@ func Invert(p Plan, snap Snapshot) (Plan, error) {
 		return Plan{}, err
 	}
 	out := Plan{APIVersion: APIVersion, Kind: Kind, Upgrade: p.Upgrade, Steps: []Step{}}
-	out.Upgrade.Rollback = p.Digest
+	out.Upgrade.Purpose, out.Upgrade.Rollback = ForRollback, p.Digest
 	var perPool [][]Step
 	for _, pl := range pools {
 		if pl.md != nil && pl.wanted != nil && !pl.back.untouched {

@@ -61,7 +61,7 @@ type UpgradeRef struct {
 // SameTask reports whether two plans are to reach the same: the same spec, or
 // the way back from the same plan.
 func (u UpgradeRef) SameTask(v UpgradeRef) bool {
-	return u.Name == v.Name && u.Spec == v.Spec && u.Rollback == v.Rollback
+	return u.Name == v.Name && u.Purpose == v.Purpose && u.Spec == v.Spec && u.Rollback == v.Rollback
 }
 
 // Step is one thing to do. Exactly one of Preflight, Create, Patch and Wait

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
+	"nodepool/apply"
 	"nodepool/cmd/nodepool/ui"
 	"nodepool/schema"
 )
@@ -32,16 +33,22 @@ const (
 	exitBlocked = 3
 )
 
-// program is what the commands share: the streams, and nothing else.
+// program is what the commands share: the streams and the way to the cluster,
+// and nothing else.
 type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	open           func(*cli.Context) (apply.Cluster, error)
 }
 
 // run is the whole program: it gives the exit code, which Run's error alone
 // decides.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	p := &program{stdin: stdin, stdout: stdout, stderr: stderr}
+	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, open: openCluster}
+	return p.run(ctx, args)
+}
+
+func (p *program) run(ctx context.Context, args []string) int {
 	app := p.app()
 	err := app.RunContext(ctx, permute(app, args))
 	switch {
@@ -54,7 +61,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	message, code := ui.Explain(err)
 	if message != "" {
-		fmt.Fprintln(stderr, ui.Fit(message, width(stderr)))
+		fmt.Fprintln(p.stderr, ui.Fit(message, width(p.stderr)))
 	}
 	return code
 }
@@ -73,7 +80,8 @@ at any instant, it goes on where it stopped when it is run again.
 Exit codes: 0 done, or nothing to do; 1 error; 2 changes pending (only plan
 --detailed-exitcode); 3 blocked by a preflight check; 4 the cluster is not as
 it was reviewed; 5 a rollout stalled; 6 locked by another run; 130 interrupted.
-After 5 and 130, running the same apply again carries on.`),
+After 5 and 130, running the same command again carries on; nodepool rollback
+goes back.`),
 		Version:                version,
 		HideHelpCommand:        true,
 		Suggest:                true,
@@ -89,7 +97,7 @@ After 5 and 130, running the same apply again carries on.`),
 			}
 			return cli.ShowAppHelp(c)
 		},
-		Commands: []*cli.Command{p.planCommand(), p.applyCommand(), p.showCommand(), p.diffCommand(), p.initCommand(), p.listCommand(), p.validateCommand(), p.schemaCommand(), p.snapshotCommand()},
+		Commands: []*cli.Command{p.planCommand(), p.applyCommand(), p.rollbackCommand(), p.showCommand(), p.diffCommand(), p.initCommand(), p.listCommand(), p.validateCommand(), p.schemaCommand(), p.snapshotCommand()},
 	}
 }
 

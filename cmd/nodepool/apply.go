@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,30 +35,55 @@ func (p *program) applyCommand() *cli.Command {
 			"Exit codes: 0 done, or nothing to do; 1 error; 3 blocked by a preflight check; 4 the cluster is not as it\n" +
 			"was reviewed; 5 a rollout stalled (run again to carry on); 6 another run is at work; 130 interrupted\n" +
 			"(run again to carry on).",
-		Flags: append([]cli.Flag{fileFlag, poolFlag,
-			&cli.StringFlag{Name: "plan", Usage: "carry out the plan saved in `FILE`"},
-			&cli.StringFlag{Name: "expect", Usage: "go on only if the plan has this `DIGEST` (sha256:…)"},
-			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask; needed where there is no terminal"},
-			&cli.BoolFlag{Name: "abandon", Usage: "give up an unfinished run of this upgrade and begin the new plan"},
-			&cli.StringFlag{Name: "progress", Value: "auto", Usage: "the `FORM` of the progress: auto, plain or json"},
-			&cli.StringFlag{Name: "journal", Usage: "keep the record of the run in `file:PATH` (default: a file in the user's state folder)"},
-			noColorFlag}, kubeFlags...),
+		Flags: runFlags(
+			&cli.StringFlag{Name: "plan", Usage: "carry out the plan saved in `FILE`"}),
 		Action: p.apply,
 	})
 }
 
-func (p *program) apply(c *cli.Context) (err error) {
-	progress, err := p.progressOptions(c)
+// runFlags are the options of every command that carries out a plan.
+func runFlags(own ...cli.Flag) []cli.Flag {
+	return slices.Concat([]cli.Flag{fileFlag, poolFlag}, own, []cli.Flag{
+		&cli.StringFlag{Name: "expect", Usage: "go on only if the plan has this `DIGEST` (sha256:…)"},
+		&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask; needed where there is no terminal"},
+		&cli.BoolFlag{Name: "abandon", Usage: "give up an unfinished run of this upgrade and begin the new plan"},
+		&cli.StringFlag{Name: "progress", Value: "auto", Usage: "the `FORM` of the progress: auto, plain or json"},
+		journalFlag, noColorFlag}, kubeFlags)
+}
+
+var journalFlag = &cli.StringFlag{Name: "journal", Usage: "keep the record of the run in `file:PATH` (default: a file in the user's state folder)"}
+
+func (p *program) apply(c *cli.Context) error {
+	progress, err := p.begin(c)
 	if err != nil {
 		return err
-	}
-	if !c.Bool("auto-approve") && !isTerminal(p.stdin) {
-		return errors.New("apply asks before it acts, and there is no terminal to ask on; look at the plan with nodepool plan, then give --auto-approve")
 	}
 	cluster, todo, err := p.prepare(c)
 	if err != nil {
 		return err
 	}
+	return p.carryOut(c, cluster, todo, progress)
+}
+
+// begin checks the options that runFlags are about.
+func (p *program) begin(c *cli.Context) (ui.Options, error) {
+	progress, err := p.progressOptions(c)
+	if err != nil {
+		return progress, err
+	}
+	if !c.Bool("auto-approve") && !isTerminal(p.stdin) {
+		return progress, fmt.Errorf("%[1]s asks before it acts, and there is no terminal to ask on; look at the plan with nodepool %[2]s, then give --auto-approve",
+			c.Command.Name, map[string]string{"apply": "plan", "rollback": "rollback --out FILE"}[c.Command.Name])
+	}
+	if expect := c.String("expect"); expect != "" && !plan.Digest(expect).Valid() {
+		return progress, fmt.Errorf("--expect %s: this is no digest; give the sha256:… that the plan ends with", render.Escape(expect))
+	}
+	return progress, nil
+}
+
+// carryOut shows the plan, or the begun one that it carries on, asks, and
+// carries it out.
+func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, progress ui.Options) (err error) {
 	path, err := journalPath(c.String("journal"), todo.plan.Upgrade, todo.snap)
 	if err != nil {
 		return err
@@ -85,10 +111,13 @@ func (p *program) apply(c *cli.Context) (err error) {
 		return err
 	}
 	if made.Blocked {
+		if err := todo.offer(stdout); err != nil {
+			return err
+		}
 		return errShown
 	}
 	if made.IsEmpty() {
-		return closeUnfinished(c.Context, j, "found done")
+		return closeFoundDone(c.Context, j, made.Upgrade)
 	}
 	if !c.Bool("auto-approve") {
 		yes, err := p.confirm(c.Context, stdout, "\nApply this plan? Only \"yes\" is taken for yes: ")
@@ -114,14 +143,13 @@ type task struct {
 	secrets plan.Secrets
 	// saved tells that the plan was not compiled now.
 	saved bool
+	// of is the plan that is taken back, for a rollback.
+	of plan.Plan
 }
 
 // prepare compiles the plan of -f, or reads the one of --plan and compiles
 // its upgrade again, to see what stands in its way now.
 func (p *program) prepare(c *cli.Context) (apply.Cluster, task, error) {
-	if expect := c.String("expect"); expect != "" && !plan.Digest(expect).Valid() {
-		return nil, task{}, fmt.Errorf("--expect %s: this is no digest; give the sha256:… that the plan ends with", render.Escape(expect))
-	}
 	var saved plan.Plan
 	var err error
 	if c.IsSet("plan") && c.IsSet("pool") {
@@ -130,6 +158,9 @@ func (p *program) prepare(c *cli.Context) (apply.Cluster, task, error) {
 	if c.IsSet("plan") {
 		if saved, err = readPlan(c.String("plan")); err != nil {
 			return nil, task{}, err
+		}
+		if saved.Upgrade.Purpose == plan.ForRollback {
+			return p.recheck(c, saved)
 		}
 	}
 	var up upgrade
@@ -141,7 +172,7 @@ func (p *program) prepare(c *cli.Context) (apply.Cluster, task, error) {
 	} else if up, err = p.readUpgrade(c); err != nil {
 		return nil, task{}, err
 	}
-	cluster, err := openCluster(c)
+	cluster, err := p.open(c)
 	if err != nil {
 		return nil, task{}, err
 	}
@@ -202,8 +233,9 @@ func readPlan(file string) (plan.Plan, error) {
 // choose decides between the plan at hand and one that was begun and not
 // finished. A saved plan counts as it is, and is first held to the facts that
 // it relies on. Otherwise the begun one is carried on when it comes from the
-// same spec and still goes with the cluster; if not, the new one counts, which
-// the user is about to see and approve.
+// same spec, or takes back the same plan, and still goes with the cluster; if
+// not, the new one counts, which the user is about to see and approve. A begun
+// one that is to be taken back needs no other word to be given up.
 //
 // GiveUp says which begun one is given up once the new one is approved, and
 // why; it is empty when there is none to give up.
@@ -218,9 +250,13 @@ func (p *program) choose(c *cli.Context, e *apply.Executor, todo task) (made pla
 	if err != nil || !unfinished || begun.Digest == made.Digest || made.IsEmpty() {
 		return made, apply.GiveUp{}, err
 	}
-	if todo.saved || begun.Upgrade.Spec != made.Upgrade.Spec {
+	if begun.Digest == made.Upgrade.Rollback {
+		return made, apply.GiveUp{Plan: begun.Digest, Why: "rolled back by the plan " + made.Digest.Short()}, nil
+	}
+	if todo.saved || !begun.Upgrade.SameTask(made.Upgrade) {
 		if !c.Bool("abandon") {
-			return made, apply.GiveUp{}, &apply.UnfinishedError{Unfinished: begun.Digest, Wanted: made.Digest}
+			return made, apply.GiveUp{}, &apply.UnfinishedError{Unfinished: begun.Digest, Wanted: made.Digest,
+				TakesBack: begun.Upgrade.Purpose == plan.ForRollback}
 		}
 		fmt.Fprintf(p.stderr, "The plan %s, which was begun and not finished, is given up when this one is approved.\n\n", begun.Digest.Short())
 		return made, apply.GiveUp{Plan: begun.Digest, Why: "abandoned"}, nil
@@ -263,10 +299,19 @@ func (p *program) confirm(ctx context.Context, out io.Writer, question string) (
 	}
 }
 
-func closeUnfinished(ctx context.Context, j apply.Journal, note string) error {
+// closeFoundDone closes the run that was begun and not finished where a plan of
+// up, for which there is nothing to do, shows it to be done or taken back.
+func closeFoundDone(ctx context.Context, j apply.Journal, up plan.UpgradeRef) error {
 	begun, unfinished, err := j.Unfinished(ctx)
 	if err != nil || !unfinished {
 		return err
+	}
+	note := "found done"
+	switch {
+	case begun.Digest == up.Rollback:
+		note = "rolled back: nothing that it changed was left to take back"
+	case begun.Upgrade.Purpose != up.Purpose, begun.Upgrade.Rollback != up.Rollback:
+		return nil
 	}
 	return j.Append(ctx, apply.Record{Plan: begun.Digest, Phase: apply.Closed, At: time.Now().UTC(), Actor: holder().Actor, Note: note})
 }
@@ -282,6 +327,21 @@ func journalPath(asked string, up plan.UpgradeRef, snap plan.Snapshot) (string, 
 		}
 		return path, nil
 	}
+	dir, err := stateDir()
+	if err != nil {
+		return "", err
+	}
+	ref := capi.Ref{Group: capi.Group, Kind: "Cluster", Namespace: up.Cluster.Namespace, Name: up.Cluster.Name}
+	uid := ""
+	if cluster, ok := snap.Object(ref); ok {
+		uid, _, _ = strings.Cut(string(cluster.GetUID()), "-")
+	}
+	name := strings.Join([]string{up.Cluster.Namespace, up.Cluster.Name, uid, up.Name}, "_")
+	return filepath.Join(dir, name+".jsonl"), nil
+}
+
+// stateDir is the folder of all journals that are not put elsewhere.
+func stateDir() (string, error) {
 	dir := os.Getenv("XDG_STATE_HOME")
 	if dir == "" {
 		home, err := os.UserHomeDir()
@@ -290,13 +350,7 @@ func journalPath(asked string, up plan.UpgradeRef, snap plan.Snapshot) (string, 
 		}
 		dir = filepath.Join(home, ".local", "state")
 	}
-	ref := capi.Ref{Group: capi.Group, Kind: "Cluster", Namespace: up.Cluster.Namespace, Name: up.Cluster.Name}
-	uid := ""
-	if cluster, ok := snap.Object(ref); ok {
-		uid, _, _ = strings.Cut(string(cluster.GetUID()), "-")
-	}
-	name := strings.Join([]string{up.Cluster.Namespace, up.Cluster.Name, uid, up.Name}, "_")
-	return filepath.Join(dir, "nodepool", name+".jsonl"), nil
+	return filepath.Join(dir, "nodepool"), nil
 }
 
 // holder says who runs this process, and where.

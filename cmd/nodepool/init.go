@@ -34,7 +34,7 @@ func (p *program) init(c *cli.Context) (err error) {
 	if name == "" {
 		return errors.New("which cluster? Give --cluster NAME; nodepool list shows the clusters that have pools")
 	}
-	cluster, err := openCluster(c)
+	cluster, err := p.open(c)
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ func (p *program) list(c *cli.Context) error {
 	if form != "text" && form != "json" && form != "yaml" {
 		return fmt.Errorf("-o %s: there is no such form of a list; there are text, json and yaml", form)
 	}
-	cluster, err := openCluster(c)
+	cluster, err := p.open(c)
 	if err != nil {
 		return err
 	}

@@ -71,14 +71,9 @@ func (p *program) plan(c *cli.Context) error {
 		}
 	}
 	if out := c.String("out"); out != "" {
-		if err := savePlan(out, made); err != nil {
+		if err := p.save(out, made); err != nil {
 			return err
 		}
-		next := "To carry out exactly this plan: nodepool apply --plan " + out
-		if made.Blocked {
-			next = "It is blocked: it can be shown, and not applied."
-		}
-		fmt.Fprintf(p.stderr, "Saved to %s. %s\n", out, next)
 	}
 	switch {
 	case made.Blocked && c.String("output") == "text":
@@ -132,6 +127,19 @@ func (p *program) previews(made plan.Plan, snap plan.Snapshot) error {
 	return nil
 }
 
+// save saves made and says what can be done with it.
+func (p *program) save(file string, made plan.Plan) error {
+	if err := savePlan(file, made); err != nil {
+		return err
+	}
+	next := "To carry out exactly this plan: nodepool apply --plan " + file
+	if made.Blocked {
+		next = "It is blocked: it can be shown, and not applied."
+	}
+	fmt.Fprintf(p.stderr, "Saved to %s. %s\n", file, next)
+	return nil
+}
+
 // savePlan writes the plan whole or not at all, for its owner alone.
 func savePlan(file string, made plan.Plan) error {
 	data, err := plan.Write(made)
@@ -144,7 +152,7 @@ func savePlan(file string, made plan.Plan) error {
 	return nil
 }
 
-func openCluster(c *cli.Context) (*kube.Cluster, error) {
+func openCluster(c *cli.Context) (apply.Cluster, error) {
 	return kube.Open(kube.Config{
 		Kubeconfig: c.String("kubeconfig"),
 		Context:    c.String("context"),
@@ -162,16 +170,23 @@ func compile(ctx context.Context, reader apply.Reader, up upgrade) (snap plan.Sn
 	if made, err = plan.Compile(up.Upgrade, snap); err != nil {
 		return snap, made, nil, up.locate(err)
 	}
+	made, rights = validate(ctx, reader, made, snap, plan.SecretsOf(up.Upgrade, snap))
+	return snap, made, rights, nil
+}
+
+// validate gives made with what the server would say of each of its writes,
+// where reader is a cluster that can be asked.
+func validate(ctx context.Context, reader apply.Reader, made plan.Plan, snap plan.Snapshot, secrets plan.Secrets) (_ plan.Plan, rights error) {
 	if cluster, ok := reader.(apply.Cluster); ok && !made.Blocked {
 		var said []plan.Finding
-		said, rights = apply.Validate(ctx, cluster, made, snap, plan.SecretsOf(up.Upgrade, snap))
+		said, rights = apply.Validate(ctx, cluster, made, snap, secrets)
 		made = made.WithFindings(said...)
 	} else if !ok && !made.IsEmpty() {
 		made = made.WithFindings(plan.Finding{Code: plan.CheckServer, Severity: plan.Warn,
 			Message: "no write was validated by a server: this plan was made from manifests",
 			Remedy:  "plan on the live cluster before the review, which gives the same digest as long as the manifests are true"})
 	}
-	return snap, made, rights, nil
+	return made, rights
 }
 
 // unread gives the rights to read that are missing too, where err tells of

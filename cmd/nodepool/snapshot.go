@@ -65,7 +65,7 @@ func (p *program) reader(c *cli.Context) (apply.Reader, error) {
 	from := c.String("from")
 	switch {
 	case !c.IsSet("from"):
-		return openCluster(c)
+		return p.open(c)
 	case from == "":
 		return nil, errors.New("--from names no manifests; give a file, a folder, or - for standard input")
 	case c.IsSet("kubeconfig") || c.IsSet("context"):

@@ -85,9 +85,16 @@ func (s *sheet) document() string {
 			b.WriteString(strings.TrimRight(text, "\n") + "\n\n")
 		}
 	}
-	part("## Upgrade " + code(s.Upgrade.Name) + " of cluster " + code(slashed(s.Upgrade.Cluster.Namespace, s.Upgrade.Cluster.Name)))
+	head, command := "## Upgrade ", "apply"
+	if s.Upgrade.Rollback != "" {
+		head, command = "## Rollback of upgrade ", "rollback"
+	}
+	part(head + code(s.Upgrade.Name) + " of cluster " + code(slashed(s.Upgrade.Cluster.Namespace, s.Upgrade.Cluster.Name)))
 	if s.Digest != "" {
 		part("Digest: " + code(string(s.Digest)))
+	}
+	if s.Upgrade.Rollback != "" {
+		part("Takes back: " + code(string(s.Upgrade.Rollback)))
 	}
 	part(s.summary())
 	if s.wasCut {
@@ -103,7 +110,7 @@ func (s *sheet) document() string {
 	}
 	part(passed)
 	if !s.IsEmpty() && !s.blocked() && s.Digest != "" {
-		part("To apply this plan and no other:\n\n" + fenced("", []string{"nodepool apply -f FILE --expect " + Escape(string(s.Digest))}))
+		part("To apply this plan and no other:\n\n" + fenced("", []string{"nodepool " + command + " -f FILE --expect " + Escape(string(s.Digest))}))
 	}
 	return strings.TrimRight(b.String(), "\n") + "\n"
 }
@@ -119,6 +126,8 @@ func (s *sheet) summary() string {
 			count(n, "problem"), map[bool]string{true: "it", false: "them"}[n == 1], what)
 	case s.blocked():
 		return "⛔ **Blocked: nothing can be applied.** Otherwise, the plan " + what + "."
+	case s.IsEmpty() && s.Upgrade.Rollback != "":
+		return "**No changes.** Nothing that the plan " + code(s.Upgrade.Rollback.Short()) + " changed is left to take back."
 	case s.IsEmpty():
 		line := "**No changes.** "
 		switch names := s.poolNames(); len(names) {

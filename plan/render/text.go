@@ -41,7 +41,13 @@ func (v *view) write() {
 	if short := v.Digest.Short(); short != "" {
 		title += ", plan " + short
 	}
+	if v.Upgrade.Rollback != "" {
+		title = "Rollback of u" + strings.TrimPrefix(title, "U")
+	}
 	v.put(bold, 0, 2, title)
+	if v.Upgrade.Rollback != "" {
+		v.whole(none, 0, "Takes back: "+string(v.Upgrade.Rollback))
+	}
 	v.blank()
 	v.findings()
 	if !v.IsEmpty() {
@@ -320,6 +326,9 @@ func (v *view) tally() {
 			line = "No changes. Pool " + names[0] + " is up to date with upgrade " + v.Upgrade.Name + "."
 		case len(names) > 1:
 			line = "No changes. Pools " + strings.Join(names, ", ") + " are up to date with upgrade " + v.Upgrade.Name + "."
+		}
+		if v.Upgrade.Rollback != "" {
+			line = "No changes. Nothing that the plan " + v.Upgrade.Rollback.Short() + " changed is left to take back."
 		}
 		v.put(bold, 0, 2, line)
 	default:

@@ -93,13 +93,14 @@ func explain(err error) (string, int) {
 		write       *apply.WriteError
 		invalid     *schema.InvalidError
 		stale       *apply.StaleError
+		changed     *plan.ChangedError
 		secret      *plan.SecretError
 		file        *plan.FileError
 	)
 	switch {
 	case errors.Is(err, apply.ErrInterrupted):
 		return "interrupted. What was done so far is recorded, and a rollout that has begun goes on in the cluster.\n" +
-			"Run the same nodepool apply again to carry on.", exitInterrupted
+			"Run the same command again to carry on.", exitInterrupted
 	case errors.As(err, &drift):
 		return explainDrift(drift), exitStale
 	case errors.As(err, &blocked):
@@ -114,13 +115,18 @@ func explain(err error) (string, int) {
 			"The refused step wrote nothing; earlier steps stay as they are.\n" +
 			"Correct the value in the upgrade file, or the policy that refuses it, and run nodepool plan again.", exitError
 	case errors.As(err, &unfinished):
+		if unfinished.TakesBack {
+			return render.Escape("a rollback of this upgrade, "+unfinished.Unfinished.Short()+", was begun and is not finished; this plan is "+
+				unfinished.Wanted.Short()+".") + "\nNothing was written. To carry on with the rollback, run nodepool rollback with the same upgrade file;\n" +
+				"to give it up where it stands and begin the new plan, add --abandon.", exitError
+		}
 		return render.Escape("another plan of this upgrade, "+unfinished.Unfinished.Short()+", was begun and is not finished; this one is "+
 			unfinished.Wanted.Short()+".") + "\nNothing was written. To carry on with the begun plan, run nodepool apply with the upgrade file that it was made from;\n" +
 			"to give it up and begin the new one, add --abandon.", exitError
 	case errors.As(err, &unreachable):
 		return "the cluster did not answer during " + step(unreachable.Step) + ", and it was waited for in vain.\n" +
 			field("It says", unreachable.Err.Error()) +
-			"The write may or may not have arrived. Run the same nodepool apply again once the cluster answers:\n" +
+			"The write may or may not have arrived. Run the same command again once the cluster answers:\n" +
 			"it looks first and repeats nothing.", exitError
 	case errors.As(err, &forbidden):
 		return explainForbidden([]*apply.ForbiddenError{forbidden}), exitError
@@ -128,6 +134,8 @@ func explain(err error) (string, int) {
 		return "the plan is no longer the one that was reviewed; nothing was written.\n" +
 			field("reviewed", string(stale.Reviewed)) + field("now", string(stale.Found)) +
 			"Run nodepool plan again and have the new plan reviewed. Where both were saved, nodepool diff shows what differs.", exitStale
+	case errors.As(err, &changed):
+		return explainChanged(changed), exitStale
 	case errors.As(err, &secret):
 		return "nothing was written: " + lines(secret.Error()) + ".", exitError
 	case errors.As(err, &file):
@@ -152,18 +160,7 @@ func explain(err error) (string, int) {
 func explainDrift(e *apply.DriftError) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "the cluster is not as it was reviewed, so step %s must not be done.\n", render.Escape(e.Step))
-	for _, d := range e.Differences {
-		where := d.Object.String()
-		if d.Path != "" {
-			where += ", " + d.Path.Dotted()
-		}
-		b.WriteString("  " + render.Escape(where) + "\n")
-		b.WriteString("    reviewed: " + shown(d.Reviewed) + "\n")
-		b.WriteString("    found:    " + shown(d.Found) + "\n")
-		if d.Because != "" {
-			b.WriteString("    why:      " + render.Escape(d.Because) + "\n")
-		}
-	}
+	b.WriteString(differences("reviewed:", e.Differences))
 	if e.Written {
 		b.WriteString("Earlier steps of this run are done and stay as they are; nothing was written after this was found.\n" +
 			"Run nodepool plan again, which shows what is left, and have the new plan reviewed.")
@@ -171,6 +168,30 @@ func explainDrift(e *apply.DriftError) string {
 		b.WriteString("Nothing was written. Run nodepool plan again and have the new plan reviewed.")
 	}
 	return b.String()
+}
+
+func differences(reviewed string, all []plan.Difference) string {
+	var b strings.Builder
+	for _, d := range all {
+		where := d.Object.String()
+		if d.Path != "" {
+			where += ", " + d.Path.Dotted()
+		}
+		b.WriteString("  " + render.Escape(where) + "\n")
+		b.WriteString("    " + reviewed + " " + shown(d.Reviewed) + "\n")
+		b.WriteString("    found:    " + shown(d.Found) + "\n")
+		if d.Because != "" {
+			b.WriteString("    why:      " + render.Escape(d.Because) + "\n")
+		}
+	}
+	return b.String()
+}
+
+func explainChanged(e *plan.ChangedError) string {
+	return render.Escape("the cluster is not as the plan "+e.Plan.Short()+" left it: going back would undo what somebody else did after it.") + "\n" +
+		differences("left at: ", e.Differences) +
+		"Nothing was written. Have the other change taken back first, or take back the other pools alone, with --pool NAME;\n" +
+		"or write what the pools should be into an upgrade file and run nodepool plan."
 }
 
 // shown writes a value of a difference, which may be JSON.
@@ -221,8 +242,8 @@ func explainStall(e *apply.StallError) string {
 		b.WriteString("  Waits for: " + render.Escape(e.Rollout.Waiting) + "\n")
 	}
 	b.WriteString("The change stays in the cluster, and its controllers go on trying. Once the cause is gone, run the same\n" +
-		"nodepool apply again: it goes on waiting where it stopped and repeats nothing. An upgrade file that was changed,\n" +
-		"be it only wait.stallAfter, is another plan: add --abandon to give this one up for it.")
+		"command again: it goes on waiting where it stopped and repeats nothing. To go back instead: nodepool rollback.\n" +
+		"An upgrade file that was changed, be it only wait.stallAfter, is another plan: add --abandon to give this one up for it.")
 	return b.String()
 }
 

@@ -46,6 +46,8 @@ func TestExplain(t *testing.T) {
 		{"interrupted before", fmt.Errorf("read: %w", context.Canceled), 130},
 		{"rejected", &apply.RejectedError{Step: patch, Words: "admission webhook \"x\" denied the request:\nno\x07"}, 1},
 		{"unfinished", &apply.UnfinishedError{Unfinished: "sha256:aaaaaaaaaaaaaaaa", Wanted: "sha256:bbbbbbbbbbbbbbbb"}, 1},
+		{"unfinished rollback", &apply.UnfinishedError{Unfinished: "sha256:aaaaaaaaaaaaaaaa", Wanted: "sha256:bbbbbbbbbbbbbbbb", TakesBack: true}, 1},
+		{"changed since", &plan.ChangedError{Plan: "sha256:aaaaaaaaaaaaaaaa", Differences: drift.Differences}, 4},
 		{"unreachable", &apply.UnreachableError{Step: patch, Err: errors.New("connection refused")}, 1},
 		{"forbidden", &apply.ForbiddenError{Verb: "list", Group: "cluster.x-k8s.io", Resource: "machines", Namespace: "default"}, 1},
 		{"forbidden everywhere", &apply.ForbiddenError{Verb: "get", Resource: "secrets", Name: "x"}, 1},

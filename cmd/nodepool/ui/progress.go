@@ -92,7 +92,11 @@ func count(n int, what string) string {
 
 // opening is the line that a run begins with.
 func opening(e apply.RunStarted) string {
-	s := "applying " + e.Plan.Upgrade.Name + ", plan " + e.Plan.Digest.Short() + ": " + count(len(e.Plan.Steps), "step")
+	doing := "applying "
+	if e.Plan.Upgrade.Rollback != "" {
+		doing = "rolling back "
+	}
+	s := doing + e.Plan.Upgrade.Name + ", plan " + e.Plan.Digest.Short() + ": " + count(len(e.Plan.Steps), "step")
 	if e.Resumed > 0 {
 		s += fmt.Sprintf(", %d already done", e.Resumed)
 	}

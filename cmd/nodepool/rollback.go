@@ -1,0 +1,305 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"nodepool/apply"
+	"nodepool/apply/journal"
+	"nodepool/plan"
+	"nodepool/plan/capi"
+	"nodepool/plan/render"
+	"nodepool/schema"
+)
+
+func (p *program) rollbackCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "rollback",
+		Usage:     "take back what an apply has changed",
+		UsageText: "nodepool rollback -f upgrade.yaml [options]\nnodepool rollback RUN [options]\nnodepool rollback --plan FILE [options]",
+		Description: "Makes the inverse of a plan that was applied, wholly or in part, shows it, asks, and carries it out: every\n" +
+			"MachineDeployment that the plan changed goes back to the values before, in one patch, the last one first. The\n" +
+			"plan is that of the last run of the upgrade (-f; the file only says which upgrade), of RUN (as aws-example-1-35/3),\n" +
+			"or one saved in FILE. No template is created or deleted: the old one is named again.\n\n" +
+			"The inverse is compiled against the cluster as it is now. Where there is no way back it says why, and what is\n" +
+			"possible instead. With --out it is saved to be reviewed, and carried out by nodepool apply --plan.\n\n" +
+			"Exit codes: 0 done, or nothing to take back; 1 error; 3 there is no way back, or another preflight check blocks;\n" +
+			"4 somebody else has changed the pools since; 5 a rollout stalled (run again to carry on); 6 another run is at\n" +
+			"work; 130 interrupted (run again to carry on).",
+		Flags: runFlags(
+			&cli.StringFlag{Name: "plan", Usage: "take back the plan saved in `FILE`"},
+			&cli.StringFlag{Name: "out", Usage: "save the inverse to `FILE` and do nothing else"}),
+		OnUsageError: usageError,
+		Action:       p.rollback,
+	}
+}
+
+func (p *program) rollback(c *cli.Context) error {
+	sources := c.NArg()
+	for _, flag := range []string{"file", "plan"} {
+		if c.IsSet(flag) {
+			sources++
+		}
+	}
+	if sources != 1 {
+		return errors.New("what is to be taken back? Give one of: -f FILE for the last run of that upgrade, a RUN such as aws-example-1-35/3, or --plan FILE for a saved plan")
+	}
+	if out := c.String("out"); out != "" {
+		return p.saveInverse(c, out)
+	}
+	progress, err := p.begin(c)
+	if err != nil {
+		return err
+	}
+	cluster, todo, rights, err := p.inverse(c)
+	if err := errors.Join(err, rights); err != nil {
+		return err
+	}
+	return p.carryOut(c, cluster, todo, progress)
+}
+
+// saveInverse saves the plan that would be carried out.
+func (p *program) saveInverse(c *cli.Context, file string) error {
+	_, todo, _, err := p.inverse(c)
+	if err != nil {
+		return err
+	}
+	if err := p.text(c)(p.stdout, todo.plan); err != nil {
+		return err
+	}
+	if todo.plan.Blocked {
+		if err := todo.offer(p.stdout); err != nil {
+			return err
+		}
+	}
+	if err := p.save(file, todo.plan); err != nil {
+		return err
+	}
+	if todo.plan.Blocked {
+		return errShown
+	}
+	return nil
+}
+
+// inverse finds the plan to take back and inverts it. Rights holds an error for
+// each write that the caller may not make.
+func (p *program) inverse(c *cli.Context) (_ apply.Cluster, t task, rights, err error) {
+	// What needs no cluster first.
+	var up upgrade
+	switch {
+	case c.IsSet("plan"):
+		t.of, err = readPlan(c.String("plan"))
+	case c.IsSet("file"):
+		up, err = p.readUpgrade(c)
+	default:
+		_, _, err = runNamed(c.Args().First())
+	}
+	if err != nil {
+		return nil, t, nil, err
+	}
+	cluster, err := p.open(c)
+	if err != nil {
+		return nil, t, nil, err
+	}
+	switch {
+	case c.IsSet("plan"):
+	case c.IsSet("file"):
+		t.of, err = lastRun(c, cluster, up)
+	default:
+		t.of, err = runByName(c, cluster, c.Args().First())
+	}
+	if err != nil {
+		return nil, t, nil, err
+	}
+	if t.of.Upgrade.Purpose == plan.ForPrune {
+		return nil, t, nil, fmt.Errorf("the plan %s deletes templates, and what is deleted cannot be taken back", t.of.Digest.Short())
+	}
+	if t.of, err = t.of.Select(c.StringSlice("pool")...); err != nil {
+		return nil, t, nil, err
+	}
+	if t.snap, err = apply.ObserveInverse(c.Context, cluster, t.of); err != nil {
+		return nil, t, nil, err
+	}
+	if t.plan, err = plan.Invert(t.of, t.snap); err != nil {
+		return nil, t, nil, err
+	}
+	t.plan, rights = validate(c.Context, cluster, t.plan, t.snap, t.secrets)
+	return cluster, t, rights, nil
+}
+
+// recheck gives a saved inverse with what stands in its way now.
+func (p *program) recheck(c *cli.Context, saved plan.Plan) (apply.Cluster, task, error) {
+	cluster, err := p.open(c)
+	if err != nil {
+		return nil, task{}, err
+	}
+	t := task{saved: true}
+	if t.snap, err = apply.ObserveRecheck(c.Context, cluster, saved); err != nil {
+		return nil, task{}, err
+	}
+	if t.plan, err = plan.Recheck(saved, t.snap); err != nil {
+		return nil, task{}, err
+	}
+	var rights error
+	t.plan, rights = validate(c.Context, cluster, t.plan, t.snap, t.secrets)
+	return cluster, t, rights
+}
+
+// offer writes the upgrade that is possible where there is no way back.
+func (t task) offer(w io.Writer) error {
+	if t.plan.Upgrade.Purpose != plan.ForRollback || t.saved {
+		return nil
+	}
+	up, ok := plan.Forward(t.of, t.plan, t.snap)
+	if !ok {
+		return nil
+	}
+	text, err := schema.Marshal(up)
+	if err != nil {
+		return err
+	}
+	var b strings.Builder
+	b.WriteString("\nPossible instead: forward, with the content of the old template. Save this and run nodepool plan -f on it;\n" +
+		"where it sets an image, that must be one built for the pool's version, or machines cannot join:\n\n")
+	for line := range strings.Lines(string(text)) {
+		b.WriteString(render.Escape(strings.TrimSuffix(line, "\n")) + "\n")
+	}
+	_, err = io.WriteString(w, b.String())
+	return err
+}
+
+// lastRun gives the plan of the last run of an upgrade that was not itself a
+// rollback: after a rollback, there is nothing to take back.
+func lastRun(c *cli.Context, cluster apply.Reader, up upgrade) (plan.Plan, error) {
+	runs, where, err := runsOf(c, cluster, plan.UpgradeRef{Name: up.Metadata.Name, Cluster: up.Spec.Cluster})
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	for _, r := range slices.Backward(runs) {
+		if r.Plan.Upgrade.Purpose == plan.ForUpgrade {
+			return r.Plan, nil
+		}
+	}
+	return plan.Plan{}, fmt.Errorf("the journal %s holds no run of the upgrade %s, so it is not known what to take back; "+
+		"give the journal of the run with --journal file:PATH, or a saved plan with --plan FILE", where, up.Metadata.Name)
+}
+
+// runNamed takes the name of a run apart: "aws-example-1-35/3".
+func runNamed(name string) (upgrade string, number int, err error) {
+	upgrade, rest, ok := strings.Cut(name, "/")
+	if _, serr := fmt.Sscanf(rest, "%d", &number); !ok || upgrade == "" || serr != nil || fmt.Sprint(number) != rest {
+		return "", 0, fmt.Errorf("%s is no name of a run; write the name of its upgrade and its number, as in aws-example-1-35/3", render.Escape(name))
+	}
+	return upgrade, number, nil
+}
+
+// runByName gives the plan of a run by its name, from the journal of its upgrade.
+func runByName(c *cli.Context, cluster apply.Reader, name string) (plan.Plan, error) {
+	upgrade, number, err := runNamed(name)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	journals, err := journalsOf(c, cluster, upgrade)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	var found []apply.Run
+	var known []string
+	for _, runs := range journals {
+		for _, r := range runs {
+			if r.Upgrade != upgrade {
+				continue
+			}
+			known = append(known, r.Name())
+			if r.Number == number {
+				found = append(found, r)
+			}
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return found[0].Plan, nil
+	case len(found) > 1:
+		return plan.Plan{}, fmt.Errorf("there are %d runs named %s, of several clusters; give the journal of the one that is meant with --journal file:PATH", len(found), name)
+	case len(known) > 0:
+		return plan.Plan{}, fmt.Errorf("there is no run %s; there are %s", name, strings.Join(known, ", "))
+	}
+	return plan.Plan{}, fmt.Errorf("no run of the upgrade %s in this cluster is known here; give its journal with --journal file:PATH, or a saved plan with --plan FILE", upgrade)
+}
+
+// runsOf gives the runs of one upgrade, and where they are recorded.
+func runsOf(c *cli.Context, cluster apply.Reader, up plan.UpgradeRef) ([]apply.Run, string, error) {
+	snap, err := lookAtCluster(c.Context, cluster, up)
+	if err != nil {
+		return nil, "", err
+	}
+	path, err := journalPath(c.String("journal"), up, snap)
+	if err != nil {
+		return nil, "", err
+	}
+	runs, err := readRuns(c.Context, path)
+	return slices.DeleteFunc(runs, func(r apply.Run) bool {
+		return r.Upgrade != up.Name || r.Plan.Upgrade.Cluster != up.Cluster
+	}), path, err
+}
+
+// journalsOf gives the runs of every journal of an upgrade of that name in this
+// management cluster.
+func journalsOf(c *cli.Context, cluster apply.Reader, upgrade string) ([][]apply.Run, error) {
+	paths := []string{""}
+	if asked := c.String("journal"); asked == "" {
+		dir, err := stateDir()
+		if err != nil {
+			return nil, err
+		}
+		if paths, err = filepath.Glob(filepath.Join(dir, "*_"+upgrade+".jsonl")); err != nil {
+			return nil, fmt.Errorf("find the journal: %w", err)
+		}
+	} else if path, err := journalPath(asked, plan.UpgradeRef{}, plan.Snapshot{}); err == nil {
+		paths[0] = path
+	} else {
+		return nil, err
+	}
+	var out [][]apply.Run
+	for _, path := range paths {
+		runs, err := readRuns(c.Context, path)
+		if err != nil {
+			return nil, err
+		}
+		if len(runs) == 0 {
+			continue
+		}
+		up := runs[len(runs)-1].Plan.Upgrade
+		snap, err := lookAtCluster(c.Context, cluster, up)
+		if err != nil {
+			return nil, err
+		}
+		// The path holds the Cluster's UID: journals of other management
+		// clusters lie in the same folder.
+		if own, err := journalPath(c.String("journal"), up, snap); err != nil || own != path {
+			continue
+		}
+		out = append(out, runs)
+	}
+	return out, nil
+}
+
+func readRuns(ctx context.Context, path string) ([]apply.Run, error) {
+	j, err := journal.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return j.Runs(ctx)
+}
+
+// lookAtCluster fetches the Cluster of an upgrade alone.
+func lookAtCluster(ctx context.Context, cluster apply.Reader, up plan.UpgradeRef) (plan.Snapshot, error) {
+	return cluster.Fetch(ctx, []plan.Selector{{Ref: plan.Ref{Group: capi.Group, Kind: "Cluster", Namespace: up.Cluster.Namespace, Name: up.Cluster.Name}}})
+}
