@@ -59,8 +59,11 @@ func (p *program) rollback(c *cli.Context) error {
 		return err
 	}
 	cluster, todo, rights, err := p.inverse(c)
-	if err := errors.Join(err, rights); err != nil {
+	if err != nil {
 		return err
+	}
+	if err := p.checkRights(c.Context, cluster, todo.plan, todo.snap, rights); err != nil {
+		return err // before anything is written
 	}
 	return p.carryOut(c, cluster, todo, progress)
 }
@@ -149,7 +152,7 @@ func (p *program) recheck(c *cli.Context, saved plan.Plan) (apply.Cluster, task,
 	}
 	var rights error
 	t.plan, rights = validate(c.Context, cluster, t.plan, t.snap, t.secrets)
-	return cluster, t, rights
+	return cluster, t, p.checkRights(c.Context, cluster, t.plan, t.snap, rights)
 }
 
 // offer writes the upgrade that is possible where there is no way back.
