@@ -390,6 +390,8 @@ func undone(s plan.Step, a plan.Assessment) []plan.Difference {
 		d.Object = s.Create.Ref
 	case s.Patch != nil:
 		d.Object = s.Patch.Target
+	case s.Delete != nil:
+		d.Object = s.Delete.Ref
 	}
 	return []plan.Difference{d}
 }
@@ -416,6 +418,10 @@ func (r *run) write(ctx context.Context, i int, snap plan.Snapshot) error {
 			return err
 		}
 		return r.Cluster.Patch(ctx, s.Patch.Target, s.Patch.APIVersion, patch, Commit)
+	case s.Delete != nil:
+		// The resource version is the one of the look that found no use of it.
+		live, _ := snap.Object(s.Delete.Ref)
+		return r.Cluster.Delete(ctx, s.Delete.Ref, s.Delete.APIVersion, s.Delete.UID, live.GetResourceVersion(), Commit)
 	}
 	return fmt.Errorf("step %s writes nothing", s.ID)
 }

@@ -29,7 +29,7 @@ func Validate(ctx context.Context, c Cluster, p plan.Plan, snap plan.Snapshot, s
 		var verb string
 		var err error
 		switch {
-		case s.Create == nil && s.Patch == nil, p.Assess(i, snap).Verdict != plan.Pending:
+		case s.Create == nil && s.Patch == nil && s.Delete == nil, p.Assess(i, snap).Verdict != plan.Pending:
 			continue
 		case s.Create != nil:
 			target, verb = s.Create.Ref, "create"
@@ -48,6 +48,10 @@ func Validate(ctx context.Context, c Cluster, p plan.Plan, snap plan.Snapshot, s
 				continue
 			}
 			err = c.Patch(ctx, target, s.Patch.APIVersion, patch, DryRun)
+		case s.Delete != nil:
+			target, verb = s.Delete.Ref, "delete"
+			live, _ := snap.Object(target)
+			err = c.Delete(ctx, target, s.Delete.APIVersion, s.Delete.UID, live.GetResourceVersion(), DryRun)
 		}
 		out = append(out, validated(s, target, err))
 		if isMissingRight(err) {

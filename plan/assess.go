@@ -67,6 +67,11 @@ func (s Step) Reads() []Selector {
 	case s.Wait != nil:
 		read(Selector{Ref: s.Wait.Cluster}, Selector{Ref: s.Wait.MachineDeployment})
 		read(rolloutSelectors(s.Wait.Cluster, s.Wait.InfraMachine, s.Wait.BootstrapConfig)...)
+	case s.Delete != nil:
+		read(Selector{Ref: s.Delete.Cluster}, Selector{Ref: s.Delete.Ref})
+		for _, kind := range s.Delete.UnusedBy {
+			read(Selector{Ref: kind})
+		}
 	}
 	return out
 }
@@ -85,6 +90,8 @@ func Assess(s Step, snap Snapshot) Assessment {
 		a = s.Patch.assess(snap)
 	case s.Wait != nil:
 		return s.Wait.assess(snap)
+	case s.Delete != nil:
+		a = s.Delete.assess(snap)
 	default:
 		return Assessment{Verdict: Satisfied}
 	}
@@ -147,13 +154,16 @@ func (s Step) relies(snap Snapshot) Assessment {
 	return a
 }
 
-// Target gives the MachineDeployment that s patches or waits for.
+// Target gives the MachineDeployment that s patches or waits for, or whose
+// template it deletes.
 func (s Step) Target() (Ref, bool) {
 	switch {
 	case s.Patch != nil:
 		return s.Patch.Target, true
 	case s.Wait != nil:
 		return s.Wait.MachineDeployment, true
+	case s.Delete != nil:
+		return Ref{Group: capi.Group, Kind: "MachineDeployment", Namespace: s.Delete.Ref.Namespace, Name: s.Pool}, true
 	}
 	return Ref{}, false
 }
@@ -166,6 +176,8 @@ func (s Step) cluster() Ref {
 		return s.Patch.Cluster
 	case s.Wait != nil:
 		return s.Wait.Cluster
+	case s.Delete != nil:
+		return s.Delete.Cluster
 	}
 	return Ref{}
 }

@@ -135,7 +135,7 @@ func recanonise(raw *json.RawMessage) error {
 
 func (s Step) valid() error {
 	set := 0
-	for _, is := range []bool{s.Preflight != nil, s.Create != nil, s.Patch != nil, s.Wait != nil} {
+	for _, is := range []bool{s.Preflight != nil, s.Create != nil, s.Patch != nil, s.Wait != nil, s.Delete != nil} {
 		if is {
 			set++
 		}

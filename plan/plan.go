@@ -45,7 +45,8 @@ const (
 // UpgradeRef says what the plan was compiled from.
 type UpgradeRef struct {
 	Name string `json:"name"`
-	// Purpose says how to read Content; empty for an upgrade.
+	// Purpose says how to read Content: the upgrade's spec, or the
+	// PruneOptions; empty for an upgrade.
 	Purpose Purpose `json:"purpose,omitempty"`
 	// Spec is the digest of Content.
 	Spec    Digest            `json:"spec"`
@@ -64,8 +65,8 @@ func (u UpgradeRef) SameTask(v UpgradeRef) bool {
 	return u.Name == v.Name && u.Purpose == v.Purpose && u.Spec == v.Spec && u.Rollback == v.Rollback
 }
 
-// Step is one thing to do. Exactly one of Preflight, Create, Patch and Wait
-// is set.
+// Step is one thing to do. Exactly one of Preflight, Create, Patch, Wait and
+// Delete is set.
 type Step struct {
 	// ID is unique in the plan and stable between compilations: it is the
 	// journal's key.
@@ -82,6 +83,7 @@ type Step struct {
 	Create    *Create    `json:"create,omitempty"`
 	Patch     *Patch     `json:"patch,omitempty"`
 	Wait      *Wait      `json:"wait,omitempty"`
+	Delete    *Delete    `json:"delete,omitempty"`
 }
 
 // Fact is something relied on. Exactly one of Equals and Digest is used: the
@@ -173,6 +175,22 @@ type Wait struct {
 	Version           string `json:"version,omitempty"`
 	// StallAfter is a Go duration: how long no progress is borne.
 	StallAfter string `json:"stallAfter"`
+}
+
+// Delete says: this template goes, if it is still the one that was reviewed and
+// nothing refers to it.
+type Delete struct {
+	Ref        Ref    `json:"ref"`
+	APIVersion string `json:"apiVersion"`
+	UID        string `json:"uid"`
+	// Cluster is the one that it was made for.
+	Cluster Ref `json:"cluster"`
+	// Content is the digest of all that a copy of it would take over.
+	Content Digest `json:"content"`
+	// UnusedBy are the kinds, each with its namespace and without a name, whose
+	// objects must not refer to it. All of them are looked at again right
+	// before the delete.
+	UnusedBy []Ref `json:"unusedBy"`
 }
 
 // Severity ranks a finding.

@@ -78,25 +78,33 @@ type sheet struct {
 // document puts the parts together. The parts that may be cut are written
 // first: the note that says so stands above them.
 func (s *sheet) document() string {
-	risks, sections, passed := s.risks(), s.sections(), s.passedChecks()
+	risks, sections, passed := s.risks(), "", ""
+	switch {
+	case s.Upgrade.Purpose == plan.ForPrune:
+		sections, passed = s.deletions(), s.keptList()
+	case s.IsEmpty():
+		passed = s.passedChecks()
+	default:
+		sections, passed = s.sections(), s.passedChecks()
+	}
 	var b strings.Builder
 	part := func(text string) {
 		if text != "" {
 			b.WriteString(strings.TrimRight(text, "\n") + "\n\n")
 		}
 	}
-	head, command := "## Upgrade ", "apply"
-	if s.Upgrade.Rollback != "" {
-		head, command = "## Rollback of upgrade ", "rollback"
-	}
-	part(head + code(s.Upgrade.Name) + " of cluster " + code(slashed(s.Upgrade.Cluster.Namespace, s.Upgrade.Cluster.Name)))
+	part("## " + s.heading(code))
 	if s.Digest != "" {
 		part("Digest: " + code(string(s.Digest)))
 	}
 	if s.Upgrade.Rollback != "" {
 		part("Takes back: " + code(string(s.Upgrade.Rollback)))
 	}
-	part(s.summary())
+	if s.Upgrade.Purpose == plan.ForPrune {
+		part(s.pruned())
+	} else {
+		part(s.summary())
+	}
 	if s.wasCut {
 		part("Long text is cut here, marked by `…`. To read all of it: `nodepool show -o json FILE`")
 	}
@@ -104,13 +112,21 @@ func (s *sheet) document() string {
 		part("**This plan is too long for a comment on GitHub: attach it as a file.**")
 	}
 	part(risks)
-	if !s.IsEmpty() {
+	if !s.IsEmpty() && s.Upgrade.Purpose != plan.ForPrune {
 		part(s.table())
-		part(sections)
 	}
+	part(sections)
 	part(passed)
 	if !s.IsEmpty() && !s.blocked() && s.Digest != "" {
-		part("To apply this plan and no other:\n\n" + fenced("", []string{"nodepool " + command + " -f FILE --expect " + Escape(string(s.Digest))}))
+		command := "apply -f FILE"
+		switch s.Upgrade.Purpose {
+		case plan.ForUpgrade:
+		case plan.ForRollback:
+			command = "rollback -f FILE"
+		case plan.ForPrune:
+			command = "apply --plan FILE"
+		}
+		part("To apply this plan and no other:\n\n" + fenced("", []string{"nodepool " + command + " --expect " + Escape(string(s.Digest))}))
 	}
 	return strings.TrimRight(b.String(), "\n") + "\n"
 }

@@ -37,12 +37,9 @@ type view struct {
 }
 
 func (v *view) write() {
-	title := "Upgrade " + v.Upgrade.Name + " of cluster " + slashed(v.Upgrade.Cluster.Namespace, v.Upgrade.Cluster.Name)
+	title := v.heading(func(name string) string { return name })
 	if short := v.Digest.Short(); short != "" {
 		title += ", plan " + short
-	}
-	if v.Upgrade.Rollback != "" {
-		title = "Rollback of u" + strings.TrimPrefix(title, "U")
 	}
 	v.put(bold, 0, 2, title)
 	if v.Upgrade.Rollback != "" {
@@ -51,9 +48,12 @@ func (v *view) write() {
 	v.blank()
 	v.findings()
 	if !v.IsEmpty() {
-		v.pools()
+		if v.Upgrade.Purpose != plan.ForPrune {
+			v.pools()
+		}
 		v.steps()
 	}
+	v.kept()
 	v.tally()
 	if v.Digest != "" {
 		v.whole(none, 0, "Digest: "+string(v.Digest))
@@ -187,6 +187,9 @@ func (v *view) step(i int, s plan.Step) {
 		v.put(faint, body, 4, "· nodepool/run: "+before+" → "+s.Patch.Run.After+" (bookkeeping)")
 	case s.Wait != nil:
 		title(v.waiting(i, *s.Wait))
+	case s.Delete != nil:
+		title(Title(s))
+		v.put(none, body, 2, v.proof(*s.Delete))
 	default:
 		title(Title(s))
 	}
@@ -264,7 +267,7 @@ func (v *view) facts(facts []plan.Fact) {
 
 // totals is the plan in numbers.
 type totals struct {
-	creates, patches, waits int
+	creates, patches, waits, deletes int
 	// machines are all to replace; manual, those of them that someone has to
 	// delete first.
 	machines, manual int
@@ -280,6 +283,8 @@ func (v *view) totals() totals {
 			t.patches++
 		case s.Wait != nil:
 			t.waits++
+		case s.Delete != nil:
+			t.deletes++
 		}
 	}
 	for _, i := range v.Impact {
@@ -303,6 +308,9 @@ func (v *view) tally() {
 	if t.patches > 0 {
 		todo = append(todo, count(t.patches, "MachineDeployment")+" to patch")
 	}
+	if t.deletes > 0 {
+		todo = append(todo, count(t.deletes, "template")+" to delete")
+	}
 	if len(todo) == 0 && t.waits > 0 {
 		todo = append(todo, "nothing to write", count(t.waits, "rollout")+" to wait for")
 	}
@@ -318,6 +326,8 @@ func (v *view) tally() {
 			line += " Without them: " + sum + "."
 		}
 		v.put(alarm, 0, 2, line)
+	case v.IsEmpty() && v.Upgrade.Purpose == plan.ForPrune:
+		v.put(bold, 0, 2, "Nothing to delete. "+nothingUnused)
 	case v.IsEmpty():
 		names := v.poolNames()
 		line := "No changes. Everything is up to date with upgrade " + v.Upgrade.Name + "."

@@ -54,6 +54,8 @@ func Title(s plan.Step) string {
 		return Escape("patch " + s.Patch.Target.String())
 	case s.Wait != nil:
 		return Escape("wait for " + s.Wait.MachineDeployment.String())
+	case s.Delete != nil:
+		return Escape("delete " + s.Delete.Ref.String())
 	}
 	return Escape(s.ID)
 }

@@ -172,6 +172,8 @@ func about(kind LineType, s plan.Step) Line {
 		o.Action, o.Object = "patch", s.Patch.Target.String()
 	case s.Wait != nil:
 		o.Action, o.Object = "wait", s.Wait.MachineDeployment.String()
+	case s.Delete != nil:
+		o.Action, o.Object = "delete", s.Delete.Ref.String()
 	}
 	return o
 }
