@@ -49,7 +49,7 @@ func ReadRights(steps []plan.Step) []Right {
 }
 
 // ApplyRights gives what carrying steps out takes, all but the reads that
-// compiling has made already: creates, patches, the watches of waits (which
+// compiling has made already: creates, patches, deletes, the watches of waits (which
 // begin with a list, of single objects too), and bookkeeping.
 func ApplyRights(steps []plan.Step) []Right {
 	var out []Right
@@ -60,6 +60,8 @@ func ApplyRights(steps []plan.Step) []Right {
 			out = append(out, Right{Verb: "create", Group: ref.Group, Kind: ref.Kind, Namespace: ref.Namespace})
 		case s.Patch != nil:
 			out = append(out, rightTo("patch", plan.Selector{Ref: s.Patch.Target}))
+		case s.Delete != nil:
+			out = append(out, rightTo("delete", plan.Selector{Ref: s.Delete.Ref}))
 		case s.Wait != nil:
 			out = append(out, bookkeeping(s.Wait.Cluster.Namespace)...)
 			for _, sel := range s.Reads() {
