@@ -110,3 +110,11 @@ type UnfinishedError struct {
 func (e *UnfinishedError) Error() string {
 	return "another plan of this upgrade (" + e.Unfinished.Short() + ") was begun and is not finished"
 }
+
+// JournalLockedError says that another process on this machine holds the
+// journal in a local file.
+type JournalLockedError struct{ Path string }
+
+func (e *JournalLockedError) Error() string {
+	return fmt.Sprintf("another nodepool runs this upgrade on this machine (it holds %s); wait until it has ended", e.Path)
+}

@@ -1,4 +1,3 @@
-// Package journal keeps the record of a run where a later run finds it.
 package journal
 
 import (
@@ -12,8 +11,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/gofrs/flock"
+	"github.com/google/renameio/v2"
 
 	"nodepool/apply"
 	"nodepool/plan"
@@ -22,7 +23,8 @@ import (
 // File is a journal in a local file: one JSON object a line, appended and
 // synced, readable by its owner alone. Lines are of two kinds: one holds a
 // whole plan, as it was opened, the others hold a record each. A last line
-// that a crash cut off is passed over and overwritten.
+// that a crash cut off is passed over and overwritten. Runs that are too old
+// to be kept go when a new one begins.
 //
 // A File holds an advisory lock (flock) on its path from OpenFile to Close,
 // so that two runs on one machine cannot write it at once.
@@ -32,41 +34,42 @@ type File struct {
 	lock *flock.Flock
 
 	end  int64 // behind the last whole line
-	runs []apply.Run
+	runs runs
 }
 
 var _ apply.Journal = (*File)(nil)
 
-// LockedError says that another process holds the journal.
-type LockedError struct{ Path string }
+// maxFile is the size above which the file is written anew, without what a
+// journal does not keep.
+const maxFile = 8 << 20
 
-func (e *LockedError) Error() string {
-	return fmt.Sprintf("another nodepool runs this upgrade on this machine (it holds %s); wait until it has ended", e.Path)
-}
-
-// CorruptError says that a line of the journal cannot be read.
+// CorruptError says that a journal cannot be read.
 type CorruptError struct {
-	Path string
-	Line int
+	// Where is a file and line, or a ConfigMap.
+	Where string
+	// Away says how to put it aside.
+	Away string
 	Err  error
 }
 
 func (e *CorruptError) Error() string {
-	return fmt.Sprintf("%s:%d: this journal is damaged (%v); move it away to go on: it is a record only, what is left to do is read from the cluster",
-		e.Path, e.Line, e.Err)
+	return fmt.Sprintf("%s: this journal is damaged (%v); %s to go on: it is a record only, what is left to do is read from the cluster",
+		e.Where, e.Err, e.Away)
 }
 
 // Unwrap gives the cause.
 func (e *CorruptError) Unwrap() error { return e.Err }
 
-// line is one line of the file; exactly one field is set.
+// line is one line of the file: a plan with the number of its run, or a
+// record.
 type line struct {
 	Open   *plan.Plan    `json:"open,omitempty"`
+	Number int           `json:"number,omitempty"`
 	Record *apply.Record `json:"record,omitempty"`
 }
 
 // OpenFile opens or makes the journal at path, with its folders, and locks
-// it. It gives a *LockedError when another process holds it and a
+// it. It gives an *apply.JournalLockedError when another process holds it and a
 // *CorruptError when it cannot be read.
 func OpenFile(path string) (_ *File, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -78,7 +81,7 @@ func OpenFile(path string) (_ *File, err error) {
 		return nil, fmt.Errorf("lock the journal: %w", err)
 	}
 	if !locked {
-		return nil, &LockedError{Path: path}
+		return nil, &apply.JournalLockedError{Path: path}
 	}
 	defer func() {
 		if err != nil {
@@ -123,7 +126,7 @@ func (j *File) read(r io.Reader) (end int64, err error) {
 			return 0, fmt.Errorf("read the journal: %w", err)
 		}
 		if err := j.take(text); err != nil {
-			return 0, &CorruptError{Path: j.path, Line: n, Err: err}
+			return 0, &CorruptError{Where: fmt.Sprintf("%s:%d", j.path, n), Away: "move it away", Err: err}
 		}
 		end += int64(len(text))
 	}
@@ -132,6 +135,7 @@ func (j *File) read(r io.Reader) (end int64, err error) {
 func (j *File) take(text []byte) error {
 	var l struct {
 		Open   json.RawMessage `json:"open"`
+		Number int             `json:"number"`
 		Record *apply.Record   `json:"record"`
 	}
 	dec := json.NewDecoder(bytes.NewReader(text))
@@ -145,52 +149,33 @@ func (j *File) take(text []byte) error {
 		if err != nil {
 			return err
 		}
-		j.begin(p)
+		j.runs.begin(p)
+		if last := &j.runs[len(j.runs)-1]; l.Number > 0 {
+			last.Number = l.Number
+		}
 	case l.Record != nil:
-		j.add(*l.Record)
+		j.runs.add(*l.Record)
 	default:
 		return errors.New("neither a plan nor a record")
 	}
 	return nil
 }
 
-// begin opens a run of p.
-func (j *File) begin(p plan.Plan) {
-	j.runs = append(j.runs, apply.Run{Upgrade: p.Upgrade.Name, Number: len(j.runs) + 1, Plan: p})
-}
-
-// add takes a record into the run of its plan: the last one that has it. A
-// record of a plan that was never opened has none, and is dropped.
-func (j *File) add(r apply.Record) {
-	for i := len(j.runs) - 1; i >= 0; i-- {
-		if j.runs[i].Plan.Digest == r.Plan {
-			j.runs[i].Records = append(j.runs[i].Records, r)
-			return
-		}
-	}
-}
-
-// unfinished gives the last run if it is not closed.
-func (j *File) unfinished() (apply.Run, bool) {
-	if len(j.runs) == 0 || j.runs[len(j.runs)-1].Closed() {
-		return apply.Run{}, false
-	}
-	return j.runs[len(j.runs)-1], true
-}
-
 // Open implements apply.Journal.
 func (j *File) Open(ctx context.Context, p plan.Plan) (attempt int, err error) {
-	begun, unfinished := j.unfinished()
-	if unfinished && begun.Plan.Digest != p.Digest {
-		return 0, &apply.UnfinishedError{Unfinished: begun.Plan.Digest, Wanted: p.Digest}
+	next := slices.Clone(j.runs)
+	attempt, began, err := next.open(p)
+	if err != nil || !began {
+		return attempt, err
 	}
-	if !unfinished {
-		if err := j.write(line{Open: &p}); err != nil {
-			return 0, err
-		}
-		j.begin(p)
+	if len(next) > keepRuns || j.end > maxFile {
+		return attempt, j.rewrite(next)
 	}
-	return begun.Attempts() + 1, nil
+	if err := j.write(line{Open: &p, Number: next[len(next)-1].Number}); err != nil {
+		return 0, err
+	}
+	j.runs = next
+	return attempt, nil
 }
 
 // Append implements apply.Journal.
@@ -198,34 +183,78 @@ func (j *File) Append(ctx context.Context, r apply.Record) error {
 	if err := j.write(line{Record: &r}); err != nil {
 		return err
 	}
-	j.add(r)
+	j.runs.add(r)
+	if j.end > maxFile {
+		return j.rewrite(slices.Clone(j.runs))
+	}
 	return nil
 }
 
-func (j *File) write(l line) error {
-	if j.f == nil {
-		return errors.New("this journal was opened to be read only")
+// rewrite writes those of all that a journal keeps to the file, whole or not
+// at all.
+func (j *File) rewrite(all runs) error {
+	all = all.recent()
+	var text bytes.Buffer
+	for i := range all {
+		all[i].Records = lighten(all[i].Records, maxRecords)
+		if err := encode(&text, line{Open: &all[i].Plan, Number: all[i].Number}); err != nil {
+			return err
+		}
+		for _, r := range all[i].Records {
+			if err := encode(&text, line{Record: &r}); err != nil {
+				return err
+			}
+		}
 	}
+	if j.f == nil {
+		return errReadOnly
+	}
+	if err := renameio.WriteFile(j.path, text.Bytes(), 0o600, renameio.WithStaticPermissions(0o600)); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(j.path, os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	old := j.f
+	j.f, j.end, j.runs = f, int64(text.Len()), all
+	return errors.Join(old.Close(), syncDir(filepath.Dir(j.path)))
+}
+
+var errReadOnly = errors.New("this journal was opened to be read only")
+
+func encode(w io.Writer, l line) error {
 	raw, err := json.Marshal(l)
 	if err != nil {
 		return fmt.Errorf("encode: %w", err)
 	}
-	raw = append(raw, '\n')
-	if _, err := j.f.WriteAt(raw, j.end); err != nil {
+	_, err = w.Write(append(raw, '\n'))
+	return err
+}
+
+func (j *File) write(l line) error {
+	if j.f == nil {
+		return errReadOnly
+	}
+	var raw bytes.Buffer
+	if err := encode(&raw, l); err != nil {
+		return err
+	}
+	if _, err := j.f.WriteAt(raw.Bytes(), j.end); err != nil {
 		// A full disk leaves half a line; the next write goes over it.
 		return errors.Join(err, j.f.Truncate(j.end))
 	}
-	j.end += int64(len(raw))
+	j.end += int64(raw.Len())
 	return j.f.Sync()
 }
 
 // Unfinished implements apply.Journal.
 func (j *File) Unfinished(context.Context) (plan.Plan, bool, error) {
-	begun, unfinished := j.unfinished()
+	begun, unfinished := j.runs.unfinished()
 	return begun.Plan, unfinished, nil
 }
 
-// Runs implements apply.Journal. A file holds them all.
+// Runs implements apply.Journal.
 func (j *File) Runs(context.Context) ([]apply.Run, error) { return j.runs, nil }
 
 // Close ends the use of the journal and gives its lock back.

@@ -15,10 +15,11 @@ import (
 	"nodepool/schema"
 )
 
+// planNamed gives one of several plans of the upgrade "up".
 func planNamed(name string) plan.Plan {
 	p := plan.Plan{APIVersion: plan.APIVersion, Kind: plan.Kind,
-		Upgrade: plan.UpgradeRef{Name: name, Cluster: schema.ClusterRef{Name: "c", Namespace: "default"}},
-		Steps:   []plan.Step{{ID: "preflight", Preflight: &plan.Preflight{Checks: []string{"cluster"}}}}}
+		Upgrade: plan.UpgradeRef{Name: "up", Cluster: schema.ClusterRef{Name: "c", Namespace: "default"}},
+		Steps:   []plan.Step{{ID: "preflight", Preflight: &plan.Preflight{Checks: []string{name}}}}}
 	p.Digest = p.Sum()
 	return p
 }
@@ -38,7 +39,7 @@ func record(p plan.Plan, step string, phase apply.Phase, attempt int) apply.Reco
 		At: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Actor: "a@b"}
 }
 
-func appendAll(t *testing.T, j *journal.File, records ...apply.Record) {
+func appendAll(t *testing.T, j apply.Journal, records ...apply.Record) {
 	t.Helper()
 	for _, r := range records {
 		if err := j.Append(t.Context(), r); err != nil {
@@ -167,7 +168,7 @@ func TestDamageIsSaidAndLeftAlone(t *testing.T) {
 func TestOneAtATime(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "run.jsonl")
 	j := open(t, path)
-	var locked *journal.LockedError
+	var locked *apply.JournalLockedError
 	if _, err := journal.OpenFile(path); !errors.As(err, &locked) {
 		t.Fatalf("got %v, want a LockedError", err)
 	}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"nodepool/apply"
-	"nodepool/apply/journal"
 	"nodepool/plan"
 	"nodepool/plan/render"
 	"nodepool/schema"
@@ -85,7 +84,7 @@ func explain(err error) (string, int) {
 		drift       *apply.DriftError
 		blocked     *apply.BlockedError
 		stalled     *apply.StallError
-		locked      *journal.LockedError
+		locked      *apply.JournalLockedError
 		rejected    *apply.RejectedError
 		unfinished  *apply.UnfinishedError
 		unreachable *apply.UnreachableError

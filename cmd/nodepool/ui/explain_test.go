@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"nodepool/apply"
-	"nodepool/apply/journal"
 	"nodepool/cmd/nodepool/ui"
 	"nodepool/plan"
 	"nodepool/plan/render"
@@ -41,7 +40,7 @@ func TestExplain(t *testing.T) {
 		{"blocked", blocked, 3},
 		{"stall", &apply.StallError{Step: wait0, Rollout: waiting, Stall: &drain, After: 15 * time.Minute}, 5},
 		{"stall unexplained", &apply.StallError{Step: wait0, Rollout: waiting, After: 90 * time.Minute}, 5},
-		{"locked", &journal.LockedError{Path: "/state/x.jsonl"}, 6},
+		{"locked", &apply.JournalLockedError{Path: "/state/x.jsonl"}, 6},
 		{"interrupted", fmt.Errorf("%w: %w", apply.ErrInterrupted, context.Canceled), 130},
 		{"interrupted before", fmt.Errorf("read: %w", context.Canceled), 130},
 		{"rejected", &apply.RejectedError{Step: patch, Words: "admission webhook \"x\" denied the request:\nno\x07"}, 1},

@@ -1,0 +1,155 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"nodepool/apply"
+	"nodepool/plan"
+)
+
+// The reasons of Events on a MachineDeployment.
+const (
+	reasonStarted = "UpgradeStarted"
+	reasonDone    = "UpgradeDone"
+	reasonHeldUp  = "UpgradeHeldUp"
+	reasonStalled = "UpgradeStalled"
+)
+
+const (
+	// maxMessage is the server's limit of an Event's message
+	// (NoteLengthLimit in pkg/apis/core/validation of Kubernetes).
+	maxMessage = 1024
+	// maxQueue bounds the Events that are waiting to be sent; more are dropped.
+	maxQueue = 200
+	// eventTimeout bounds one request, closeTimeout the wait for all of them
+	// at the end.
+	eventTimeout = 5 * time.Second
+	closeTimeout = 5 * time.Second
+)
+
+// Events writes Kubernetes Events on the MachineDeployments of a plan, for those
+// who look there: when the upgrade of a pool starts, is held up, stalls, and is
+// done. They are a courtesy: one that cannot be written is dropped without a
+// word, and nothing waits for them but Close, a little.
+//
+// The event recorders of client-go serve programs that go on running: theirs
+// cannot be waited for at the end.
+type Events struct {
+	store  *InCluster
+	snap   plan.Snapshot
+	holder apply.Holder
+
+	mu      sync.Mutex
+	upgrade string
+	started map[plan.Ref]bool
+	closed  bool
+	queue   chan *corev1.Event
+	cancel  context.CancelFunc
+	done    chan struct{}
+}
+
+// Events gives a writer of Events about the MachineDeployments that snap holds.
+// It must be closed.
+func (s *InCluster) Events(snap plan.Snapshot, h apply.Holder) *Events {
+	ctx, cancel := context.WithCancel(context.Background())
+	e := &Events{store: s, snap: snap, holder: h, started: map[plan.Ref]bool{}, queue: make(chan *corev1.Event, maxQueue), cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(e.done)
+		for event := range e.queue {
+			ctx, stop := context.WithTimeout(ctx, eventTimeout)
+			_, _ = s.core.Events(event.Namespace).Create(ctx, event, metav1.CreateOptions{FieldManager: manager})
+			stop()
+		}
+	}()
+	return e
+}
+
+// Close waits a little until what is queued is written. It may be called twice.
+func (e *Events) Close() {
+	e.mu.Lock()
+	if !e.closed {
+		e.closed = true
+		close(e.queue)
+	}
+	e.mu.Unlock()
+	timer := time.NewTimer(closeTimeout)
+	defer timer.Stop()
+	select {
+	case <-e.done:
+	case <-timer.C:
+	}
+	e.cancel()
+}
+
+// Event takes an event of a run; it is made for Executor.Notify and does not
+// block.
+func (e *Events) Event(event apply.Event) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch event := event.(type) {
+	case apply.RunStarted:
+		e.upgrade = event.Plan.Upgrade.Name + ", plan " + event.Plan.Digest.Short()
+	case apply.StepStarted:
+		if pool, ok := event.Step.Target(); ok && !e.started[pool] {
+			e.started[pool] = true
+			by := e.holder.Actor
+			if e.holder.Ticket != "" {
+				by += ", ticket " + e.holder.Ticket
+			}
+			e.send(pool, corev1.EventTypeNormal, reasonStarted, fmt.Sprintf("%s, started by %s", e.upgrade, by))
+		}
+	case apply.StepDone:
+		if event.Step.Wait != nil {
+			e.send(event.Step.Wait.MachineDeployment, corev1.EventTypeNormal, reasonDone,
+				fmt.Sprintf("%s, done: all machines were replaced and proved, in %s", e.upgrade, event.Took.Round(time.Second)))
+		}
+	case apply.Stalled:
+		// What a provider said stays on its own object: it may hold anything.
+		if pool, ok := event.Step.Target(); ok {
+			s := event.Stall
+			e.send(pool, corev1.EventTypeWarning, reasonHeldUp,
+				fmt.Sprintf("%s, held up by %s; seen on %s %s/%s", e.upgrade, s.Cause, s.Kind, s.Namespace, s.Name))
+		}
+	case apply.RunEnded:
+		var stall *apply.StallError
+		if errors.As(event.Err, &stall) {
+			if pool, ok := stall.Step.Target(); ok {
+				e.send(pool, corev1.EventTypeWarning, reasonStalled,
+					fmt.Sprintf("%s, no progress for %s; nodepool stopped waiting and can be run again", e.upgrade, stall.After))
+			}
+		}
+	case apply.StepSkipped, apply.Rolling, apply.Retrying:
+	}
+}
+
+// send queues an Event about pool, or drops it.
+func (e *Events) send(pool plan.Ref, kind, reason, message string) {
+	object, ok := e.snap.Object(pool)
+	if !ok || e.closed {
+		return
+	}
+	now := metav1.Now()
+	message = strings.ToValidUTF8(message[:min(len(message), maxMessage)], "")
+	event := &corev1.Event{
+		ObjectMeta: metav1.ObjectMeta{Namespace: pool.Namespace, Name: pool.Name + "." + strconv.FormatInt(now.UnixNano(), 16)},
+		InvolvedObject: corev1.ObjectReference{APIVersion: object.GetAPIVersion(), Kind: object.GetKind(),
+			Namespace: pool.Namespace, Name: pool.Name, UID: object.GetUID()},
+		Type: kind, Reason: reason, Message: message,
+		Source:         corev1.EventSource{Component: manager},
+		FirstTimestamp: now, LastTimestamp: now, Count: 1,
+		ReportingController: manager,
+	}
+	select {
+	case e.queue <- event:
+	default:
+	}
+}
