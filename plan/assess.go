@@ -57,7 +57,7 @@ func (s Step) Reads() []Selector {
 		}
 	}
 	for _, f := range s.Facts {
-		read(Selector{Ref: f.Object})
+		read(f.selector(s.cluster()))
 	}
 	switch {
 	case s.Create != nil:
@@ -334,6 +334,15 @@ func (w Wait) Rollout(snap Snapshot) (capi.Rollout, bool) {
 
 func (w Wait) judge(snap Snapshot, live *unstructured.Unstructured) capi.Rollout {
 	return capi.Judge(observed(snap, live, w.Cluster, w.InfraMachine, w.BootstrapConfig))
+}
+
+// selector says how the object of the fact is looked up. MachineSets are
+// listed, as the judge of a rollout needs them: to get one is another right.
+func (f Fact) selector(cluster Ref) Selector {
+	if f.Object.Group == capi.Group && f.Object.Kind == "MachineSet" {
+		return rolloutSelectors(cluster, Ref{}, Ref{})[0]
+	}
+	return Selector{Ref: f.Object}
 }
 
 // check reports whether the fact still holds.

@@ -59,6 +59,10 @@ func (v *view) changesOf(pool string) []string {
 				case c.Path == templateSpec+"/version":
 					version = append(version, "version "+transition(c))
 				case isReference(c.Path) && creates: // told by what is created
+				case c.Path == templateSpec+"/infrastructureRef/name":
+					patched = append(patched, "template "+transition(c))
+				case c.Path == templateSpec+"/bootstrap/configRef/name":
+					patched = append(patched, "bootstrap template "+transition(c))
 				default:
 					patched = append(patched, transitionOf(c))
 				}
