@@ -79,6 +79,7 @@ func TestOneDigest(t *testing.T) {
 		if got.digest != first.digest {
 			t.Errorf("the digest is %s, want %s:\n%s", got.digest, first.digest, cmp.Diff(first.whole, got.whole))
 		}
+		got.rest = slices.DeleteFunc(got.rest, func(f finding) bool { return f.Severity == "warn" && slices.Contains(unread, f.Code) })
 		if diff := cmp.Diff(want, got.rest); diff != "" {
 			t.Errorf("the findings differ in more than what was validated (-admin +here):\n%s", diff)
 		}

@@ -243,6 +243,9 @@ func TestChecks(t *testing.T) {
 		{name: "bootstrap template edited", edit: edit(bootstrapRef, []any{"echo edited"}, "spec", "template", "spec", "preKubeadmCommands"),
 			code: plan.CheckBootstrapEdited, severity: plan.Warn,
 			words: []string{"KubeadmConfigTemplate default/aws-example-md-0 was edited after 3 of 3 machines", "preKubeadmCommands", "reviewed with this plan"}},
+		{name: "bootstrap configs not readable", edit: func(w *clustertest.World) { w.Forbid("list", clustertest.BootstrapGroup, "KubeadmConfig") },
+			code: plan.CheckBootstrapEdited, severity: plan.Warn,
+			words: []string{"KubeadmConfigTemplate default/aws-example-md-0", "is not known", "you may not list kubeadmconfigs", "with the right to list"}},
 		{name: "one image", code: plan.CheckImagesDiffer, severity: plan.Pass},
 		{name: "images differ", edit: func(w *clustertest.World) {
 			first := w.List(clustertest.InfrastructureGroup, "AWSMachine", "default")[0]

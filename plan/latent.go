@@ -36,6 +36,11 @@ func (c *checker) latent(p *pool) {
 		switch sel.Kind {
 		case cloned(p.bootstrap.ref).Kind:
 			configs = madeFrom(p.bootstrap.ref, c.snap.List(sel))
+			if why, unread := c.snap.Unread(sel); unread && p.bootstrap.obj != nil {
+				c.add(Finding{Code: CheckBootstrapEdited, Severity: Warn, Object: p.bootstrap.ref,
+					Message: fmt.Sprintf("whether %s was edited after the machines were made from it is not known: %s", p.bootstrap.ref, why),
+					Remedy:  "plan with the right to list what is made from it, or compare it with what was last reviewed"})
+			}
 		case cloned(p.infra.ref).Kind:
 			infraMachines = madeFrom(p.infra.ref, c.snap.List(sel))
 		}
