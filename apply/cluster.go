@@ -38,7 +38,8 @@ type Cluster interface {
 	// Watch keeps the answers to selectors up to date until the feed is
 	// stopped or ctx is done.
 	Watch(ctx context.Context, selectors []plan.Selector) (Feed, error)
-	// Create makes obj as it is.
+	// Create makes obj as it is. When it succeeds, obj is what the server made
+	// of it, or would make of it: with its defaults.
 	Create(ctx context.Context, obj *unstructured.Unstructured, mode Mode) error
 	// Patch sends a JSON Patch (RFC 6902) to target through apiVersion
 	// ("group/version"). A failed test operation is a Refused error.

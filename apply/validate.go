@@ -14,7 +14,8 @@ import (
 // Validate sends every write of p that is still to do as a dry run, which
 // passes admission and validation on the server and is thrown away, and gives
 // what the server said of each. A refusal is a finding of severity Block with
-// the server's words. Where the caller may not write, or a webhook does not
+// the server's words, and so is a null in whose place the server would put a
+// default. Where the caller may not write, or a webhook does not
 // support dry runs, or the server does not answer, the finding is a warning
 // that says what was not validated. The plan itself does not change: findings
 // are not signed.
@@ -27,6 +28,7 @@ func Validate(ctx context.Context, c Cluster, p plan.Plan, snap plan.Snapshot, s
 	for i, s := range p.Steps {
 		var target plan.Ref
 		var verb string
+		var putBack []plan.Pointer
 		var err error
 		switch {
 		case s.Create == nil && s.Patch == nil && s.Delete == nil, p.Assess(i, snap).Verdict != plan.Pending:
@@ -35,16 +37,18 @@ func Validate(ctx context.Context, c Cluster, p plan.Plan, snap plan.Snapshot, s
 			target, verb = s.Create.Ref, "create"
 			body, berr := s.Create.Body(snap, secrets)
 			if berr != nil {
-				out = append(out, unvalidated(s, target, "the new template cannot be made up here: "+berr.Error()))
+				out = append(out, Unvalidated(s, "the new template cannot be made up here: "+berr.Error()))
 				continue
 			}
-			err = c.Create(ctx, body, DryRun)
+			if err = c.Create(ctx, body, DryRun); err == nil {
+				putBack = p.PutBack(s, body)
+			}
 		case s.Patch != nil:
 			target, verb = s.Patch.Target, "patch"
 			live, _ := snap.Object(target)
 			patch, perr := s.Patch.JSONPatch(live, s.Facts)
 			if perr != nil {
-				out = append(out, unvalidated(s, target, perr.Error()))
+				out = append(out, Unvalidated(s, perr.Error()))
 				continue
 			}
 			err = c.Patch(ctx, target, s.Patch.APIVersion, patch, DryRun)
@@ -53,7 +57,11 @@ func Validate(ctx context.Context, c Cluster, p plan.Plan, snap plan.Snapshot, s
 			live, _ := snap.Object(target)
 			err = c.Delete(ctx, target, s.Delete.APIVersion, s.Delete.UID, live.GetResourceVersion(), DryRun)
 		}
-		out = append(out, validated(s, target, err))
+		f := validated(s, target, err)
+		if len(putBack) > 0 {
+			f = PutBack(s, putBack)
+		}
+		out = append(out, f)
 		if isMissingRight(err) {
 			missing = append(missing, forbidden(verb, target, err))
 		}
@@ -85,18 +93,32 @@ func validated(s plan.Step, target plan.Ref, err error) plan.Finding {
 		return plan.Finding{Code: plan.CheckServer, Severity: plan.Pass, Pool: s.Pool, Object: target,
 			Message: fmt.Sprintf("the server accepts the write to %s (dry run)", target)}
 	case !errors.As(err, &we):
-		return unvalidated(s, target, err.Error())
+		return Unvalidated(s, err.Error())
 	case isMissingRight(err):
-		return unvalidated(s, target, "you may not make this write, not even as a dry run")
+		return Unvalidated(s, "you may not make this write, not even as a dry run")
 	case we.Outcome == Unknown, strings.Contains(we.Words, "does not support dry run"):
-		return unvalidated(s, target, we.Words)
+		return Unvalidated(s, we.Words)
 	}
 	return plan.Finding{Code: plan.CheckServer, Severity: plan.Block, Pool: s.Pool, Object: target,
 		Message: fmt.Sprintf("the server would refuse the write to %s: %s", target, we.Words),
 		Remedy:  "correct the value in the upgrade file, or the policy that refuses it"}
 }
 
-func unvalidated(s plan.Step, target plan.Ref, why string) plan.Finding {
+// PutBack is the finding for a create that removes fields in which the server
+// puts a default again: the new template would not be what was reviewed.
+func PutBack(s plan.Step, fields []plan.Pointer) plan.Finding {
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = f.Dotted()
+	}
+	return plan.Finding{Code: plan.CheckServer, Severity: plan.Block, Pool: s.Pool, Object: s.Create.Ref,
+		Message: fmt.Sprintf("the server would put a default back into %s, in place of the null that the upgrade asks for: %s", s.Create.Ref, strings.Join(names, ", ")),
+		Remedy:  "give the value that is wanted in place of null, or leave the field out"}
+}
+
+// Unvalidated is the finding for a write of s that nobody could validate.
+func Unvalidated(s plan.Step, why string) plan.Finding {
+	target, _ := s.Writes()
 	return plan.Finding{Code: plan.CheckServer, Severity: plan.Warn, Pool: s.Pool, Object: target,
 		Message: fmt.Sprintf("the write to %s was not validated by the server: %s", target, why),
 		Remedy:  "apply finds out before it changes any machine; to know now, plan with the rights to create and patch"}

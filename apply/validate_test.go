@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"nodepool/apply"
@@ -101,5 +102,51 @@ func TestValidatePassesOverWhatIsDone(t *testing.T) {
 	}
 	if len(findings) != 1 || findings[0].Object.Kind != "MachineDeployment" {
 		t.Errorf("got %+v, want the answer to the patch alone", findings)
+	}
+}
+
+// TestValidateSeesDefaultsPutBack: a null is not what was reviewed when the
+// server puts a default in its place, whether or not the field was there.
+func TestValidateSeesDefaultsPutBack(t *testing.T) {
+	for name, tc := range map[string]struct {
+		fields, filled string
+		want           []plan.Severity
+	}{
+		"a field that is there":     {"sshKeyName: null", "sshKeyName", []plan.Severity{plan.Block, plan.Pass}},
+		"a field that is not there": {"sshKeyName: other, tenancy: null", "tenancy", []plan.Severity{plan.Block, plan.Pass}},
+		"another field":             {"sshKeyName: null", "tenancy", []plan.Severity{plan.Pass, plan.Pass}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := clustertest.AWSExample()
+			w.Defaults(func(o *unstructured.Unstructured) {
+				if err := unstructured.SetNestedField(o.Object, "default", "spec", "template", "spec", tc.filled); err != nil {
+					t.Error(err)
+				}
+			})
+			c := w.Open(nil)
+			up := read(t, strings.TrimSuffix(upgradeOne, "\n")+"\n      infrastructure: {"+tc.fields+"}\n")
+			snap, err := apply.Observe(t.Context(), c, up)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := plan.Compile(up, snap)
+			if err != nil {
+				t.Fatal(err)
+			}
+			findings, err := apply.Validate(t.Context(), c, p, snap, plan.SecretsOf(up, snap))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []plan.Severity
+			for _, f := range findings {
+				got = append(got, f.Severity)
+			}
+			if d := cmp.Diff(tc.want, got); d != "" {
+				t.Errorf("severities (-want +got):\n%s\n%+v", d, findings)
+			}
+			if field := "spec.template.spec." + tc.filled; tc.want[0] == plan.Block && !strings.Contains(findings[0].Message, field) {
+				t.Errorf("the finding does not tell %s: %s", field, findings[0].Message)
+			}
+		})
 	}
 }

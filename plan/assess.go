@@ -168,6 +168,17 @@ func (s Step) Target() (Ref, bool) {
 	return Ref{}, false
 }
 
+// Writes gives the object that s creates or patches.
+func (s Step) Writes() (Ref, bool) {
+	switch {
+	case s.Create != nil:
+		return s.Create.Ref, true
+	case s.Patch != nil:
+		return s.Patch.Target, true
+	}
+	return Ref{}, false
+}
+
 func (s Step) cluster() Ref {
 	switch {
 	case s.Create != nil:

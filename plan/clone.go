@@ -3,6 +3,7 @@ package plan
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -17,6 +18,12 @@ const (
 	ContentAnnotation = "nodepool/content"
 	// RunAnnotation is on every MachineDeployment that nodepool patches.
 	RunAnnotation = "nodepool/run"
+)
+
+// What the IDs of a pool's creates end in.
+const (
+	createInfrastructure = "/create-infrastructure-template"
+	createBootstrap      = "/create-bootstrap-template"
 )
 
 // clonedLabels and clonedAnnotations are all the metadata that a clone keeps
@@ -113,33 +120,86 @@ type Secrets struct{ opened map[string]any }
 // changed, or a result of another digest, is an error: what was reviewed can
 // no longer be made. A sealed change without its value is a *SecretError.
 func (c Create) Body(snap Snapshot, secrets Secrets) (*unstructured.Unstructured, error) {
+	body, sealed, err := c.Outline(snap, secrets)
+	if err != nil {
+		return nil, err
+	}
+	if len(sealed) > 0 { // a sealed snapshot has the digests of a live one
+		return nil, fmt.Errorf("%s is known only with its secrets sealed (%s), and must be read from the cluster to be copied", c.BasedOn.Ref, sealed[0].Dotted())
+	}
+	return body, nil
+}
+
+// Outline is Body for who looks at the object and does not send it: what a
+// sealed snapshot holds sealed stays so, and is named.
+func (c Create) Outline(snap Snapshot, secrets Secrets) (body *unstructured.Unstructured, sealed []Pointer, err error) {
 	source, ok := snap.Object(c.BasedOn.Ref)
 	if !ok {
-		return nil, fmt.Errorf("%s, which is to be copied, is not there", c.BasedOn.Ref)
+		return nil, nil, fmt.Errorf("%s, which is to be copied, is not there", c.BasedOn.Ref)
 	}
 	cluster, ok := snap.Object(c.Owner.Ref)
 	if !ok {
-		return nil, fmt.Errorf("%s is not there", c.Owner.Ref)
+		return nil, nil, fmt.Errorf("%s is not there", c.Owner.Ref)
 	}
 	s := sealerOf(cluster)
 	if got := sourceDigest(source, s); got != c.BasedOn.Digest {
-		return nil, fmt.Errorf("%s has changed since the plan was made", c.BasedOn.Ref)
+		return nil, nil, fmt.Errorf("%s has changed since the plan was made", c.BasedOn.Ref)
 	}
-	body := clone(source, cluster, c.Ref.Name)
+	body = clone(source, cluster, c.Ref.Name)
 	for _, change := range c.Changes {
 		if err := change.write(body.Object, secrets.opened); err != nil {
-			return nil, fmt.Errorf("make %s: %w", c.Ref, err)
+			return nil, nil, fmt.Errorf("make %s: %w", c.Ref, err)
 		}
 	}
 	if got := contentDigest(body, s); got != c.Result {
-		return nil, fmt.Errorf("%s would become %s, and %s was reviewed", c.Ref, got.Short(), c.Result.Short())
-	}
-	// A sealed snapshot has the digests of a live one.
-	if at, ok := sealedAt("", body.Object); ok {
-		return nil, fmt.Errorf("%s is known only with its secrets sealed (%s), and must be read from the cluster to be copied", c.BasedOn.Ref, at.Dotted())
+		return nil, nil, fmt.Errorf("%s would become %s, and %s was reviewed", c.Ref, got.Short(), c.Result.Short())
 	}
 	_ = unstructured.SetNestedField(body.Object, string(c.Result), "metadata", "annotations", ContentAnnotation)
-	return body, nil
+	sealedFields("", body.Object, func(at Pointer) { sealed = append(sealed, at) })
+	slices.Sort(sealed)
+	return body, sealed, nil
+}
+
+// PutBack gives the fields that s, a create of p, is to leave out and that made,
+// which the server made of it, has all the same: it put a default in their
+// place. That is what s removes, and what the upgrade says null of; a null over
+// a field that was not there is no change.
+func (p Plan) PutBack(s Step, made *unstructured.Unstructured) []Pointer {
+	var out []Pointer
+	look := func(at Pointer) {
+		if len(valueAt(made.Object, at)) > 0 && !slices.Contains(out, at) {
+			out = append(out, at)
+		}
+	}
+	for _, change := range s.Create.Changes {
+		if len(change.After) == 0 {
+			look(change.Path)
+		}
+	}
+	up, _ := UpgradeOf(p)
+	for _, pool := range up.Spec.Pools {
+		patch := pool.Infrastructure
+		if s.ID == s.Pool+createBootstrap {
+			patch = pool.Bootstrap
+		}
+		if pool.Name == s.Pool {
+			nulls(PointerTo("spec", "template", "spec"), patch, look)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// nulls reports the fields that a merge patch removes. A null in a list is a
+// value.
+func nulls(at Pointer, patch any, report func(Pointer)) {
+	node, _ := patch.(map[string]any)
+	for k, v := range node {
+		if v == nil {
+			report(at.Append(k))
+		}
+		nulls(at.Append(k), v, report)
+	}
 }
 
 // mergePatch gives spec with the merge patch (RFC 7386) made on it.

@@ -171,10 +171,10 @@ func (p *pool) steps(up UpgradeRef) []Step {
 	for _, t := range []struct {
 		id string
 		template
-	}{{"create-infrastructure-template", p.infra}, {"create-bootstrap-template", p.bootstrap}} {
+	}{{createInfrastructure, p.infra}, {createBootstrap, p.bootstrap}} {
 		if t.create != nil {
 			out = append(out, Step{
-				ID:     p.spec.Name + "/" + t.id,
+				ID:     p.spec.Name + t.id,
 				Pool:   p.spec.Name,
 				Note:   "Creating a template changes no machine.",
 				Create: t.create,

@@ -165,6 +165,16 @@ var appliers = []struct{ prefix, owner string }{
 	{"capi-topology", "the cluster's topology"},
 }
 
+// applierOf names the tool behind a field manager that is known to apply again.
+func applierOf(manager string) (owner string, known bool) {
+	for _, a := range appliers {
+		if strings.HasPrefix(manager, a.prefix) {
+			return a.owner, true
+		}
+	}
+	return "", false
+}
+
 // fieldManagers looks in managedFields for who else writes what this plan
 // changes (apimachinery fieldsV1: one "f:<name>" key a level).
 func (c *checker) fieldManagers(p *pool) {
@@ -173,15 +183,15 @@ func (c *checker) fieldManagers(p *pool) {
 	writes := map[entry][]string{}
 	var order []entry
 	for _, m := range p.md.GetManagedFields() {
-		i := slices.IndexFunc(appliers, func(a struct{ prefix, owner string }) bool { return strings.HasPrefix(m.Manager, a.prefix) })
-		if i < 0 || m.FieldsV1 == nil || m.Subresource != "" {
+		owner, known := applierOf(m.Manager)
+		if !known || m.FieldsV1 == nil || m.Subresource != "" {
 			continue
 		}
 		tree, err := decodeValue(m.FieldsV1.GetRawBytes())
 		if err != nil {
 			continue
 		}
-		e := entry{appliers[i].owner, m.Manager}
+		e := entry{owner, m.Manager}
 		for _, change := range changes {
 			if owns(tree, change.Path.Tokens()) && !slices.Contains(writes[e], change.Path.Dotted()) {
 				if len(writes[e]) == 0 {

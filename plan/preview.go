@@ -65,3 +65,15 @@ func (c Create) Preview(snap Snapshot) (Preview, error) {
 	}
 	return out, nil
 }
+
+// Result gives live, the MachineDeployment, as p leaves it. It needs no
+// secrets. An error says that a change does not fit live.
+func (p Patch) Result(live *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	out := live.DeepCopy()
+	for _, change := range p.Changes {
+		if err := change.writeSealed(out.Object); err != nil {
+			return nil, fmt.Errorf("change %s: %w", p.Target, err)
+		}
+	}
+	return out, unstructured.SetNestedField(out.Object, p.Run.After, "metadata", "annotations", RunAnnotation)
+}

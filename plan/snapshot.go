@@ -109,6 +109,19 @@ func (s Snapshot) clone() Snapshot {
 // Asked reports whether sel has been answered.
 func (s Snapshot) Asked(sel Selector) bool { return s.asked[sel] }
 
+// Kinds gives the kinds that were looked up, found or not, ordered by group and
+// kind. The refs hold nothing else.
+func (s Snapshot) Kinds() []Ref {
+	var out []Ref
+	for sel := range s.asked {
+		if kind := (Ref{Group: sel.Group, Kind: sel.Kind}); !slices.Contains(out, kind) {
+			out = append(out, kind)
+		}
+	}
+	slices.SortFunc(out, func(a, b Ref) int { return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Kind, b.Kind)) })
+	return out
+}
+
 // Object gives the object of that identity, if it was seen.
 func (s Snapshot) Object(ref Ref) (*unstructured.Unstructured, bool) {
 	o, ok := s.objects[ref]

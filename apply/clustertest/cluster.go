@@ -218,31 +218,35 @@ func (c *Cluster) Create(ctx context.Context, obj *unstructured.Unstructured, mo
 	}
 	ref := capi.RefOf(obj)
 	err := c.guard(Call{Op: Create, Ref: ref, Mode: mode}, func() error {
-		return c.world.create(obj.DeepCopy(), mode, c.id)
+		made, err := c.world.create(obj.DeepCopy(), mode, c.id)
+		if err == nil {
+			obj.Object = made.Object
+		}
+		return err
 	})
 	return asWriteError(err)
 }
 
-func (w *World) create(obj *unstructured.Unstructured, mode apply.Mode, handle int) error {
+func (w *World) create(obj *unstructured.Unstructured, mode apply.Mode, handle int) (*unstructured.Unstructured, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	ref := capi.RefOf(obj)
 	kind, err := w.writable("create", ref, obj.GetAPIVersion())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	resource := schema.GroupResource{Group: kind.Group, Resource: kind.Resource()}
 	switch {
 	case ref.Name == "":
-		return apierrors.NewInvalid(kind.groupKind(), "", field.ErrorList{
+		return nil, apierrors.NewInvalid(kind.groupKind(), "", field.ErrorList{
 			field.Required(field.NewPath("metadata", "name"), "name or generateName is required"),
 		})
 	case obj.GetResourceVersion() != "":
-		return apierrors.NewBadRequest("resourceVersion should not be set on objects to be created")
+		return nil, apierrors.NewBadRequest("resourceVersion should not be set on objects to be created")
 	case !kind.Cluster && !w.namespaceExists(ref.Namespace):
-		return apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, ref.Namespace)
+		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, ref.Namespace)
 	case w.get(ref) != nil:
-		return apierrors.NewAlreadyExists(resource, ref.Name)
+		return nil, apierrors.NewAlreadyExists(resource, ref.Name)
 	}
 	sent := obj.DeepCopy()
 	// The server fills these itself; status has an endpoint of its own.
@@ -251,14 +255,17 @@ func (w *World) create(obj *unstructured.Unstructured, mode apply.Mode, handle i
 	}
 	unstructured.RemoveNestedField(obj.Object, "status")
 	if err := w.valid(obj); err != nil {
-		return err
+		return nil, err
+	}
+	if w.defaults != nil {
+		w.defaults(obj)
 	}
 	if mode == apply.DryRun {
-		return nil
+		return obj, nil
 	}
 	w.store(obj)
 	w.writes = append(w.writes, Write{Handle: handle, Op: Create, Ref: ref, Sent: sent})
-	return nil
+	return obj.DeepCopy(), nil
 }
 
 // Patch sends a JSON Patch; see apply.Cluster.

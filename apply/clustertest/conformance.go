@@ -341,8 +341,12 @@ func (s suite) createUnknownField(t *testing.T) {
 }
 
 func (s suite) createDryRun(t *testing.T) {
-	if err := s.Create(s.ctx, s.bootstrap("dry"), apply.DryRun); err != nil {
+	made := s.bootstrap("dry")
+	if err := s.Create(s.ctx, made, apply.DryRun); err != nil {
 		t.Fatal(err)
+	}
+	if command(made) != "echo before" || made.GetName() != "dry" {
+		t.Errorf("what would be made is not given, but %v", made.Object)
 	}
 	if s.get(t, s.bootstrapRef("dry")) != nil {
 		t.Error("a dry run stored the object")

@@ -45,7 +45,9 @@ type World struct {
 	objects map[schema.GroupKind]map[plan.Ref]*unstructured.Unstructured
 	denied  map[right]bool
 	schemas func(*unstructured.Unstructured) error
-	faults  map[plan.Ref]Fault
+	// defaults fills in what is created.
+	defaults func(*unstructured.Unstructured)
+	faults   map[plan.Ref]Fault
 
 	ticks   int64 // moves with every write: resource versions and times
 	made    int64 // moves with every object: UIDs and names
@@ -154,6 +156,13 @@ func (w *World) Schema(check func(*unstructured.Unstructured) error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.schemas = check
+}
+
+// Defaults has fill put a server's defaults into every object that is created.
+func (w *World) Defaults(fill func(*unstructured.Unstructured)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.defaults = fill
 }
 
 // Get gives a copy of an object, or nil.

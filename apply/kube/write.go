@@ -25,10 +25,17 @@ func (c *Cluster) Create(ctx context.Context, obj *unstructured.Unstructured, mo
 	ctx, cancel := context.WithTimeout(ctx, c.patience.write)
 	defer cancel()
 	options := &metav1.CreateOptions{FieldManager: FieldManager, FieldValidation: metav1.FieldValidationStrict, DryRun: dryRun(mode)}
-	err = c.requests.Post().AbsPath(k.path(ref.Namespace, "")...).
+	result := c.requests.Post().AbsPath(k.path(ref.Namespace, "")...).
 		SpecificallyVersionedParams(options, metav1.ParameterCodec, metav1.SchemeGroupVersion).
-		Body(obj).MaxRetries(0).Do(ctx).Error()
-	return writeError(err, obj.Object["spec"])
+		Body(obj).MaxRetries(0).Do(ctx)
+	if err := result.Error(); err != nil {
+		return writeError(err, obj.Object["spec"])
+	}
+	made := &unstructured.Unstructured{}
+	if result.Into(made) == nil { // an answer that cannot be read takes nothing back
+		obj.Object = made.Object
+	}
+	return nil
 }
 
 // Patch sends a JSON Patch; see apply.Cluster. It is sent once.
