@@ -44,8 +44,14 @@ func TestSnapshot(t *testing.T) {
 			if d := cmp.Diff(steps, ids); d != "" {
 				t.Errorf("steps (-want +got):\n%s", d)
 			}
+			p = p.WithFindings(cluster.Validate(p, snap, plan.SecretsOf(up, snap))...)
 			if p.Blocked {
 				t.Error("the plan is blocked")
+			}
+			for _, f := range p.Findings {
+				if f.Code == plan.CheckServer && !f.Object.IsZero() && f.Severity != plan.Pass {
+					t.Errorf("%s: %s", f.Severity, f.Message)
+				}
 			}
 			var b bytes.Buffer
 			if err := render.Text(&b, p, render.Options{}); err != nil {

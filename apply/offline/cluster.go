@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"nodepool/apply"
 	"nodepool/plan"
@@ -16,8 +18,13 @@ import (
 
 // Cluster is a cluster as manifests show it. It never changes.
 type Cluster struct {
+	// path names the manifests to people.
+	path    string
 	objects map[plan.Ref]manifest
 	sorted  []plan.Ref
+	// looked are the kinds that a snapshot says were looked up: of these the
+	// manifests hold all objects that there are.
+	looked map[schema.GroupKind]bool
 }
 
 // manifest is one object and where it stands.
@@ -42,7 +49,11 @@ func (p place) String() string {
 var _ apply.Reader = (*Cluster)(nil)
 
 // Fetch answers selectors; see apply.Reader. An object that the manifests do
-// not hold is an answer: it does not exist. An object without a UID is an
+// not hold is an answer: it does not exist. But a kind of which they hold no
+// object at all was left out of a dump, unless a snapshot says that it was
+// looked up; that is an error for a selector of one object, and for a list when
+// a MachineDeployment has replicas: there are a MachineSet and Machines then.
+// An object without a UID is an
 // error, since it was never read from a cluster and no plan could say which
 // object it changes; so is one in another API version than a selector asks
 // for. All such errors are told at once.
@@ -53,6 +64,9 @@ func (c *Cluster) Fetch(ctx context.Context, selectors []plan.Selector) (plan.Sn
 	var snap plan.Snapshot
 	var problems []error
 	told := map[plan.Ref]bool{}
+	if err := c.leftOut(selectors); err != nil {
+		return plan.Snapshot{}, err
+	}
 	for _, s := range selectors {
 		var found []*unstructured.Unstructured
 		for _, m := range c.answer(s) {
@@ -71,6 +85,37 @@ func (c *Cluster) Fetch(ctx context.Context, selectors []plan.Selector) (plan.Sn
 		return plan.Snapshot{}, errors.Join(problems...)
 	}
 	return snap, nil
+}
+
+// leftOut names the kinds that the manifests lack.
+func (c *Cluster) leftOut(selectors []plan.Selector) error {
+	var kinds, resources []string
+	namespace := ""
+	for _, s := range selectors {
+		gk := schema.GroupKind{Group: s.Group, Kind: s.Kind}
+		if s.Optional || c.looked[gk] || s.IsList() && !c.hasReplicas(s.Namespace) || slices.Contains(kinds, s.Kind) ||
+			slices.ContainsFunc(c.sorted, func(ref plan.Ref) bool { return ref.Group == s.Group && ref.Kind == s.Kind }) {
+			continue
+		}
+		kinds, resources, namespace = append(kinds, s.Kind), append(resources, resource(s.Ref)), s.Namespace
+	}
+	if len(kinds) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s holds no %s; add what this prints, or make the manifests with nodepool snapshot: kubectl get -n %s -o yaml %s",
+		c.path, strings.Join(kinds, " and no "), namespace, strings.Join(resources, ","))
+}
+
+// hasReplicas reports whether a MachineDeployment of the namespace had machines.
+func (c *Cluster) hasReplicas(namespace string) bool {
+	for _, ref := range c.sorted {
+		if ref.Group == capi.Group && ref.Kind == "MachineDeployment" && ref.Namespace == namespace {
+			if n, _, _ := unstructured.NestedInt64(c.objects[ref].obj.Object, "status", "replicas"); n > 0 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (c *Cluster) answer(s plan.Selector) []manifest {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
 	"nodepool/apply"
@@ -43,12 +44,40 @@ var worlds = map[string]func() *clustertest.World{
 	"many pools": func() *clustertest.World { return clustertest.AWSExample(secretFile, clustertest.ExtraPools(3, 1)) },
 	"topology":   func() *clustertest.World { return clustertest.AWSExample(secretFile, clustertest.TopologyOwned()) },
 	"no cluster": func() *clustertest.World { return clustertest.AWSExample(clustertest.InNamespace("other")) },
+	// What Argo CD applies is told of, and what others own and the values of
+	// its own sets and keys of lists are nobody's affair.
+	"field managers": func() *clustertest.World {
+		w := clustertest.AWSExample(secretFile)
+		w.Edit(clustertest.MachineDeployment("aws-example-md-0"), func(o *unstructured.Unstructured) {
+			entry := func(manager string) any {
+				return map[string]any{"manager": manager, "operation": "Apply", "apiVersion": o.GetAPIVersion(), "fieldsType": "FieldsV1",
+					"time": "2026-08-01T00:00:00Z", "fieldsV1": map[string]any{
+						"f:metadata": map[string]any{"f:annotations": map[string]any{"f:" + canary: map[string]any{}}},
+						"f:spec": map[string]any{"f:template": map[string]any{"f:spec": map[string]any{
+							"f:version": map[string]any{}, ".": map[string]any{}, "f:taints": map[string]any{
+								`k:{"key":"` + canary + `"}`: map[string]any{}, `v:"` + canary + `"`: map[string]any{}}}}}}}
+			}
+			_ = unstructured.SetNestedSlice(o.Object, []any{entry("argocd-controller"), entry("manager")}, "metadata", "managedFields")
+		})
+		return w
+	},
+	"topology variables": func() *clustertest.World {
+		w := clustertest.AWSExample(secretFile)
+		w.Edit(plan.Ref{Group: capi.Group, Kind: "Cluster", Namespace: "default", Name: "aws-example"}, func(o *unstructured.Unstructured) {
+			variables := []any{map[string]any{"name": "proxy", "value": map[string]any{"auth": canary, "port": int64(1)}}}
+			_ = unstructured.SetNestedMap(o.Object, map[string]any{"classRef": map[string]any{"name": "c"}, "variables": variables,
+				"workers": map[string]any{"machineDeployments": []any{map[string]any{"name": "md-0", "class": "x",
+					"variables": map[string]any{"overrides": runtime.DeepCopyJSONValue(variables)}}}}}, "spec", "topology")
+		})
+		return w
+	},
 	"annotations": func() *clustertest.World {
 		w := clustertest.AWSExample(secretFile)
 		w.Edit(clustertest.MachineDeployment("aws-example-md-0"), func(o *unstructured.Unstructured) {
 			o.SetAnnotations(map[string]string{
 				"kubectl.kubernetes.io/last-applied-configuration": `{"content": "` + canary + `"}`,
 				"example.com/token":       canary,
+				"example.com/note":        "the key is " + canary,
 				"example.com/manifest":    `[{"x": "` + canary + `"}]`,
 				"cluster.x-k8s.io/paused": "",
 			})
@@ -220,7 +249,7 @@ func snapshot(t *testing.T, path string, snap plan.Snapshot) string {
 		if bytes.Contains(data, []byte(canary)) {
 			t.Errorf("%s holds a secret", name)
 		}
-		for _, left := range []string{"managedFields", "last-applied"} {
+		for _, left := range []string{"manager: manager", "last-applied"} {
 			if bytes.Contains(data, []byte(left)) {
 				t.Errorf("%s holds %s", name, left)
 			}
@@ -407,8 +436,8 @@ func TestFetchErrors(t *testing.T) {
 	at := func(kind, name string) plan.Selector {
 		return plan.Selector{Ref: plan.Ref{Group: capi.Group, Kind: kind, Namespace: "default", Name: name}}
 	}
-	if err := fetch(at("MachinePool", "a")); err != nil {
-		t.Errorf("a kind that is in no manifest: %v", err)
+	if err := fetch(at("MachineDeployment", "b")); err != nil {
+		t.Errorf("an object that is in no manifest: %v", err)
 	}
 	if err := fetch(at("Cluster", "git")); err == nil || !strings.Contains(err.Error(), "standard input:1: Cluster default/git has no metadata.uid") {
 		t.Errorf("an object without a UID: %v", err)
@@ -417,5 +446,43 @@ func TestFetchErrors(t *testing.T) {
 	old.APIVersion = "cluster.x-k8s.io/v1beta1"
 	if err := fetch(old); err == nil || !strings.Contains(err.Error(), "it is needed in cluster.x-k8s.io/v1beta1") {
 		t.Errorf("another API version: %v", err)
+	}
+}
+
+// TestKindsLeftOut tells a kind that a dump lacks from one without objects.
+func TestKindsLeftOut(t *testing.T) {
+	at := func(kind, name string) plan.Selector {
+		return plan.Selector{Ref: plan.Ref{Group: capi.Group, Kind: kind, Namespace: "default", Name: name}}
+	}
+	optional := at("MachinePool", "a")
+	optional.Optional = true
+	const words = "standard input holds no Cluster and no Machine; add what this prints, or make the manifests with nodepool snapshot: " +
+		"kubectl get -n default -o yaml clusters.cluster.x-k8s.io,machines.cluster.x-k8s.io"
+	for name, tc := range map[string]struct {
+		stdin string
+		asks  []plan.Selector
+		want  string
+	}{
+		"all at once":          {md("v1beta2", "status: {replicas: 3}\n"), []plan.Selector{at("Cluster", "c"), at("Machine", "")}, words},
+		"a list without need":  {md("v1beta2", "status: {replicas: 0}\n"), []plan.Selector{at("Machine", "")}, ""},
+		"an optional kind":     {md("v1beta2", "status: {replicas: 3}\n"), []plan.Selector{optional}, ""},
+		"looked up, not there": {"apiVersion: nodepool/v1alpha1\nkind: Snapshot\nkinds: [Cluster.cluster.x-k8s.io]\n", []plan.Selector{at("Cluster", "c")}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := offline.Open("-", strings.NewReader(tc.stdin))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			if _, err := c.Fetch(t.Context(), tc.asks); err != nil {
+				got = err.Error()
+			}
+			if d := cmp.Diff(tc.want, got); d != "" {
+				t.Errorf("Fetch (-want +got):\n%s", d)
+			}
+		})
+	}
+	if _, err := offline.Open("-", strings.NewReader("apiVersion: nodepool/v9\nkind: Snapshot\n")); err == nil || !strings.Contains(err.Error(), "take it again") {
+		t.Errorf("a snapshot of another form: %v", err)
 	}
 }

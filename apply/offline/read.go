@@ -37,7 +37,7 @@ func Open(path string, stdin io.Reader) (*Cluster, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read manifests from standard input: %w", err)
 		}
-		return parse([]file{{"standard input", data}})
+		return parse("standard input", []file{{"standard input", data}})
 	}
 	info, err := os.Stat(path)
 	if err != nil {
@@ -48,7 +48,7 @@ func Open(path string, stdin io.Reader) (*Cluster, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read manifests: %w", err)
 		}
-		return parse([]file{{path, data}})
+		return parse(path, []file{{path, data}})
 	}
 	var files []file
 	err = filepath.WalkDir(path, func(name string, entry fs.DirEntry, err error) error {
@@ -73,7 +73,7 @@ func Open(path string, stdin io.Reader) (*Cluster, error) {
 	case len(files) == 0:
 		return nil, fmt.Errorf("the folder %s holds no manifests: no file in it ends in .yaml, .yml or .json", path)
 	}
-	return parse(files)
+	return parse(path, files)
 }
 
 func isManifest(name string) bool {
@@ -89,8 +89,8 @@ type file struct {
 	data []byte
 }
 
-func parse(files []file) (*Cluster, error) {
-	c := &Cluster{objects: map[plan.Ref]manifest{}}
+func parse(path string, files []file) (*Cluster, error) {
+	c := &Cluster{path: path, objects: map[plan.Ref]manifest{}, looked: map[schema.GroupKind]bool{}}
 	var problems []error
 	for _, f := range files {
 		for _, d := range documents(f) {
@@ -221,6 +221,9 @@ func (c *Cluster) tree(tree any, at place, apiVersion, kind string) []error {
 	if _, err := schema.ParseGroupVersion(obj.GetAPIVersion()); err != nil || obj.GetAPIVersion() == "" || obj.GetKind() == "" {
 		return []error{fmt.Errorf("%s: this is no object of Kubernetes: it has no apiVersion and kind; give what kubectl get -o yaml prints", at)}
 	}
+	if obj.GetKind() == contentsKind && strings.HasPrefix(obj.GetAPIVersion(), "nodepool/") {
+		return c.contents(obj, at)
+	}
 	if obj.GetName() == "" {
 		if strings.HasSuffix(obj.GetKind(), "List") || obj.GetKind() == "NodePoolUpgrade" || obj.GetKind() == "Kustomization" {
 			return nil // an empty list, or a file that merely lies there
@@ -229,6 +232,21 @@ func (c *Cluster) tree(tree any, at place, apiVersion, kind string) []error {
 	}
 	if err := c.add(obj, at); err != nil {
 		return []error{err}
+	}
+	return nil
+}
+
+// contents takes up what a snapshot says of itself.
+func (c *Cluster) contents(obj *unstructured.Unstructured, at place) []error {
+	if obj.GetAPIVersion() != contentsVersion {
+		return []error{fmt.Errorf("%s: this snapshot is of the form %s, and this release of nodepool reads %s; take it again", at, obj.GetAPIVersion(), contentsVersion)}
+	}
+	kinds, _, err := unstructured.NestedStringSlice(obj.Object, "kinds")
+	if err != nil {
+		return []error{fmt.Errorf("%s: the kinds of this snapshot cannot be read; take it again", at)}
+	}
+	for _, k := range kinds {
+		c.looked[schema.ParseGroupKind(k)] = true
 	}
 	return nil
 }

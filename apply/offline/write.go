@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/renameio/v2"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
 	"nodepool/plan"
@@ -19,6 +20,26 @@ import (
 )
 
 const header = "# Captured by nodepool snapshot. Secrets are sealed: nothing can be made from this.\n"
+
+// A snapshot says of itself which kinds were looked up, so that one of which
+// there is no object is told from one that nobody asked for.
+const contentsVersion, contentsKind = "nodepool/v1alpha1", "Snapshot"
+
+// contents gives what a file or folder of snap holds: what it says of itself,
+// and its objects.
+func contents(snap plan.Snapshot) []*unstructured.Unstructured {
+	var kinds []any
+	for _, ref := range snap.Kinds() {
+		if ref.Kind != "" {
+			kinds = append(kinds, schema.GroupKind{Group: ref.Group, Kind: ref.Kind}.String())
+		}
+	}
+	if len(kinds) == 0 {
+		return snap.Objects()
+	}
+	own := &unstructured.Unstructured{Object: map[string]any{"apiVersion": contentsVersion, "kind": contentsKind, "kinds": kinds}}
+	return append([]*unstructured.Unstructured{own}, snap.Objects()...)
+}
 
 // Write stores the objects of snap, which the caller has sealed, where Open
 // finds them again: at a path that ends in .yaml, .yml or .json as one file;
@@ -28,7 +49,7 @@ const header = "# Captured by nodepool snapshot. Secrets are sealed: nothing can
 // that holds something is left as it is and an error.
 func Write(path string, snap plan.Snapshot) error {
 	if isManifest(path) {
-		data, err := encode(snap.Objects(), strings.EqualFold(filepath.Ext(path), ".json"))
+		data, err := encode(contents(snap), strings.EqualFold(filepath.Ext(path), ".json"))
 		if err != nil {
 			return err
 		}
@@ -45,7 +66,7 @@ func Write(path string, snap plan.Snapshot) error {
 
 // WriteTo prints snap as one stream of YAML documents, as Write does.
 func WriteTo(w io.Writer, snap plan.Snapshot) error {
-	data, err := encode(snap.Objects(), false)
+	data, err := encode(contents(snap), false)
 	if err != nil {
 		return err
 	}
@@ -72,15 +93,12 @@ func writeFolder(path string, snap plan.Snapshot) (err error) {
 	}()
 	var names []string
 	byName := map[string][]*unstructured.Unstructured{}
-	for _, o := range snap.Objects() {
+	for _, o := range contents(snap) {
 		name := fileName(o)
 		if byName[name] == nil {
 			names = append(names, name)
 		}
 		byName[name] = append(byName[name], o)
-	}
-	if len(names) == 0 {
-		names = []string{"nothing.yaml"} // of an upgrade whose cluster does not exist
 	}
 	for _, name := range names {
 		data, err := encode(byName[name], false)

@@ -98,10 +98,11 @@ func TestOffline(t *testing.T) {
 // TestOfflineUsage is about what goes wrong.
 func TestOfflineUsage(t *testing.T) {
 	files := map[string]string{
-		"u.yaml":   goodUpgrade,
-		"bad.yaml": strings.Replace(goodUpgrade, "v1.35.2", "1.35.2", 1),
-		"w.yaml":   "apiVersion: v1\nkind: List\nitems: []\n",
-		"a.plan":   "no plan",
+		"u.yaml":    goodUpgrade,
+		"bad.yaml":  strings.Replace(goodUpgrade, "v1.35.2", "1.35.2", 1),
+		"w.yaml":    "apiVersion: v1\nkind: List\nitems: []\n",
+		"snap.yaml": "apiVersion: nodepool/v1alpha1\nkind: Snapshot\nkinds: [Cluster.cluster.x-k8s.io, MachineDeployment.cluster.x-k8s.io]\n",
+		"a.plan":    "no plan",
 	}
 	for name, tc := range map[string]struct {
 		args []string
@@ -119,7 +120,8 @@ func TestOfflineUsage(t *testing.T) {
 		"a form of diff":     {[]string{"diff", "-o", "xml", "a.plan", "a.plan"}, 1, []string{"text and json"}},
 		"no schema":          {[]string{"schema"}, 1, []string{"schema upgrade", "schema plan"}},
 		"an unknown schema":  {[]string{"schema", "cluster"}, 1, []string{`"cluster"`, "upgrade and plan"}},
-		"the cluster absent": {[]string{"plan", "-f", "u.yaml", "--from", "w.yaml", "-o", "json"}, 3, []string{"does not exist"}},
+		"the cluster absent": {[]string{"plan", "-f", "u.yaml", "--from", "snap.yaml", "-o", "json"}, 3, []string{"does not exist"}},
+		"the kinds left out": {[]string{"plan", "-f", "u.yaml", "--from", "w.yaml", "-o", "json"}, 1, []string{"w.yaml holds no Cluster", "kubectl get"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, _, stderr := runIn(t, files, "", tc.args...)
@@ -200,6 +202,8 @@ func secretWorld() *clustertest.World {
 					fill(o, secretInfrastructure("-old"), "spec", "template", "spec")
 				case strings.HasPrefix(o.GetKind(), "AWSMachine"), strings.HasPrefix(o.GetKind(), "DevMachine"):
 					fill(o, secretInfrastructure("-old"), "spec")
+				case o.GetKind() == "Cluster":
+					fill(o, map[string]any{"variables": []any{map[string]any{"name": "proxy", "value": canary}}}, "spec", "topology")
 				case o.GetKind() == "KubeadmControlPlane":
 					fill(o, secretBootstrap("-old"), "spec", "kubeadmConfigSpec")
 				}
@@ -211,8 +215,10 @@ func secretWorld() *clustertest.World {
 				annotations["cluster.x-k8s.io/conversion-data"] = `{"content":"` + canary + `"}`
 				annotations["example.com/password"] = canary
 				annotations["example.com/joined-with"] = canaryToken
+				annotations["example.com/note"] = "the key is " + canary
 				o.SetAnnotations(annotations)
-				_ = unstructured.SetNestedSlice(o.Object, []any{map[string]any{"manager": "m", "fieldsV1": map[string]any{`v:"` + canary + `"`: map[string]any{}}}}, "metadata", "managedFields")
+				_ = unstructured.SetNestedSlice(o.Object, []any{map[string]any{"manager": "argocd", "fieldsType": "FieldsV1", "fieldsV1": map[string]any{
+					`v:"` + canary + `"`: map[string]any{}, "f:spec": map[string]any{`k:{"name":"` + canary + `"}`: map[string]any{}}}}}, "metadata", "managedFields")
 			})
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"nodepool/apply"
 	"nodepool/apply/kube"
+	"nodepool/apply/offline"
 	"nodepool/plan"
 	"nodepool/plan/render"
 	"nodepool/schema"
@@ -175,18 +176,20 @@ func compile(ctx context.Context, reader apply.Reader, up upgrade) (snap plan.Sn
 }
 
 // validate gives made with what the server would say of each of its writes,
-// where reader is a cluster that can be asked.
+// where reader is a cluster that can be asked, or what the schemas in its
+// manifests say.
 func validate(ctx context.Context, reader apply.Reader, made plan.Plan, snap plan.Snapshot, secrets plan.Secrets) (_ plan.Plan, rights error) {
-	if cluster, ok := reader.(apply.Cluster); ok && !made.Blocked {
-		var said []plan.Finding
-		said, rights = apply.Validate(ctx, cluster, made, snap, secrets)
-		made = made.WithFindings(said...)
-	} else if !ok && !made.IsEmpty() {
-		made = made.WithFindings(plan.Finding{Code: plan.CheckServer, Severity: plan.Warn,
-			Message: "no write was validated by a server: this plan was made from manifests",
-			Remedy:  "plan on the live cluster before the review, which gives the same digest as long as the manifests are true"})
+	if made.Blocked {
+		return made, nil
 	}
-	return made, rights
+	var said []plan.Finding
+	switch r := reader.(type) {
+	case apply.Cluster:
+		said, rights = apply.Validate(ctx, r, made, snap, secrets)
+	case *offline.Cluster:
+		said = r.Validate(made, snap, secrets)
+	}
+	return made.WithFindings(said...), rights
 }
 
 // unread gives the rights to read that are missing too, where err tells of

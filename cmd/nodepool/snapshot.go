@@ -20,10 +20,11 @@ func (p *program) snapshotCommand() *cli.Command {
 		Name:      "snapshot",
 		Usage:     "save what plan reads of the cluster, without its secrets",
 		UsageText: "nodepool snapshot -f upgrade.yaml --out PATH [options]",
-		Description: "Saves every object that nodepool plan reads for this upgrade, and no other, so that nodepool plan --from PATH\n" +
-			"makes the same plan, with the same digest, where there is no cluster. PATH is one file when it ends in .yaml\n" +
-			"or .json, - for standard output, and otherwise a new folder. Secrets stand in it as keyed hashes; the key is\n" +
-			"in it too, so treat it as what it is: a read-only look at the cluster.",
+		Description: "Saves every object that nodepool plan reads for this upgrade, and the schemas of the kinds that the plan writes,\n" +
+			"so that nodepool plan --from PATH makes the same plan, with the same digest, where there is no cluster, and\n" +
+			"holds each write against its schema. PATH is one file when it ends in .yaml or .json, - for standard output,\n" +
+			"and otherwise a new folder. Secrets stand in it as keyed hashes; the key is in it too, so treat it as what it\n" +
+			"is: a read-only look at the cluster.",
 		Flags: append([]cli.Flag{fileFlag, poolFlag,
 			&cli.StringFlag{Name: "out", Usage: "save to `PATH`"}, fromFlag}, kubeFlags...),
 		Action: p.snapshot,
@@ -49,6 +50,13 @@ func (p *program) snapshot(c *cli.Context) error {
 	}
 	sealed := snap.Sealed(capi.Ref{Group: capi.Group, Kind: "Cluster",
 		Namespace: up.Spec.Cluster.Namespace, Name: up.Spec.Cluster.Name})
+	sealed, missing, err := offline.Schemas(c.Context, reader, sealed)
+	if err != nil {
+		return err
+	}
+	for _, m := range missing {
+		fmt.Fprintf(p.stderr, "Left out the definition of %s. A plan from this snapshot does not validate writes of this kind.\n", m)
+	}
 	if out == "-" {
 		return offline.WriteTo(p.stdout, sealed)
 	}
