@@ -84,7 +84,8 @@ func TestOneDigest(t *testing.T) {
 			t.Errorf("the findings differ in more than what was validated (-admin +here):\n%s", diff)
 		}
 		for _, f := range got.checked {
-			if f.Severity != validated {
+			// From a snapshot, a finding of no object says that no server was asked.
+			if f.Severity != validated && f.Object.Kind != "" {
 				t.Errorf("a write is told as %s, want %s: %s", f.Severity, validated, f.Message)
 			}
 		}
@@ -102,7 +103,7 @@ func TestOneDigest(t *testing.T) {
 			for _, form := range []string{"folder", "one.yaml", "one.json"} {
 				snapshot := filepath.Join(t.TempDir(), form)
 				n.run(t, "snapshot", "-f", file, "--out", snapshot).exits(t, 0)
-				same(t, look(t, elsewhere(t, cli{state: t.TempDir()}), "--from", snapshot), "warn", unread...)
+				same(t, look(t, elsewhere(t, cli{state: t.TempDir()}), "--from", snapshot), "pass", unread...)
 			}
 		})
 	}
