@@ -371,10 +371,10 @@ func (p *prune) usedBy(template Ref, users map[Ref][]*unstructured.Unstructured)
 func (p *prune) proof(c candidate) string {
 	var looked []string
 	for _, kind := range p.referrers(c.ref) {
-		looked = append(looked, fmt.Sprintf("%s (%d looked at)", kind.Kind, len(p.all(kind))))
+		looked = append(looked, fmt.Sprintf("%s (%d)", kind.Kind, len(p.all(kind))))
 	}
-	return fmt.Sprintf("no %s in namespace %s refers to it, no unfinished run needs it, and it is no rollback target (%d runs looked at); made %s",
-		strings.Join(looked, ", "), p.ref.Namespace, len(p.runs), c.obj.GetCreationTimestamp().UTC().Format("2006-01-02 15:04:05"))
+	return fmt.Sprintf("nothing in namespace %s refers to it, looked at: %s; no unfinished run names it, and it is no rollback target, looked at: runs (%d); made %s",
+		p.ref.Namespace, strings.Join(looked, ", "), len(p.runs), c.obj.GetCreationTimestamp().UTC().Format("2006-01-02 15:04:05"))
 }
 
 // unfinished gives the names of all templates that a run that is not over

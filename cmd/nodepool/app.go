@@ -97,7 +97,7 @@ goes back.`),
 			}
 			return cli.ShowAppHelp(c)
 		},
-		Commands: []*cli.Command{p.planCommand(), p.applyCommand(), p.rollbackCommand(), p.showCommand(), p.diffCommand(), p.initCommand(), p.listCommand(), p.validateCommand(), p.schemaCommand(), p.snapshotCommand()},
+		Commands: []*cli.Command{p.planCommand(), p.applyCommand(), p.rollbackCommand(), p.pruneCommand(), p.showCommand(), p.diffCommand(), p.initCommand(), p.listCommand(), p.validateCommand(), p.schemaCommand(), p.snapshotCommand()},
 	}
 }
 

@@ -73,7 +73,7 @@ func (p *program) begin(c *cli.Context) (ui.Options, error) {
 	}
 	if !c.Bool("auto-approve") && !isTerminal(p.stdin) {
 		return progress, fmt.Errorf("%[1]s asks before it acts, and there is no terminal to ask on; look at the plan with nodepool %[2]s, then give --auto-approve",
-			c.Command.Name, map[string]string{"apply": "plan", "rollback": "rollback --out FILE"}[c.Command.Name])
+			c.Command.Name, map[string]string{"apply": "plan", "rollback": "rollback --out FILE", "prune": "prune --out FILE"}[c.Command.Name])
 	}
 	if expect := c.String("expect"); expect != "" && !plan.Digest(expect).Valid() {
 		return progress, fmt.Errorf("--expect %s: this is no digest; give the sha256:… that the plan ends with", render.Escape(expect))
@@ -159,8 +159,12 @@ func (p *program) prepare(c *cli.Context) (apply.Cluster, task, error) {
 		if saved, err = readPlan(c.String("plan")); err != nil {
 			return nil, task{}, err
 		}
-		if saved.Upgrade.Purpose == plan.ForRollback {
+		switch saved.Upgrade.Purpose {
+		case plan.ForUpgrade:
+		case plan.ForRollback:
 			return p.recheck(c, saved)
+		case plan.ForPrune:
+			return p.recheckPrune(c, saved)
 		}
 	}
 	var up upgrade
@@ -241,8 +245,11 @@ func readPlan(file string) (plan.Plan, error) {
 // why; it is empty when there is none to give up.
 func (p *program) choose(c *cli.Context, e *apply.Executor, todo task) (made plan.Plan, giveUp apply.GiveUp, err error) {
 	made = todo.plan
+	verify := func(p plan.Plan) error {
+		return errors.Join(e.Verify(c.Context, p), apply.Confirm(p, todo.plan))
+	}
 	if todo.saved {
-		if err := e.Verify(c.Context, made); err != nil {
+		if err := verify(made); err != nil {
 			return made, apply.GiveUp{}, err
 		}
 	}
@@ -262,7 +269,7 @@ func (p *program) choose(c *cli.Context, e *apply.Executor, todo task) (made pla
 		return made, apply.GiveUp{Plan: begun.Digest, Why: "abandoned"}, nil
 	}
 	var drift *apply.DriftError
-	switch err := e.Verify(c.Context, begun); {
+	switch err := verify(begun); {
 	case err == nil:
 		fmt.Fprintf(p.stderr, "Carrying on with the plan %s, which was begun and not finished.\n\n", begun.Digest.Short())
 		begun.Blocked, begun.Findings = made.Blocked, made.Findings

@@ -27,7 +27,11 @@ func (v *view) proof(d plan.Delete) string {
 			return f.Message
 		}
 	}
-	return "the plan does not say why it can go; make it again"
+	var kinds []string
+	for _, kind := range d.UnusedBy {
+		kinds = append(kinds, kind.Kind)
+	}
+	return "goes if no " + strings.Join(kinds, ", ") + " refers to it"
 }
 
 // stays gives the findings about what is not deleted.
