@@ -88,7 +88,7 @@ func TestOffline(t *testing.T) {
 	if out := must(t, 2, "", "diff", "-o", "json", "a.plan", "b.plan"); !json.Valid([]byte(out)) {
 		t.Errorf("diff -o json is no JSON:\n%s", out)
 	}
-	for _, what := range []string{"upgrade", "plan"} {
+	for _, what := range []string{"upgrade", "plan", "progress"} {
 		if out := must(t, 0, "", "schema", what); !strings.Contains(out, `"$id": "nodepool/v1alpha1/`+what+`.json"`) {
 			t.Errorf("schema %s:\n%s", what, out)
 		}
@@ -118,8 +118,8 @@ func TestOfflineUsage(t *testing.T) {
 		"one plan":           {[]string{"diff", "a.plan"}, 1, []string{"nodepool diff OLD NEW"}},
 		"not a plan":         {[]string{"diff", "a.plan", "u.yaml"}, 1, []string{"a.plan", "u.yaml"}},
 		"a form of diff":     {[]string{"diff", "-o", "xml", "a.plan", "a.plan"}, 1, []string{"text and json"}},
-		"no schema":          {[]string{"schema"}, 1, []string{"schema upgrade", "schema plan"}},
-		"an unknown schema":  {[]string{"schema", "cluster"}, 1, []string{`"cluster"`, "upgrade and plan"}},
+		"no schema":          {[]string{"schema"}, 1, []string{"schema upgrade, plan and progress"}},
+		"an unknown schema":  {[]string{"schema", "cluster"}, 1, []string{`"cluster"`, "upgrade, plan and progress"}},
 		"the cluster absent": {[]string{"plan", "-f", "u.yaml", "--from", "snap.yaml", "-o", "json"}, 3, []string{"does not exist"}},
 		"the kinds left out": {[]string{"plan", "-f", "u.yaml", "--from", "w.yaml", "-o", "json"}, 1, []string{"w.yaml holds no Cluster", "kubectl get"}},
 	} {
