@@ -33,7 +33,7 @@ func (c cluster) patchesOf(t *testing.T, pool string) int {
 func TestRollback(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "back", "--pools", "aws:2")
-	n, name, ami := newCLI(t), c.pool(0), image("back")
+	n, name, ami := c.user(t, "back-operator", "nodepool-operator"), c.pool(0), image("back")
 	file := c.upgrade(t, "back-up", pool{"name": name, "kubernetesVersion": newVersion, "machineImage": ami,
 		"wait": map[string]any{"stallAfter": "10s"}})
 	before, template, olds := c.deployment(t, name), c.template(t, name), c.identities(t, name)

@@ -308,6 +308,9 @@ func TestInvertNoWayBack(t *testing.T) {
 		{name: "old template gone and the version went up a patch", adjust: []clustertest.Adjust{clustertest.PoolVersion(awsPool, "v1.35.0")}, fields: version,
 			code: plan.CheckTemplates, want: plan.Block, then: func(w *clustertest.World) { w.Delete(awsTemplateRef) },
 			forward: `{"infrastructure":{"ami":{"id":"ami-0123456789abcdef0"}},"kubernetesVersion":"v1.35.0"}`},
+		{name: "old bootstrap template gone, which held a secret", adjust: append(slices.Clone(at135), clustertest.AdjustPool(awsPool, func(p *clustertest.ExamplePool) { p.Files = []string{"old-secret"} })),
+			fields: "bootstrap: {files: [{path: /etc/a, content: new-secret}]}", code: plan.CheckTemplates, want: plan.Block,
+			then: func(w *clustertest.World) { w.Delete(awsBootstrapRef) }, says: []string{"does not exist any more"}},
 		{name: "a topology took over", adjust: at135, fields: patchOnly, code: plan.CheckTopology, want: plan.Block,
 			then: edit(awsRef, "", "metadata", "labels", capi.TopologyOwnedLabel), says: []string{"topology"}},
 		{name: "the cluster is paused", adjust: at135, fields: patchOnly, code: plan.CheckClusterPaused, want: plan.Block,
@@ -605,6 +608,79 @@ func doubled(t *testing.T, p plan.Plan) plan.Plan {
 	p.Steps = slices.Insert(p.Steps, i+1, release)
 	p.Digest = p.Sum()
 	return p
+}
+
+// handmade gives p with one more change in its patch, and the world as if that
+// had been made.
+func handmade(t *testing.T, p plan.Plan, c plan.Change) plan.Plan {
+	t.Helper()
+	p.Steps = slices.Clone(p.Steps)
+	i := slices.IndexFunc(p.Steps, func(s plan.Step) bool { return s.Patch != nil })
+	patch := *p.Steps[i].Patch
+	patch.Changes = append(slices.Clone(patch.Changes), c)
+	p.Steps[i].Patch = &patch
+	p.Digest = p.Sum()
+	return p
+}
+
+// TestInvertUnpauses: a pause that the plan itself set is taken back with the
+// rest, and stands in the way of nothing.
+func TestInvertUnpauses(t *testing.T) {
+	t.Parallel()
+	w := clustertest.AWSExample(clustertest.PoolVersion(awsPool, "v1.35.0"))
+	original := specOf(w, awsRef)
+	up := onePool(t, "kubernetesVersion: v1.35.2, machineImage: ami-new")
+	p := handmade(t, compile(t, w, up), plan.Change{Path: "/spec/paused", After: json.RawMessage("true")})
+	begin(t, w, up, p)
+	back := invert(t, w, p)
+	if back.Blocked {
+		t.Fatalf("blocked: %+v", back.Findings)
+	}
+	carryOut(t, w, up, back)
+	if d := cmp.Diff(original, specOf(w, awsRef)); d != "" {
+		t.Errorf("not as it was (-before +after):\n%s", d)
+	}
+}
+
+// TestInvertSecret: a value of before that is known by its hash alone cannot
+// be written.
+func TestInvertSecret(t *testing.T) {
+	t.Parallel()
+	w := clustertest.AWSExample(clustertest.PoolVersion(awsPool, "v1.35.0"))
+	at := []string{"spec", "template", "metadata", "annotations", "password"}
+	edit(awsRef, "hidden", at...)(w)
+	up := onePool(t, "kubernetesVersion: v1.35.2, machineImage: ami-new")
+	sealed, _ := observe(t, w, up).Sealed(clusterRef).Object(awsRef)
+	pointer := plan.PointerTo(at...)
+	p := handmade(t, compile(t, w, up), plan.Change{Path: pointer, Before: canonical(valueAt(sealed.Object, pointer)), After: json.RawMessage(`"seen"`)})
+	edit(awsRef, "seen", at...)(w)
+	for _, s := range p.Steps {
+		if s.Patch != nil { // as if it had been sent
+			for _, c := range s.Patch.Changes {
+				var after any
+				if err := json.Unmarshal(c.After, &after); err != nil {
+					t.Fatal(err)
+				}
+				if c.Path != pointer {
+					edit(awsRef, after, c.Path.Tokens()...)(w)
+				}
+			}
+			edit(awsRef, s.Patch.Run.After, "metadata", "annotations", plan.RunAnnotation)(w)
+		}
+	}
+	// What stands there now would be sealed too.
+	p.Steps[slices.IndexFunc(p.Steps, func(s plan.Step) bool { return s.Patch != nil })].Patch.Changes[2].After =
+		canonical(valueAt(func() any { o, _ := observe(t, w, up).Sealed(clusterRef).Object(awsRef); return o.Object }(), pointer))
+	back := invert(t, w, p)
+	found := slices.ContainsFunc(back.Findings, func(f plan.Finding) bool {
+		return f.Severity == plan.Block && strings.Contains(f.Message, "was a secret")
+	})
+	if !back.Blocked || !found {
+		t.Errorf("not blocked: %+v", back.Findings)
+	}
+	if strings.Contains(string(encode(t, back)), "hidden") {
+		t.Error("the secret is told")
+	}
 }
 
 // TestRecheck: what stands in the way of a saved inverse is asked again, and
