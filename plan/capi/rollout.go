@@ -33,6 +33,9 @@ type Rollout struct {
 	// Complete says that every Machine of the pool is what the
 	// MachineDeployment's template, as it is now, asks for.
 	Complete bool
+	// InPlace marks the judgement of JudgeInPlace, which says what of the fields
+	// below means something else.
+	InPlace bool
 	// Waiting is the first unmet condition of completion in words for a person;
 	// empty when complete.
 	Waiting string
