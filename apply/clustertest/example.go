@@ -21,6 +21,10 @@ type Example struct {
 	// V1Beta1 has the world serve Cluster API's own kinds in v1beta1 alone, as
 	// Cluster API did up to v1.10.
 	V1Beta1 bool
+	// Before112 has the controllers be those of Cluster API before v1.12: what
+	// changes in place together with the template reaches the new MachineSet
+	// alone, and Machines have no condition Updating. V1Beta1 implies it.
+	Before112 bool
 	// Topology makes cluster and pools belong to a ClusterClass.
 	Topology bool
 	// Paused sets the Cluster's spec.paused.
@@ -113,6 +117,9 @@ func TopologyOwned() Adjust { return func(e *Example) { e.Topology = true } }
 // V1Beta1Only has the world serve Cluster API's own kinds in v1beta1 alone.
 func V1Beta1Only() Adjust { return func(e *Example) { e.V1Beta1 = true } }
 
+// Before112 has the controllers be those of Cluster API before v1.12.
+func Before112() Adjust { return func(e *Example) { e.Before112 = true } }
+
 // InNamespace puts everything in another namespace.
 func InNamespace(namespace string) Adjust {
 	return func(e *Example) { e.Namespace = namespace }
@@ -183,6 +190,7 @@ func Kinds(v1beta1 bool) []Kind {
 // World builds the world, with every rollout complete.
 func (e Example) World() *World {
 	w := NewWorld(Kinds(e.V1Beta1)...)
+	w.before112 = e.Before112 || e.V1Beta1
 	version := "v1beta2"
 	if e.V1Beta1 {
 		version = "v1beta1"

@@ -93,7 +93,7 @@ func (w *World) Settle() int {
 
 // Step has the controllers do their next thing for every MachineDeployment,
 // and reports whether anything changed. One step is one of: take note of a new
-// generation and make its MachineSet; bring conditions and counters up to
+// generation and make its MachineSet; give a machine what changed in place; bring conditions and counters up to
 // date; move one machine on by a stage (Pending, Provisioning, Running;
 // Deleting, gone); scale one MachineSet by one, within maxSurge and
 // maxUnavailable; remove an empty MachineSet. So, as with the real controllers,
@@ -270,34 +270,29 @@ func (w *World) reconcile(p pool) bool {
 	if w.observe(p) {
 		return true
 	}
-	if w.refresh(p) {
+	if w.spread(p) || w.refresh(p) {
 		return true
 	}
 	return w.moveMachines(p) || w.scale(p) || w.tidy(p)
 }
 
 // observe has the controller take note of the MachineDeployment's generation,
-// and spread what reaches MachineSets and Machines in place. Only the old
-// counter is written along with it (see the recordings of real rollouts).
+// and give what changes in place to its MachineSets. Only the old counter is
+// written along with it (see the recordings of real rollouts).
 func (w *World) observe(p pool) bool {
 	seen, _ := capi.Int64At(p.md, "status", "observedGeneration")
 	if seen == p.md.GetGeneration() {
 		return false
 	}
-	inPlace := [][]string{p.fields.NodeDrainTimeout, p.fields.NodeVolumeDetachTimeout, p.fields.NodeDeletionTimeout}
 	for _, set := range p.sets {
+		if w.before112 && set != p.wanted {
+			continue
+		}
 		w.edit(capi.RefOf(set), func(o *unstructured.Unstructured) {
-			for _, path := range inPlace {
+			for _, path := range p.inPlace() {
 				copyField(p.md, o, path, path)
 			}
 		})
-		for _, m := range p.machines[set.GetName()] {
-			w.edit(capi.RefOf(m), func(o *unstructured.Unstructured) {
-				for _, path := range inPlace {
-					copyField(p.md, o, path, slices.Concat([]string{"spec"}, path[3:]))
-				}
-			})
-		}
 	}
 	updated := int64(0)
 	if p.wanted != nil {
@@ -307,6 +302,32 @@ func (w *World) observe(p pool) bool {
 		setField(o, o.GetGeneration(), "status", "observedGeneration")
 		setField(o, updated, counter(p.old, "updatedReplicas")...)
 	})
+}
+
+func (p *pool) inPlace() [][]string {
+	return [][]string{p.fields.NodeDrainTimeout, p.fields.NodeVolumeDetachTimeout, p.fields.NodeDeletionTimeout}
+}
+
+// spread has a MachineSet's controller give what changes in place to one of its
+// Machines.
+func (w *World) spread(p pool) bool {
+	for _, set := range p.sets {
+		for _, m := range p.machines[set.GetName()] {
+			for _, path := range p.inPlace() {
+				own := slices.Concat([]string{"spec"}, path[3:])
+				want, _, _ := unstructured.NestedFieldNoCopy(set.Object, path...)
+				if have, _, _ := unstructured.NestedFieldNoCopy(m.Object, own...); have == want {
+					continue
+				}
+				return w.edit(capi.RefOf(m), func(o *unstructured.Unstructured) {
+					for _, path := range p.inPlace() {
+						copyField(set, o, path, slices.Concat([]string{"spec"}, path[3:]))
+					}
+				})
+			}
+		}
+	}
+	return false
 }
 
 func copyField(from, to *unstructured.Unstructured, source, target []string) {

@@ -302,9 +302,12 @@ func (w *World) describe(p pool, m *unstructured.Unstructured) bool {
 		}
 		for _, c := range []condition{
 			available, all, w.upToDate(p, o), bootstrap, ready, healthy, nodeReady,
-			isFalse("NotUpdating").of("Updating"), isFalse("NotPaused").of("Paused"), deletion,
+			isFalse("NotPaused").of("Paused"), deletion,
 		} {
 			setCondition(o, now, c)
+		}
+		if !w.before112 {
+			setCondition(o, now, isFalse("NotUpdating").of("Updating"))
 		}
 		old := func(kind string, c condition, severity string) {
 			setOldCondition(o, now, c.of(kind), severity)

@@ -59,6 +59,8 @@ type World struct {
 	perLook int
 	derived map[plan.Ref]string // what a status was derived from, see derive
 	lenient bool                // no preflight checks: an example is being built
+
+	before112 bool // see Example.Before112
 }
 
 type right struct {
