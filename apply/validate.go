@@ -45,8 +45,7 @@ func Validate(ctx context.Context, c Cluster, p plan.Plan, snap plan.Snapshot, s
 			}
 		case s.Patch != nil:
 			target, verb = s.Patch.Target, "patch"
-			live, _ := snap.Object(target)
-			patch, perr := s.Patch.JSONPatch(live, s.Facts)
+			patch, perr := p.DryRunPatch(i, snap)
 			if perr != nil {
 				out = append(out, Unvalidated(s, perr.Error()))
 				continue

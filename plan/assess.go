@@ -323,6 +323,12 @@ func (w Wait) assess(snap Snapshot) Assessment {
 				Reviewed: orAbsent(f.want), Found: orAbsent(found), Because: "another writer changed it after this run did"})
 		}
 	}
+	for _, f := range w.Propagated {
+		if found := valueAt(live.Object, f.Path); !bytes.Equal(found, f.Value) {
+			differences = append(differences, Difference{Object: w.MachineDeployment, Path: f.Path,
+				Reviewed: text(f.Value), Found: text(found), Because: "another writer changed it after this run did"})
+		}
+	}
 	if len(differences) > 0 {
 		return drifted(differences...)
 	}
@@ -344,7 +350,15 @@ func (w Wait) Rollout(snap Snapshot) (capi.Rollout, bool) {
 }
 
 func (w Wait) judge(snap Snapshot, live *unstructured.Unstructured) capi.Rollout {
-	return capi.Judge(observed(snap, live, w.Cluster, w.InfraMachine, w.BootstrapConfig))
+	seen := observed(snap, live, w.Cluster, w.InfraMachine, w.BootstrapConfig)
+	if len(w.Propagated) == 0 {
+		return capi.Judge(seen)
+	}
+	var fields []capi.InPlaceField
+	for _, f := range w.Propagated {
+		fields = append(fields, capi.InPlaceField{Path: f.Path.Tokens(), Value: f.Value})
+	}
+	return capi.JudgeInPlace(seen, fields)
 }
 
 // selector says how the object of the fact is looked up. MachineSets are
@@ -466,6 +480,46 @@ func (p Patch) JSONPatch(live *unstructured.Unstructured, facts []Fact) ([]byte,
 		writes = append(writes, operation{"add", at, mustCanonical(map[string]string{RunAnnotation: p.Run.After})})
 	}
 	return json.Marshal(append(tests, writes...))
+}
+
+// DryRunPatch gives the JSON Patch of step i, which is to be tried on the cluster
+// as snap shows it. A patch that starts from another one, which is still to be
+// made, has that one's operations before its own: a JSON Patch is carried out in
+// their order.
+func (p Plan) DryRunPatch(i int, snap Snapshot) ([]byte, error) {
+	target := p.Steps[i].Patch.Target
+	live, ok := snap.Object(target)
+	if !ok {
+		return nil, fmt.Errorf("%s is not there", target)
+	}
+	live = live.DeepCopy()
+	operations := []json.RawMessage{}
+	for j, s := range p.Steps[:i+1] {
+		if s.Patch == nil || s.Patch.Target != target || j < i && p.Assess(j, snap).Verdict != Pending {
+			continue
+		}
+		body, err := s.Patch.JSONPatch(live, s.Facts)
+		if err != nil {
+			return nil, err
+		}
+		var own []json.RawMessage
+		if err := json.Unmarshal(body, &own); err != nil {
+			return nil, err
+		}
+		operations = append(operations, own...)
+		for _, c := range s.Patch.Changes {
+			if err := c.writeSealed(live.Object); err != nil {
+				return nil, err
+			}
+		}
+		annotations := live.GetAnnotations()
+		if annotations == nil {
+			annotations = map[string]string{}
+		}
+		annotations[RunAnnotation] = s.Patch.Run.After
+		live.SetAnnotations(annotations)
+	}
+	return json.Marshal(operations)
 }
 
 func orNull(raw json.RawMessage) json.RawMessage {

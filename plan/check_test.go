@@ -251,10 +251,15 @@ func TestChecks(t *testing.T) {
 			first := w.List(clustertest.InfrastructureGroup, "AWSMachine", "default")[0]
 			edit(capi.RefOf(first), "ami-older", "spec", "ami", "id")(w)
 		}, code: plan.CheckImagesDiffer, severity: plan.Warn, words: []string{"2 different images", "ami-older", "pin machineImage"}},
-		{name: "drain with the rollout", pool: toBoth + ", drain: {nodeDrainTimeout: 5m}", code: plan.CheckInPlace, severity: plan.Pass},
+		{name: "drain with the rollout", pool: toBoth + ", drain: {nodeDrainTimeout: 5m}", code: plan.CheckInPlace, severity: plan.Pass,
+			words: []string{"machines that are replaced, too"}},
 		{name: "drain with the rollout in an old Cluster API", adjust: []clustertest.Adjust{clustertest.V1Beta1Only()},
+			pool: toBoth + ", drain: {nodeDrainTimeout: 5m}", code: plan.CheckInPlace, severity: plan.Pass,
+			words: []string{"written first", "v1.11 or older", "new machines alone"}},
+		{name: "drain with a second rollout in an old Cluster API", adjust: []clustertest.Adjust{clustertest.Before112()},
+			edit: edit(awsRef, "v1.35.0", "spec", "template", "spec", "version"),
 			pool: toBoth + ", drain: {nodeDrainTimeout: 5m}", code: plan.CheckInPlace, severity: plan.Warn,
-			words: []string{"v1.10 or older", "new machines alone", "upgrade of its own first"}},
+			words: []string{"3 machines", "earlier rollout", "keep their drain settings", "plan again"}},
 		{name: "no other writer", code: plan.CheckFieldManagers, severity: plan.Pass},
 		{name: "kubectl is no other writer", edit: writtenBy("kubectl-edit"), code: plan.CheckFieldManagers, severity: plan.Pass},
 		{name: "Argo CD writes the version", edit: writtenBy("argocd-controller"), code: plan.CheckFieldManagers, severity: plan.Warn,

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"nodepool/plan/capi"
 	"nodepool/schema"
 )
@@ -126,15 +128,23 @@ func (p Plan) Sum() Digest {
 
 // ordered lays the pools' steps out: one pool after the other; or, in parallel,
 // stage by stage, where the waits end a stage: all that is written first and
-// then all waits, which are waited for together.
+// then all waits, which are waited for together. What comes before the rollouts
+// is done for all pools before the first of them begins, so that no pool waits
+// for the rollout of another.
 func ordered(order schema.Order, perPool [][]Step) []Step {
-	var out []Step
 	if order != schema.Parallel {
-		for _, steps := range perPool {
-			out = append(out, steps...)
-		}
-		return out
+		return slices.Concat(perPool...)
 	}
+	var before [][]Step
+	for i, steps := range perPool {
+		n := 1 + slices.IndexFunc(steps, func(s Step) bool { return s.Wait != nil && len(s.Wait.Propagated) > 0 })
+		before, perPool[i] = append(before, steps[:n]), steps[n:]
+	}
+	return append(staged(before), staged(perPool)...)
+}
+
+func staged(perPool [][]Step) []Step {
+	var out []Step
 	for left := true; left; {
 		left = false
 		var waits []Step
@@ -156,18 +166,25 @@ func ordered(order schema.Order, perPool [][]Step) []Step {
 	return out
 }
 
-// steps gives what is to be done for the pool: creates, one patch, a wait;
-// the wait alone when the pool is as wanted and still rolling; nothing when
-// it is done.
+// steps gives what is to be done for the pool: what must come before the
+// rollout, creates, the patch, a wait; the wait alone when the pool is as wanted
+// and still rolling; nothing when it is done.
 func (p *pool) steps(up UpgradeRef) []Step {
-	changes := changesBetween("", p.sealed(p.md.Object), p.sealed(p.wanted.Object))
-	if len(changes) == 0 {
+	rollout := Step{ID: p.spec.Name + "/wait", Pool: p.spec.Name, Wait: p.wait(p.wanted, p.infra.name(), p.bootstrap.name())}
+	if len(p.changes(p.md, p.wanted)) == 0 {
 		if p.rollout.Complete {
 			return nil
 		}
-		return []Step{p.wait()}
+		return []Step{rollout}
 	}
-	var out []Step
+	out := p.inPlaceSteps(up)
+	from, mark := p.md, p.md.GetAnnotations()[RunAnnotation]
+	if len(out) > 0 {
+		from = p.withDrain()
+		if first := out[0].Patch; first != nil {
+			mark = first.Run.After
+		}
+	}
 	for _, t := range []struct {
 		id string
 		template
@@ -181,23 +198,15 @@ func (p *pool) steps(up UpgradeRef) []Step {
 			})
 		}
 	}
-	patch := &Patch{
-		Target:     p.ref,
-		Cluster:    capi.RefOf(p.cluster),
-		APIVersion: p.md.GetAPIVersion(),
-		UID:        string(p.md.GetUID()),
-		Changes:    changes,
-	}
-	patch.Run.Before = p.md.GetAnnotations()[RunAnnotation]
-	patch.Run.After = runMark(up, *patch)
+	changes := p.changes(from, p.wanted)
 	out = append(out, Step{
 		ID:    p.spec.Name + "/patch",
 		Pool:  p.spec.Name,
 		Note:  p.patchNote(),
 		Facts: p.facts(changes),
-		Patch: patch,
+		Patch: p.patch(up, changes, mark),
 	})
-	return append(out, p.wait())
+	return append(out, rollout)
 }
 
 func (p *pool) sealed(tree map[string]any) any { return sealerOf(p.cluster).seal(tree) }
@@ -230,19 +239,19 @@ func runMark(up UpgradeRef, patch Patch) string {
 	}{up, patch}).Short()
 }
 
-func (p *pool) wait() Step {
-	w := &Wait{
+// wait gives the wait for what md, the MachineDeployment at that time, names.
+func (p *pool) wait(md *unstructured.Unstructured, template, bootstrapTemplate string) *Wait {
+	return &Wait{
 		MachineDeployment: p.ref,
 		UID:               string(p.md.GetUID()),
 		Cluster:           capi.RefOf(p.cluster),
-		Template:          p.infra.name(),
-		BootstrapTemplate: p.bootstrap.name(),
+		Template:          template,
+		BootstrapTemplate: bootstrapTemplate,
 		InfraMachine:      cloned(p.infra.ref),
 		BootstrapConfig:   cloned(p.bootstrap.ref),
-		Version:           capi.StringAt(p.wanted, p.fields.Version...),
+		Version:           capi.StringAt(md, p.fields.Version...),
 		StallAfter:        p.spec.Wait.StallAfter.String(),
 	}
-	return Step{ID: p.spec.Name + "/wait", Pool: p.spec.Name, Wait: w}
 }
 
 // facts lists what the patch relies on and does not write. The set is fixed

@@ -49,11 +49,13 @@ func TestCompileOnePool(t *testing.T) {
 	t.Parallel()
 	// A kubeadm pool that is a minor behind could not be replaced.
 	atTarget := []clustertest.Adjust{clustertest.PoolVersion(awsPool, "v1.35.2")}
+	before112 := []clustertest.Adjust{clustertest.Before112()}
 	tests := []struct {
 		name      string
 		adjust    []clustertest.Adjust
-		pool      string // fields of the upgrade
-		golden    bool   // hold the whole plan to a golden file
+		pool      string   // fields of the upgrade
+		golden    bool     // hold the whole plan to a golden file
+		first     []string // of the patch before the rollout
 		infra     []string
 		bootstrap []string
 		patch     []string
@@ -93,8 +95,22 @@ func TestCompileOnePool(t *testing.T) {
 			patch: []string{`/spec/template/spec/deletion:  -> {"nodeDeletionTimeoutSeconds":90,"nodeDrainTimeoutSeconds":600,"nodeVolumeDetachTimeoutSeconds":0}`}},
 		{name: "v1beta1", golden: true, adjust: []clustertest.Adjust{clustertest.V1Beta1Only()},
 			pool:  "kubernetesVersion: v1.35.2, machineImage: ami-new, strategy: {maxSurge: 2}, drain: {nodeDrainTimeout: 10m}",
+			first: []string{`/spec/template/spec/nodeDrainTimeout:  -> "10m0s"`},
 			infra: []string{image},
-			patch: []string{`/spec/strategy/rollingUpdate/maxSurge: 1 -> 2`, rename, `/spec/template/spec/nodeDrainTimeout:  -> "10m0s"`, version}},
+			patch: []string{`/spec/strategy/rollingUpdate/maxSurge: 1 -> 2`, rename, version}},
+		{name: "v1.11", adjust: before112, pool: "kubernetesVersion: v1.35.2, drain: {nodeDrainTimeout: 10m, nodeVolumeDetachTimeout: 0s}",
+			first: []string{`/spec/template/spec/deletion:  -> {"nodeDrainTimeoutSeconds":600,"nodeVolumeDetachTimeoutSeconds":0}`},
+			patch: []string{version}},
+		{name: "v1.11, no machines", adjust: append(before112, clustertest.AdjustPool(awsPool, func(p *clustertest.ExamplePool) { p.Replicas = 0 })),
+			pool:  "kubernetesVersion: v1.35.2, drain: {nodeDrainTimeout: 10m}",
+			first: []string{`/spec/template/spec/deletion:  -> {"nodeDrainTimeoutSeconds":600}`},
+			patch: []string{version}},
+		{name: "v1.11, nothing that rolls", adjust: before112, pool: "strategy: {maxSurge: 2}, drain: {nodeDrainTimeout: 10m}",
+			patch: []string{`/spec/rollout/strategy/rollingUpdate/maxSurge: 1 -> 2`, `/spec/template/spec/deletion:  -> {"nodeDrainTimeoutSeconds":600}`}},
+		{name: "v1.11, nothing in place", adjust: before112, pool: "kubernetesVersion: v1.35.2, strategy: {maxSurge: 2}",
+			patch: []string{`/spec/rollout/strategy/rollingUpdate/maxSurge: 1 -> 2`, version}},
+		{name: "v1.12", pool: "kubernetesVersion: v1.35.2, drain: {nodeDrainTimeout: 10m}",
+			patch: []string{`/spec/template/spec/deletion:  -> {"nodeDrainTimeoutSeconds":600}`, version}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -105,6 +121,13 @@ func TestCompileOnePool(t *testing.T) {
 				golden(t, filepath.Join("plans", test.name+".json"), encode(t, p))
 			}
 			want := []string{"preflight"}
+			if test.first != nil {
+				id := awsPool + "/patch-in-place"
+				if d := cmp.Diff(test.first, lines(step(t, p, id).Patch.Changes)); d != "" {
+					t.Errorf("%s (-want +got):\n%s", id, d)
+				}
+				want = append(want, id, awsPool+"/wait-in-place")
+			}
 			for _, create := range []struct {
 				id      string
 				changes []string

@@ -47,6 +47,12 @@ func Export(p Plan, snap Snapshot, secrets Secrets, reveal bool) ([]Manifest, er
 			if err != nil {
 				return nil, err
 			}
+			if s.ID != s.Pool+"/patch" {
+				// Another patch of this MachineDeployment comes after it.
+				m.Name = "machinedeployment-" + s.Patch.Target.Name + "." + strings.TrimPrefix(s.ID, s.Pool+"/") + ".yaml"
+				m.Content = append([]byte("# Goes before the other patch of this MachineDeployment, in a commit of its own: the\n"+
+					"# next one may follow when the machines have these values.\n"), m.Content...)
+			}
 			patches = append(patches, struct {
 				file   string
 				target Ref

@@ -101,6 +101,13 @@ func (p *Plan) normalise() error {
 				return err
 			}
 		}
+		if s.Wait != nil {
+			for j := range s.Wait.Propagated {
+				if err := recanonise(&s.Wait.Propagated[j].Value); err != nil {
+					return err
+				}
+			}
+		}
 		var changes []Change
 		switch {
 		case s.Create != nil:
@@ -142,6 +149,13 @@ func (s Step) valid() error {
 	}
 	if set != 1 {
 		return fmt.Errorf("step %q does %d things, and must do one", s.ID, set)
+	}
+	if s.Wait != nil {
+		for _, f := range s.Wait.Propagated {
+			if !f.Path.Within("/spec/template/spec") || f.Path == "/spec/template/spec" {
+				return fmt.Errorf("step %q waits for %s, which machines do not have", s.ID, f.Path.Dotted())
+			}
+		}
 	}
 	return nil
 }

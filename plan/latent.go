@@ -50,23 +50,23 @@ func (c *checker) latent(p *pool) {
 	c.inPlace(p)
 }
 
-// inPlace warns where Cluster API gives fields that it takes over in place to
-// the new machines alone when they change together with what starts a rollout.
-// From v1.12 on the old machines get them too, those being deleted included
-// (core/reconcilers/machinedeployment, computeDesiredOldMS; machineset,
-// syncMachines). Releases that serve v1beta1 alone, v1.10 and older, do not.
+// inPlace says how the fields that Cluster API takes over in place come to the
+// machines that the rollout replaces.
 func (c *checker) inPlace(p *pool) {
-	old := p.fields.APIVersion == capi.Group+"/v1beta1"
-	for _, path := range [][]string{p.fields.NodeDrainTimeout, p.fields.NodeVolumeDetachTimeout, p.fields.NodeDeletionTimeout} {
-		at := PointerTo(path...)
-		if old && string(valueAt(p.md.Object, at)) != string(valueAt(p.wanted.Object, at)) {
-			c.add(Finding{Code: CheckInPlace, Severity: Warn, Object: p.ref,
-				Message: "this Cluster API (v1.10 or older) gives new drain settings to new machines alone when the same change starts a rollout: the old machines are drained by the old ones",
-				Remedy:  "apply drain in an upgrade of its own first, and the rest after it"})
-			return
-		}
+	switch {
+	case len(p.drain()) == 0:
+		c.pass(CheckInPlace, p.ref, "nothing that is taken over in place has to be written before the rollout")
+	case !p.drainFirst():
+		c.pass(CheckInPlace, p.ref, "this Cluster API gives the drain settings to the machines that are replaced, too")
+	case p.rollout.Old > 0:
+		c.add(Finding{Code: CheckInPlace, Severity: Warn, Object: p.ref,
+			Message: fmt.Sprintf("%d machines that an earlier rollout still replaces keep their drain settings: "+
+				"this Cluster API (v1.11 or older) gives new ones to the machines of the present template alone", p.rollout.Old),
+			Remedy: "wait until that rollout is complete and plan again, if the new settings matter for these machines"})
+	default:
+		c.pass(CheckInPlace, p.ref, "the drain settings are written first and the rollout begins when the machines have them: "+
+			"this Cluster API (v1.11 or older) would give them to new machines alone")
 	}
-	c.pass(CheckInPlace, p.ref, "nothing that is taken over in place has to be written before the rollout")
 }
 
 func madeFrom(template Ref, objs []*unstructured.Unstructured) []*unstructured.Unstructured {

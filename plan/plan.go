@@ -159,8 +159,9 @@ type Run struct {
 }
 
 // Wait is over when the MachineDeployment's machines are all of the wanted
-// kind and no other is left. Steps that wait and stand next to each other in
-// a plan are waited for together.
+// kind and no other is left; or, with Propagated, when its machines have these
+// fields. Steps that wait and stand next to each other in a plan are waited for
+// together.
 type Wait struct {
 	MachineDeployment Ref    `json:"machineDeployment"`
 	UID               string `json:"uid"`
@@ -173,6 +174,10 @@ type Wait struct {
 	InfraMachine      Ref    `json:"infraMachine"`
 	BootstrapConfig   Ref    `json:"bootstrapConfig,omitzero"`
 	Version           string `json:"version,omitempty"`
+	// Propagated, when there are any, are the fields that Cluster API is to
+	// give to the machines in place before the rollout begins; the rollout
+	// itself is not waited for.
+	Propagated []Field `json:"propagated,omitempty"`
 	// StallAfter is a Go duration: how long no progress is borne.
 	StallAfter string `json:"stallAfter"`
 }
@@ -191,6 +196,13 @@ type Delete struct {
 	// objects must not refer to it. All of them are looked at again right
 	// before the delete.
 	UnusedBy []Ref `json:"unusedBy"`
+}
+
+// Field is a field of a MachineDeployment's spec.template.spec, by its path in
+// the MachineDeployment, and its value in canonical JSON.
+type Field struct {
+	Path  Pointer         `json:"path"`
+	Value json.RawMessage `json:"value"`
 }
 
 // Severity ranks a finding.

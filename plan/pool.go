@@ -31,6 +31,9 @@ type pool struct {
 	wanted       *unstructured.Unstructured
 	rollout      capi.Rollout
 	back         *wayBack // set when a plan is taken back
+	// reachesOld tells that the Cluster API that runs gives what changes in
+	// place to the machines that a rollout replaces, too.
+	reachesOld bool
 }
 
 // template is a template that a pool names, and what is to become of it.
@@ -193,7 +196,9 @@ func (p *pool) lookAround(snap Snapshot, need func(Selector) bool, problems *[]s
 		ready = need(sel) && ready
 	}
 	if ready {
-		p.rollout = capi.Judge(observed(snap, md, clusterRef, cloned(p.infra.ref), cloned(p.bootstrap.ref)))
+		seen := observed(snap, md, clusterRef, cloned(p.infra.ref), cloned(p.bootstrap.ref))
+		p.rollout = capi.Judge(seen)
+		p.reachesOld = capi.InPlaceReachesOld(fields.APIVersion, seen.Machines)
 	}
 	return ready
 }
@@ -340,10 +345,10 @@ func (p *pool) wantTemplate(t *template, spec map[string]any, snap Snapshot, nee
 }
 
 // wantMachineDeployment makes the MachineDeployment as the upgrade wants it:
-// version, both references and the fields in place, all in one object and so
-// in one patch, since two patches can mean two rollouts.
+// version, both references and the fields in place, all in one object. What
+// starts the rollout goes in one patch, since two can mean two rollouts.
 func (p *pool) wantMachineDeployment() {
-	w := p.md.DeepCopy()
+	w := p.withDrain()
 	set := func(path []string, value any) {
 		_ = unstructured.SetNestedField(w.Object, value, path...)
 	}
@@ -362,20 +367,6 @@ func (p *pool) wantMachineDeployment() {
 		}
 		if s.MaxUnavailable != nil {
 			set(p.fields.MaxUnavailable, intOrString(s.MaxUnavailable))
-		}
-	}
-	if d := p.spec.Drain; d != nil {
-		for _, t := range []struct {
-			path  []string
-			value *schema.Duration
-		}{
-			{p.fields.NodeDrainTimeout, d.NodeDrainTimeout},
-			{p.fields.NodeVolumeDetachTimeout, d.NodeVolumeDetachTimeout},
-			{p.fields.NodeDeletionTimeout, d.NodeDeletionTimeout},
-		} {
-			if t.value != nil {
-				set(t.path, p.fields.Timeout(t.value.Std()))
-			}
 		}
 	}
 	p.wanted = w

@@ -37,6 +37,7 @@ func worlds() map[string]*clustertest.World {
 	return map[string]*clustertest.World{
 		"v1beta2": clustertest.AWSExample(),
 		"v1beta1": clustertest.AWSExample(clustertest.V1Beta1Only()),
+		"v1.11":   clustertest.AWSExample(clustertest.Before112()),
 	}
 }
 

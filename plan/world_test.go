@@ -169,8 +169,8 @@ func carry(t testing.TB, w *clustertest.World, up schema.Upgrade, s plan.Step) {
 // proves each step by assessing it again.
 func carryOut(t testing.TB, w *clustertest.World, up schema.Upgrade, p plan.Plan) {
 	t.Helper()
-	for _, s := range p.Steps {
-		switch a := assess(t, w, s); a.Verdict {
+	for i, s := range p.Steps {
+		switch a := p.Assess(i, fetch(t, w, s)); a.Verdict {
 		case plan.Satisfied:
 			continue
 		case plan.Drifted:
@@ -178,7 +178,7 @@ func carryOut(t testing.TB, w *clustertest.World, up schema.Upgrade, p plan.Plan
 		case plan.Pending:
 		}
 		carry(t, w, up, s)
-		if a := assess(t, w, s); a.Verdict != plan.Satisfied {
+		if a := p.Assess(i, fetch(t, w, s)); a.Verdict != plan.Satisfied {
 			t.Fatalf("%s after it was done: %s %+v, waiting: %s", s.ID, a.Verdict, a.Differences, a.Rollout.Waiting)
 		}
 	}
