@@ -140,8 +140,9 @@ type Owner struct {
 	APIVersion string `json:"apiVersion"`
 }
 
-// Patch is the one write to a MachineDeployment. It goes out as a JSON Patch
-// whose test operations are UID, every Before, and Run.Before.
+// Patch is one write to a MachineDeployment. It goes out as a JSON Patch whose
+// test operations are UID, every Before, and Run.Before. Of two patches of one
+// MachineDeployment the later one starts from the run mark of the earlier.
 type Patch struct {
 	Target     Ref      `json:"target"`
 	Cluster    Ref      `json:"cluster"`

@@ -2,6 +2,7 @@ package render_test
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"nodepool/plan"
@@ -227,6 +228,31 @@ func plans() map[string]plan.Plan {
 	p.Steps[1].Note = "The strategy is OnDelete: no machine is replaced until someone deletes it."
 	p.Impact = []plan.PoolImpact{{Pool: md0, Action: plan.Replace, Machines: 3, Note: "strategy OnDelete: nothing moves until machines are deleted"}, {Pool: md1, Action: plan.None, Peak: 2, Floor: 2}}
 	out["on-delete"] = p
+
+	before := func(pool string) []plan.Step {
+		drain := plan.Change{Path: "/spec/template/spec/deletion", After: raw(`{"nodeDrainTimeoutSeconds":600,"nodeDeletionTimeoutSeconds":90}`)}
+		first, settled := patch(pool, drain), wait(pool, pool, pool)
+		first.ID, settled.ID = pool+"/patch-in-place", pool+"/wait-in-place"
+		first.Patch.Run.After = "aws-example-1-35/0f0e0d0c0b0a"
+		first.Note = "Written before the rollout, for this Cluster API (v1.11 or older) would give it to new machines alone."
+		settled.Wait.Version = "v1.34.3"
+		settled.Wait.Propagated = []plan.Field{
+			{Path: "/spec/template/spec/deletion/nodeDrainTimeoutSeconds", Value: raw("600")},
+			{Path: "/spec/template/spec/deletion/nodeDeletionTimeoutSeconds", Value: raw("90")},
+		}
+		return []plan.Step{first, settled}
+	}
+	after := func(pool, template string) []plan.Step {
+		out := []plan.Step{create(pool, awsTemplate(template), awsTemplate(pool), image), patch(pool, infraRef(pool, template), version), wait(pool, template, pool)}
+		out[1].Patch.Run.Before = "aws-example-1-35/0f0e0d0c0b0a"
+		return out
+	}
+	p = upgrade(slices.Concat([]plan.Step{preflight("in-place-fields")}, before(md0), after(md0, new0))...)
+	p.Impact = []plan.PoolImpact{rolled(md0, 3)}
+	out["in-place-first"] = p
+	p = upgrade(slices.Concat([]plan.Step{preflight("in-place-fields")}, before(md0), after(md0, new0), before(md1), after(md1, new1))...)
+	p.Impact = []plan.PoolImpact{rolled(md0, 3), rolled(md1, 3)}
+	out["in-place-first-pools"] = p
 
 	const evil = "md\x1b[2J\u202e\u200b\nPlan: 0 templates"
 	p = upgrade(preflight("pause\r"),

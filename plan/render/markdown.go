@@ -243,14 +243,15 @@ func (s *sheet) stepPools() []string {
 	return out
 }
 
-// order says which pools go together: those whose waits stand next to each
-// other.
+// order says which pools go together: those whose rollouts are waited for next to
+// each other.
 func (s *sheet) order() string {
 	waits, rounds := 0, 0
-	for i, step := range s.Steps {
-		if step.Wait != nil {
+	rollout := func(i int) bool { return s.Steps[i].Wait != nil && len(s.Steps[i].Wait.Propagated) == 0 }
+	for i := range s.Steps {
+		if rollout(i) {
 			waits++
-			if i == 0 || s.Steps[i-1].Wait == nil {
+			if i == 0 || !rollout(i-1) {
 				rounds++
 			}
 		}

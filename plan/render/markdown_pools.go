@@ -53,8 +53,13 @@ func (s *sheet) slots(pool string) []slot {
 			add("new template", step.Create.Ref.Name)
 			add("old template", step.Create.BasedOn.Ref.Name)
 		case step.Patch != nil:
-			add("run", step.Patch.Run.After)
-			add("run before", step.Patch.Run.Before)
+			// A pool that is patched more than once has more than one run mark.
+			role := strings.TrimPrefix(strings.TrimPrefix(step.ID, pool+"/"), "patch")
+			add("run"+role, step.Patch.Run.After)
+			add("run before"+role, step.Patch.Run.Before)
+		case step.Wait != nil && len(step.Wait.Propagated) > 0:
+			// Its templates are the old ones, which go by the name that they
+			// have in the steps behind it.
 		case step.Wait != nil:
 			add("template", step.Wait.Template)
 			add("bootstrap template", step.Wait.BootstrapTemplate)
@@ -299,6 +304,12 @@ func (s *sheet) section(pool string, holes []slot) string {
 				before = w.name(step.Patch.Run.Before)
 			}
 			w.line('#', 0, "nodepool/run: "+before+" → "+w.name(step.Patch.Run.After)+" (bookkeeping)")
+		case step.Wait != nil && len(step.Wait.Propagated) > 0:
+			var names []string
+			for _, f := range step.Wait.Propagated {
+				names = append(names, lastOf(f.Path))
+			}
+			w.hunk("wait until every machine has "+list(names), step)
 		case step.Wait != nil:
 			after = append(after, w.waiting(*step.Wait))
 			if step.Note != "" {

@@ -201,6 +201,9 @@ func (v *view) step(i int, s plan.Step) {
 
 func (v *view) waiting(i int, w plan.Wait) string {
 	t := "wait until every machine of " + w.MachineDeployment.String()
+	if len(w.Propagated) > 0 {
+		return t + " has " + list(settings(w)) + v.withOthers(i) + "; stalled after " + span(w.StallAfter) + " without progress"
+	}
 	if w.Version != "" {
 		t += " runs " + w.Version
 	} else {
@@ -210,10 +213,25 @@ func (v *view) waiting(i int, w plan.Wait) string {
 	if w.BootstrapTemplate != "" {
 		t += " and bootstrap template " + w.BootstrapTemplate
 	}
-	if with := v.together(i); len(with) > 0 {
-		t += ", together with step " + list(with)
+	return t + v.withOthers(i) + "; stalled after " + span(w.StallAfter) + " without progress"
+}
+
+// settings gives the fields that a wait is for with their values.
+func settings(w plan.Wait) []string {
+	var out []string
+	for _, f := range w.Propagated {
+		v, _ := value(f.Value)
+		out = append(out, lastOf(f.Path)+" "+oneLine(v))
 	}
-	return t + "; stalled after " + span(w.StallAfter) + " without progress"
+	return out
+}
+
+// withOthers names the steps that are waited for together with step i.
+func (v *view) withOthers(i int) string {
+	if with := v.together(i); len(with) > 0 {
+		return ", together with step " + list(with)
+	}
+	return ""
 }
 
 // together gives the numbers of the steps that are waited for at the same
@@ -267,7 +285,9 @@ func (v *view) facts(facts []plan.Fact) {
 
 // totals is the plan in numbers.
 type totals struct {
-	creates, patches, waits, deletes int
+	creates, waits, deletes int
+	// patches counts MachineDeployments: one may be patched more than once.
+	patches int
 	// machines are all to replace; manual, those of them that someone has to
 	// delete first.
 	machines, manual int
@@ -275,18 +295,20 @@ type totals struct {
 
 func (v *view) totals() totals {
 	var t totals
+	patched := map[plan.Ref]bool{}
 	for _, s := range v.Steps {
 		switch {
 		case s.Create != nil:
 			t.creates++
 		case s.Patch != nil:
-			t.patches++
+			patched[s.Patch.Target] = true
 		case s.Wait != nil:
 			t.waits++
 		case s.Delete != nil:
 			t.deletes++
 		}
 	}
+	t.patches = len(patched)
 	for _, i := range v.Impact {
 		if i.Action == plan.Replace {
 			t.machines += i.Machines

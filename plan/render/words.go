@@ -52,6 +52,8 @@ func Title(s plan.Step) string {
 		return Escape("create " + s.Create.Ref.String())
 	case s.Patch != nil:
 		return Escape("patch " + s.Patch.Target.String())
+	case s.Wait != nil && len(s.Wait.Propagated) > 0:
+		return Escape("wait for the settings of " + s.Wait.MachineDeployment.String())
 	case s.Wait != nil:
 		return Escape("wait for " + s.Wait.MachineDeployment.String())
 	case s.Delete != nil:

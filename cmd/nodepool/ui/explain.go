@@ -223,8 +223,13 @@ func explainBlocked(e *apply.BlockedError) string {
 
 func explainStall(e *apply.StallError) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "the rollout of pool %s made no progress for %s (step %s).\n",
-		render.Escape(e.Step.Pool), span(e.After), render.Escape(e.Step.ID))
+	pool, id := render.Escape(e.Step.Pool), render.Escape(e.Step.ID)
+	if e.Rollout.InPlace {
+		fmt.Fprintf(&b, "the new settings of pool %s reached no further machine for %s, and its rollout has not begun (step %s).\n",
+			pool, span(e.After), id)
+	} else {
+		fmt.Fprintf(&b, "the rollout of pool %s made no progress for %s (step %s).\n", pool, span(e.After), id)
+	}
 	b.WriteString("  Stands at: " + tally(e.Rollout) + "\n")
 	switch s := e.Stall; {
 	case s != nil:

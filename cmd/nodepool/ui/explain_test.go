@@ -11,6 +11,7 @@ import (
 	"nodepool/apply"
 	"nodepool/cmd/nodepool/ui"
 	"nodepool/plan"
+	"nodepool/plan/capi"
 	"nodepool/plan/render"
 	"nodepool/schema"
 )
@@ -23,6 +24,7 @@ func TestExplain(t *testing.T) {
 	written := &apply.DriftError{Step: "md-0/wait", Written: true, Differences: []plan.Difference{{Object: md0, Reviewed: "(present)", Found: "(absent)"}}}
 	waiting := rollout(3, old(1), old(2), ready(1))
 	waiting.Waiting = "Machine new-2: bootstrap data"
+	settings := capi.Rollout{InPlace: true, Desired: 3, New: 3, NewReady: 1, Waiting: "Machine old-2 has nodeDrainTimeoutSeconds absent, 600 is wanted"}
 	blocked := &apply.BlockedError{Findings: []plan.Finding{
 		{Code: "kubeadm-skew", Object: md0, Message: "the control plane is older", Remedy: "upgrade it first"},
 		{Code: "pause", Pool: "md-0\n", Message: "paused"}}}
@@ -40,6 +42,7 @@ func TestExplain(t *testing.T) {
 		{"blocked", blocked, 3},
 		{"stall", &apply.StallError{Step: wait0, Rollout: waiting, Stall: &drain, After: 15 * time.Minute}, 5},
 		{"stall unexplained", &apply.StallError{Step: wait0, Rollout: waiting, After: 90 * time.Minute}, 5},
+		{"stall of settings", &apply.StallError{Step: wait0, Rollout: settings, After: 15 * time.Minute}, 5},
 		{"locked", &apply.JournalLockedError{Path: "/state/x.jsonl"}, 6},
 		{"interrupted", fmt.Errorf("%w: %w", apply.ErrInterrupted, context.Canceled), 130},
 		{"interrupted before", fmt.Errorf("read: %w", context.Canceled), 130},

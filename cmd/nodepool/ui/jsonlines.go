@@ -66,7 +66,9 @@ type LineRollout struct {
 	// Waiting is the first thing that is missing to be complete.
 	Waiting string `json:"waiting,omitempty"`
 	// Desired is the number of replicas, New and NewReady how many new machines
-	// there are and are ready, Old how many old ones are left.
+	// there are and are ready, Old how many old ones are left. While a step
+	// waits for settings that come before the rollout, Desired and New are how
+	// many machines are to have them and NewReady how many do; Machines is empty.
 	Desired  int           `json:"desired"`
 	New      int           `json:"new"`
 	NewReady int           `json:"newReady"`

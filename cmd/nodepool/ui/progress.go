@@ -105,6 +105,9 @@ func opening(e apply.RunStarted) string {
 
 // tally says how far a rollout is.
 func tally(r capi.Rollout) string {
+	if r.InPlace {
+		return fmt.Sprintf("%d/%d machines have the new settings", r.NewReady, r.New)
+	}
 	return fmt.Sprintf("%d/%d new ready, %d old left", r.NewReady, r.Desired, r.Old)
 }
 

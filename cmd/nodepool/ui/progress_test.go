@@ -171,6 +171,26 @@ func TestPlainSaysNothingTwice(t *testing.T) {
 	}
 }
 
+// TestSettings: a wait for settings counts the machines that have them.
+func TestSettings(t *testing.T) {
+	have := func(n int, waiting string) moment {
+		return moment{time.Second, apply.Rolling{Step: wait0, Rollout: capi.Rollout{InPlace: true, Desired: 3, New: 3, NewReady: n, Waiting: waiting}}}
+	}
+	moments := []moment{have(0, "MachineSet a has nodeDrainTimeoutSeconds absent"), have(2, "Machine old-3 has nodeDrainTimeoutSeconds absent"), have(3, "")}
+	var b bytes.Buffer
+	tell(ui.Options{}, &b, moments).Close()
+	want := "md-0: 0/3 machines have the new settings; MachineSet a has nodeDrainTimeoutSeconds absent\n" +
+		"md-0: 2/3 machines have the new settings; Machine old-3 has nodeDrainTimeoutSeconds absent\n" +
+		"md-0: 3/3 machines have the new settings\n"
+	var got strings.Builder
+	for line := range strings.Lines(b.String()) {
+		got.WriteString(line[strings.Index(line, "md-0"):])
+	}
+	if d := cmp.Diff(want, got.String()); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestJSONLines(t *testing.T) {
 	var b bytes.Buffer
 	p := tell(ui.Options{Mode: ui.JSONLines}, &b, append(story(), ended(&apply.StallError{Step: wait0, Rollout: rollout(3, old(1)), Stall: &drain, After: 15 * time.Minute})))
