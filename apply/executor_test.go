@@ -83,6 +83,11 @@ spec:
       machineImage: ami-0fedcba9876543210
 `
 
+// upgradeDrain changes in place what a Cluster API before v1.12 must be given
+// before the rollout.
+const upgradeDrain = upgradeOne + `      drain: {nodeDrainTimeout: 10m}
+`
+
 func read(t *testing.T, text string) schema.Upgrade {
 	t.Helper()
 	up, _, err := schema.Read("upgrade.yaml", []byte(text))
@@ -184,7 +189,24 @@ func one(p *clustertest.ExamplePool) { p.Replicas = 1 }
 // and in every way, and runs it again: without its journal, since the journal
 // is a hint only.
 func TestEveryCrashPoint(t *testing.T) {
-	up := read(t, upgradeOne)
+	// One machine a pool: few calls, and all kinds of them.
+	small := []clustertest.Adjust{clustertest.AdjustPool("aws-example-md-0", one), clustertest.AdjustPool("aws-example-md-1", one)}
+	for name, tc := range map[string]struct {
+		up     string
+		adjust []clustertest.Adjust
+		writes int
+	}{
+		"one patch":   {upgradeOne, small, 2},
+		"two patches": {upgradeDrain, append(small, clustertest.Before112()), 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			crashEverywhere(t, read(t, tc.up), tc.writes, func() *clustertest.World { return clustertest.AWSExample(tc.adjust...) })
+		})
+	}
+}
+
+func crashEverywhere(t *testing.T, up schema.Upgrade, wanted int, world func() *clustertest.World) {
 	modes := []clustertest.Mode{clustertest.LoseRequest, clustertest.LoseReply, clustertest.CrashBefore, clustertest.CrashAfter}
 	points := 0
 	for _, mode := range modes {
@@ -192,10 +214,12 @@ func TestEveryCrashPoint(t *testing.T) {
 			blown := false
 			t.Run(fmt.Sprintf("%s/%d", mode, n), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					// One machine a pool: few calls, and all kinds of them.
-					w := clustertest.AWSExample(clustertest.AdjustPool("aws-example-md-0", one), clustertest.AdjustPool("aws-example-md-1", one))
+					w := world()
 					w.AutoStep(1)
 					p, secrets := compile(t, w.Open(nil), up)
+					if n := len(planned(p)); n != wanted {
+						t.Fatalf("the plan writes %d times, want %d", n, wanted)
+					}
 					fuse := &clustertest.Fuse{At: n, Mode: mode}
 					first := w.Open(fuse)
 					err := (&apply.Executor{Cluster: first, Journal: &memory{}, Secrets: secrets}).Run(t.Context(), p)
@@ -232,17 +256,21 @@ func TestEveryCrashPoint(t *testing.T) {
 }
 
 // TestSavedPlanResumes is the same for the plan itself, run again as it was
-// saved, at every point around its two writes.
+// saved, at every point around its writes: a create and two patches with a wait
+// in between.
 func TestSavedPlanResumes(t *testing.T) {
-	up := read(t, upgradeOne)
+	up := read(t, upgradeDrain)
 	for _, mode := range []clustertest.Mode{clustertest.CrashBefore, clustertest.CrashAfter} {
-		for _, op := range []clustertest.Op{clustertest.Create, clustertest.Patch, clustertest.Watch} {
-			run(t, fmt.Sprintf("%s/%s", mode, op), func(t *testing.T) {
-				w := clustertest.AWSExample()
+		for _, at := range []struct {
+			op clustertest.Op
+			n  int
+		}{{clustertest.Patch, 1}, {clustertest.Watch, 1}, {clustertest.Create, 1}, {clustertest.Patch, 2}, {clustertest.Watch, 2}} {
+			run(t, fmt.Sprintf("%s/%s/%d", mode, at.op, at.n), func(t *testing.T) {
+				w := clustertest.AWSExample(clustertest.Before112())
 				w.AutoStep(1)
 				p, secrets := compile(t, w.Open(nil), up)
 				j := &memory{}
-				first := w.Open(&clustertest.Fuse{At: 1, Ops: []clustertest.Op{op}, Mode: mode})
+				first := w.Open(&clustertest.Fuse{At: at.n, Ops: []clustertest.Op{at.op}, Mode: mode})
 				if err := (&apply.Executor{Cluster: first, Journal: j, Secrets: secrets}).Run(t.Context(), p); err == nil {
 					t.Fatal("the crashed run says that all is well")
 				}
@@ -447,6 +475,71 @@ func TestInterruptFinishesTheWriteInHand(t *testing.T) {
 	if diff := cmp.Diff(want, phases); diff != "" {
 		t.Errorf("journal (-want +got):\n%s", diff)
 	}
+}
+
+// TestInPlaceComesFirst: the machines that a rollout replaces have the drain
+// settings before it begins, and those that come have them too.
+func TestInPlaceComesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := clustertest.AWSExample(clustertest.Before112())
+		w.AutoStep(1)
+		c := w.Open(nil)
+		p, secrets := compile(t, c, read(t, upgradeDrain))
+		drained := func(m *unstructured.Unstructured) bool {
+			n, _ := capi.Int64At(m, "spec", "deletion", "nodeDrainTimeoutSeconds")
+			return n == 600
+		}
+		var steps, waits []string
+		e := &apply.Executor{Cluster: c, Journal: &memory{}, Secrets: secrets, Notify: func(ev apply.Event) {
+			switch ev := ev.(type) {
+			case apply.StepDone:
+				steps = append(steps, strings.TrimPrefix(ev.Step.ID, "aws-example-md-0/"))
+			case apply.Rolling:
+				if ev.Rollout.InPlace {
+					waits = append(waits, fmt.Sprintf("%d/%d", ev.Rollout.NewReady, ev.Rollout.New))
+				}
+			}
+		}}
+		began := false
+		c.Before(2, func(w *clustertest.World) {
+			began = true
+			for _, m := range w.List(capi.Group, "Machine", "default") {
+				if strings.HasPrefix(m.GetName(), "aws-example-md-0") && !drained(m) {
+					t.Errorf("the rollout begins and %s has no drain timeout", m.GetName())
+				}
+			}
+		}, clustertest.Patch)
+		if err := e.Run(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"preflight", "patch-in-place", "wait-in-place", "create-infrastructure-template", "patch", "wait"}
+		if diff := cmp.Diff(want, steps); diff != "" || !began {
+			t.Errorf("steps done (-want +got):\n%s", diff)
+		}
+		if len(waits) < 3 || waits[len(waits)-1] != "3/3" {
+			t.Errorf("the wait told %q", waits)
+		}
+	})
+}
+
+// TestInPlaceStalls when no controller hands the settings on.
+func TestInPlaceStalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := clustertest.AWSExample(clustertest.Before112())
+		c := w.Open(nil)
+		p, secrets := compile(t, c, read(t, upgradeDrain))
+		err := (&apply.Executor{Cluster: c, Journal: &memory{}, Secrets: secrets}).Run(t.Context(), p)
+		var stall *apply.StallError
+		if !errors.As(err, &stall) || stall.Step.ID != "aws-example-md-0/wait-in-place" || !stall.Rollout.InPlace {
+			t.Fatalf("got %v, want a stall of the wait in place", err)
+		}
+		if stall.Stall == nil {
+			t.Error("nothing explains the stall")
+		}
+		if diff := cmp.Diff([]string{"patch MachineDeployment default/aws-example-md-0"}, writes(w)); diff != "" {
+			t.Errorf("writes (-want +got):\n%s", diff)
+		}
+	})
 }
 
 // TestParallelWaitsTogether has both pools patched before either is waited for.

@@ -150,3 +150,57 @@ func TestValidateSeesDefaultsPutBack(t *testing.T) {
 		})
 	}
 }
+
+// TestValidateTwoPatches: the second patch starts from what the first one leaves,
+// and is tried behind it.
+func TestValidateTwoPatches(t *testing.T) {
+	w := clustertest.AWSExample(clustertest.Before112())
+	w.Edit(clustertest.MachineDeployment("aws-example-md-0"), func(o *unstructured.Unstructured) { o.SetAnnotations(nil) })
+	c := w.Open(nil)
+	validate := func() (plan.Plan, []string) {
+		t.Helper()
+		up := read(t, upgradeDrain)
+		snap, err := apply.Observe(t.Context(), c, up)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := plan.Compile(up, snap)
+		if err != nil {
+			t.Fatal(err)
+		}
+		findings, err := apply.Validate(t.Context(), c, p, snap, plan.SecretsOf(up, snap))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []string
+		for _, f := range findings {
+			out = append(out, string(f.Severity)+" "+f.Object.Kind)
+			if f.Severity != plan.Pass {
+				t.Log(f.Message)
+			}
+		}
+		return p, out
+	}
+	p, got := validate()
+	if diff := cmp.Diff([]string{"pass MachineDeployment", "pass AWSMachineTemplate", "pass MachineDeployment"}, got); diff != "" {
+		t.Errorf("before the first patch (-want +got):\n%s", diff)
+	}
+	// What the server refuses of the second patch is told of the second alone.
+	w.Schema(func(o *unstructured.Unstructured) error {
+		if o.GetKind() == "MachineDeployment" && o.GetAnnotations()[plan.RunAnnotation] == p.Steps[len(p.Steps)-2].Patch.Run.After {
+			return errors.New("no such version")
+		}
+		return nil
+	})
+	if _, got = validate(); cmp.Diff([]string{"pass MachineDeployment", "pass AWSMachineTemplate", "block MachineDeployment"}, got) != "" {
+		t.Errorf("a second patch that is refused: %q", got)
+	}
+	w.Schema(nil)
+	first := w.Open(&clustertest.Fuse{At: 1, Ops: []clustertest.Op{clustertest.Watch}, Mode: clustertest.CrashBefore})
+	if err := (&apply.Executor{Cluster: first, Journal: &memory{}}).Run(t.Context(), p); err == nil {
+		t.Fatal("the crashed run says that all is well")
+	}
+	if _, got = validate(); cmp.Diff([]string{"pass AWSMachineTemplate", "pass MachineDeployment"}, got) != "" {
+		t.Errorf("after the first patch: %q", got)
+	}
+}

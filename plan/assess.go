@@ -346,7 +346,7 @@ func (w Wait) Rollout(snap Snapshot) (capi.Rollout, bool) {
 	if !ok {
 		return capi.Rollout{}, false
 	}
-	return w.judge(snap, live), true
+	return capi.Judge(observed(snap, live, w.Cluster, w.InfraMachine, w.BootstrapConfig)), true
 }
 
 func (w Wait) judge(snap Snapshot, live *unstructured.Unstructured) capi.Rollout {

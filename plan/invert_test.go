@@ -68,6 +68,9 @@ func machinesOf(w *clustertest.World, pool string) []string {
 	return out
 }
 
+// objects gives each name once, sorted.
+func objects(names []string) []string { return slices.Compact(slices.Sorted(slices.Values(names))) }
+
 func specOf(w *clustertest.World, ref plan.Ref) any { return w.Get(ref).Object["spec"] }
 
 // TestInvertRoundTrip: forth and back, whatever was changed, gives the
@@ -101,7 +104,8 @@ func TestInvertRoundTrip(t *testing.T) {
 		if back.Blocked {
 			t.Fatalf("%d: blocked: %+v", i, back.Findings)
 		}
-		if d := cmp.Diff(patchedBy(forth), patchedBy(back), cmp.Transformer("sorted", slices.Sorted[string])); len(patchedBy(forth)) != len(patchedBy(back)) {
+		// Where something had to come before the rollout, two patches go back in one.
+		if d := cmp.Diff(objects(patchedBy(forth)), objects(patchedBy(back))); d != "" {
 			t.Errorf("%d: other objects are patched: %s", i, d)
 		}
 		if again := invert(t, w, forth); again.Digest != back.Digest {

@@ -230,7 +230,7 @@ func plans() map[string]plan.Plan {
 	out["on-delete"] = p
 
 	before := func(pool string) []plan.Step {
-		drain := plan.Change{Path: "/spec/template/spec/deletion", After: raw(`{"nodeDrainTimeoutSeconds":600,"nodeDeletionTimeoutSeconds":90}`)}
+		drain := plan.Change{Path: "/spec/template/spec/deletion", After: raw(`{"nodeDeletionTimeoutSeconds":90,"nodeDrainTimeoutSeconds":600}`)}
 		first, settled := patch(pool, drain), wait(pool, pool, pool)
 		first.ID, settled.ID = pool+"/patch-in-place", pool+"/wait-in-place"
 		first.Patch.Run.After = "aws-example-1-35/0f0e0d0c0b0a"
