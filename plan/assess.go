@@ -492,8 +492,7 @@ func (p Plan) DryRunPatch(i int, snap Snapshot) ([]byte, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s is not there", target)
 	}
-	live = live.DeepCopy()
-	operations := []json.RawMessage{}
+	var operations []json.RawMessage
 	for j, s := range p.Steps[:i+1] {
 		if s.Patch == nil || s.Patch.Target != target || j < i && p.Assess(j, snap).Verdict != Pending {
 			continue
@@ -507,17 +506,9 @@ func (p Plan) DryRunPatch(i int, snap Snapshot) ([]byte, error) {
 			return nil, err
 		}
 		operations = append(operations, own...)
-		for _, c := range s.Patch.Changes {
-			if err := c.writeSealed(live.Object); err != nil {
-				return nil, err
-			}
+		if live, err = s.Patch.Result(live); err != nil {
+			return nil, err
 		}
-		annotations := live.GetAnnotations()
-		if annotations == nil {
-			annotations = map[string]string{}
-		}
-		annotations[RunAnnotation] = s.Patch.Run.After
-		live.SetAnnotations(annotations)
 	}
 	return json.Marshal(operations)
 }
