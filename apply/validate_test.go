@@ -154,8 +154,16 @@ func TestValidateSeesDefaultsPutBack(t *testing.T) {
 // TestValidateTwoPatches: the second patch starts from what the first one leaves,
 // and is tried behind it.
 func TestValidateTwoPatches(t *testing.T) {
+	for name, annotations := range map[string]map[string]string{
+		"annotated": {"team": "x"}, "not annotated": nil, "changed before": {plan.RunAnnotation: "before"},
+	} {
+		t.Run(name, func(t *testing.T) { validateTwoPatches(t, annotations) })
+	}
+}
+
+func validateTwoPatches(t *testing.T, annotations map[string]string) {
 	w := clustertest.AWSExample(clustertest.Before112())
-	w.Edit(clustertest.MachineDeployment("aws-example-md-0"), func(o *unstructured.Unstructured) { o.SetAnnotations(nil) })
+	w.Edit(clustertest.MachineDeployment("aws-example-md-0"), func(o *unstructured.Unstructured) { o.SetAnnotations(annotations) })
 	c := w.Open(nil)
 	validate := func() (plan.Plan, []string) {
 		t.Helper()

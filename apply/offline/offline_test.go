@@ -29,18 +29,21 @@ const canary = "canary-5up3r-s3cret"
 const head = "apiVersion: nodepool/v1alpha1\nkind: NodePoolUpgrade\nmetadata: {name: up}\nspec:\n  cluster: {name: aws-example}\n  pools:\n"
 
 // upgrades are what is planned in every world: a template's shorthands, a
-// merge patch that changes one secret and keeps another, and pools that are
+// merge patch that changes one secret and keeps another, settings that come
+// before the rollout with an older Cluster API, and pools that are
 // not there.
 var upgrades = map[string]string{
-	"shorthands":   head + "    - {name: aws-example-md-0, kubernetesVersion: v1.35.2, machineImage: ami-1, instanceType: m5.xlarge}\n",
-	"secrets":      head + "    - {name: aws-example-md-0, kubernetesVersion: v1.35.2, bootstrap: {files: [{path: /etc/a, content: new}], ntp: {enabled: true}}}\n",
-	"same secret":  head + "    - {name: aws-example-md-0, kubernetesVersion: v1.35.2, bootstrap: {files: [{path: /etc/secret-0, owner: 'root:root', permissions: '0600', content: " + canary + "}]}}\n",
-	"no such pool": head + "    - {name: aws-example-md-1, kubernetesVersion: v1.35.2}\n    - {name: gone, kubernetesVersion: v1.35.2}\n",
+	"shorthands":     head + "    - {name: aws-example-md-0, kubernetesVersion: v1.35.2, machineImage: ami-1, instanceType: m5.xlarge}\n",
+	"secrets":        head + "    - {name: aws-example-md-0, kubernetesVersion: v1.35.2, bootstrap: {files: [{path: /etc/a, content: new}], ntp: {enabled: true}}}\n",
+	"same secret":    head + "    - {name: aws-example-md-0, kubernetesVersion: v1.35.2, bootstrap: {files: [{path: /etc/secret-0, owner: 'root:root', permissions: '0600', content: " + canary + "}]}}\n",
+	"in place first": head + "    - {name: aws-example-md-1, kubernetesVersion: v1.35.2, drain: {nodeDrainTimeout: 10m}}\n",
+	"no such pool":   head + "    - {name: aws-example-md-1, kubernetesVersion: v1.35.2}\n    - {name: gone, kubernetesVersion: v1.35.2}\n",
 }
 
 var worlds = map[string]func() *clustertest.World{
 	"example":    func() *clustertest.World { return clustertest.AWSExample(secretFile) },
 	"v1beta1":    func() *clustertest.World { return clustertest.AWSExample(secretFile, clustertest.V1Beta1Only()) },
+	"v1.11":      func() *clustertest.World { return clustertest.AWSExample(secretFile, clustertest.Before112()) },
 	"many pools": func() *clustertest.World { return clustertest.AWSExample(secretFile, clustertest.ExtraPools(3, 1)) },
 	"topology":   func() *clustertest.World { return clustertest.AWSExample(secretFile, clustertest.TopologyOwned()) },
 	"no cluster": func() *clustertest.World { return clustertest.AWSExample(clustertest.InNamespace("other")) },
