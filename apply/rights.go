@@ -61,6 +61,7 @@ func ApplyRights(steps []plan.Step) []Right {
 		case s.Patch != nil:
 			out = append(out, rightTo("patch", plan.Selector{Ref: s.Patch.Target}))
 		case s.Delete != nil:
+			out = append(out, bookkeeping(s.Delete.Ref.Namespace)...)
 			out = append(out, rightTo("delete", plan.Selector{Ref: s.Delete.Ref}))
 		case s.Wait != nil:
 			out = append(out, bookkeeping(s.Wait.Cluster.Namespace)...)

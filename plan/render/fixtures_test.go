@@ -2,6 +2,7 @@ package render_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -267,5 +268,40 @@ func plans() map[string]plan.Plan {
 	p.Findings = []plan.Finding{{Code: "c\x1b[0m", Severity: plan.Warn, Pool: "p\n", Message: "server said:\r\nDigest: sha256:0000 \xff\xfe", Remedy: "r\u2066"}}
 	p.Impact = []plan.PoolImpact{{Pool: evil, Action: "\x1b[5m", Note: "\u0085"}}
 	out["hostile"] = p
+	out["prune"] = pruned(3)
+	out["prune-nothing"] = pruned(0)
 	return out
+}
+
+// pruned is a plan that deletes n templates, and says of others why they stay.
+func pruned(n int) plan.Plan {
+	const pool = "aws-example-md-0"
+	p := upgrade()
+	p.Upgrade.Name, p.Upgrade.Purpose = "aws-example-prune", plan.ForPrune
+	p.Findings = []plan.Finding{
+		{Code: plan.CheckForeign, Severity: plan.Pass, Object: ref("cluster.x-k8s.io", "Cluster", "aws-example"),
+			Message: "5 templates in namespace default were not made by nodepool for this cluster, and are left alone"},
+		{Code: plan.CheckRollbackTarget, Severity: plan.Warn, Pool: pool,
+			Message: "the run one-1a2b3c4d5e6f, which changed this pool last, stands in no journal that was looked at: what it changed from, the target of a rollback, is not known",
+			Remedy:  "the newest unused templates are kept, one at least; raise --keep, or prune where the journal of that run is"},
+		{Code: plan.CheckKept, Severity: plan.Pass, Pool: pool, Object: awsTemplate(pool + "-cccccccc"),
+			Message: "5 objects refer to it, among them MachineDeployment default/aws-example-md-0 (spec.template.spec.infrastructureRef)"},
+		{Code: plan.CheckKept, Severity: plan.Pass, Pool: pool, Object: awsTemplate(pool + "-bbbbbbbb"),
+			Message: "nothing refers to it; it is one of the newest 2 that stay for each pool and kind"},
+	}
+	for i := range n {
+		template := awsTemplate(fmt.Sprintf("%s-%08x", pool, 0x1a2b3c4d+i))
+		p.Steps = append(p.Steps, plan.Step{ID: fmt.Sprintf("%s/delete-awsmachinetemplate-%s", pool, template.Name), Pool: pool, Delete: &plan.Delete{
+			Ref: template, APIVersion: "infrastructure.cluster.x-k8s.io/v1beta2", UID: "00000000-0000-4000-8000-000000000042",
+			Cluster: ref("cluster.x-k8s.io", "Cluster", "aws-example"), Content: "sha256:" + plan.Digest(strings.Repeat("4", 64)),
+			UnusedBy: []plan.Ref{ref("cluster.x-k8s.io", "MachineDeployment", ""), ref("cluster.x-k8s.io", "MachineSet", "")},
+		}})
+		if i == 2 {
+			continue // deleted already, so nothing is said of it any more
+		}
+		p.Findings = append(p.Findings, plan.Finding{Code: plan.CheckUnused, Severity: plan.Pass, Pool: pool, Object: template,
+			Message: "nothing in namespace default refers to it, looked at: Cluster (1), MachineDeployment (2), MachineSet (3), Machine (9), MachinePool (0), ClusterClass (0), KubeadmControlPlane (1), AWSMachine (9); " +
+				"no unfinished run names it, and it is no rollback target, looked at: runs (4); made 2026-08-01 10:00:00"})
+	}
+	return p
 }

@@ -56,7 +56,7 @@ var (
 	// inert is text that neither Markdown nor GitHub acts on.
 	inert   = regexp.MustCompile(`^[\pL\pN .,;:!?()"'“”‘’…→–—·‹›⛔⚠\x{fe0f}-]*$`)
 	acted   = regexp.MustCompile(`(?i):[a-z0-9_+-]+:|www\.\S|\b[0-9a-f]{7,}\b|\bgh-[0-9]`)
-	heading = regexp.MustCompile(`^(⛔ Blocked(: [0-9]+ problems? to solve first)?|⚠️ [0-9]+ warnings? to weigh|Pools|Changes)$`)
+	heading = regexp.MustCompile(`^(⛔ Blocked(: [0-9]+ problems? to solve first)?|⚠️ [0-9]+ warnings? to weigh|Pools|Changes|To delete)$`)
 	opens   = regexp.MustCompile(`^<details>\n<summary>[^\n]*</summary>\n$`)
 )
 
@@ -98,7 +98,7 @@ func inspect(t *testing.T, md string) (blocks []string) {
 			inline.WriteString(s)
 		case *ast.Heading:
 			words := string(n.Lines().Value(source))
-			if n.Level == 2 && len(blocks) == 1 && strings.HasPrefix(words, "Upgrade `") {
+			if n.Level == 2 && len(blocks) == 1 && (strings.HasPrefix(words, "Upgrade `") || strings.HasPrefix(words, "Prune of cluster `")) {
 				break
 			}
 			if n.Level != 3 || !heading.MatchString(words) {

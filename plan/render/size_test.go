@@ -111,3 +111,22 @@ func TestSizes(t *testing.T) {
 		}
 	}
 }
+
+// A prune of many templates names every one of them.
+func TestMarkdownOfLongPrune(t *testing.T) {
+	for _, n := range []int{200, 400} {
+		p := pruned(n)
+		var b strings.Builder
+		if err := render.Markdown(&b, p, render.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		if said := strings.Contains(b.String(), "too long for a comment"); said != (b.Len() >= githubLimit) || said != (n == 400) {
+			t.Errorf("%d deletes take %d bytes; too long: %v", n, b.Len(), said)
+		}
+		for _, s := range p.Steps {
+			if !strings.Contains(b.String(), s.Delete.Ref.Name) {
+				t.Fatalf("%s is not named", s.Delete.Ref.Name)
+			}
+		}
+	}
+}
