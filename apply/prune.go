@@ -9,11 +9,17 @@ import (
 	"nodepool/schema"
 )
 
+// Past tells of runs: a Journal of one upgrade, or a store of the journals of
+// all upgrades of a cluster.
+type Past interface {
+	Runs(ctx context.Context) ([]Run, error)
+}
+
 // Prune looks at all that could refer to a template of the cluster and
 // compiles the plan that deletes those that nothing refers to; see plan.Prune.
 // The journals are all those of the cluster. The error is the reader's or a
 // journal's: what cannot be read could be what needs a template.
-func Prune(ctx context.Context, r Reader, cluster schema.ClusterRef, o plan.PruneOptions, journals ...Journal) (plan.Snapshot, plan.Plan, error) {
+func Prune(ctx context.Context, r Reader, cluster schema.ClusterRef, o plan.PruneOptions, journals ...Past) (plan.Snapshot, plan.Plan, error) {
 	runs, err := pastRuns(ctx, journals)
 	if err != nil {
 		return plan.Snapshot{}, plan.Plan{}, err
@@ -27,7 +33,7 @@ func Prune(ctx context.Context, r Reader, cluster schema.ClusterRef, o plan.Prun
 }
 
 // pastRuns gives the runs of all journals by the time of their last record.
-func pastRuns(ctx context.Context, journals []Journal) ([]plan.PastRun, error) {
+func pastRuns(ctx context.Context, journals []Past) ([]plan.PastRun, error) {
 	var all []Run
 	for _, j := range journals {
 		runs, err := j.Runs(ctx)

@@ -28,12 +28,12 @@ spec:
 
 // unused is a world in which four upgrades left two templates that nothing
 // needs, and the journals of the upgrades.
-func unused(t *testing.T) (*clustertest.World, []apply.Journal) {
+func unused(t *testing.T) (*clustertest.World, []apply.Past) {
 	t.Helper()
 	w := clustertest.AWSExample(clustertest.ControlPlaneVersion("v1.34.3"),
 		clustertest.AdjustPool("aws-example-md-0", one), clustertest.AdjustPool("aws-example-md-1", one))
 	w.AutoStep(1)
-	var journals []apply.Journal
+	var journals []apply.Past
 	for _, image := range []string{"ami-1", "ami-2", "ami-3", "ami-4"} {
 		up := read(t, fmt.Sprintf(imageOnly, image))
 		c, j := w.Open(nil), &memory{}
@@ -46,7 +46,7 @@ func unused(t *testing.T) (*clustertest.World, []apply.Journal) {
 	return w, journals
 }
 
-func prunePlan(t *testing.T, c apply.Cluster, journals []apply.Journal) plan.Plan {
+func prunePlan(t *testing.T, c apply.Cluster, journals []apply.Past) plan.Plan {
 	t.Helper()
 	_, p, err := apply.Prune(t.Context(), c, pruned, plan.PruneOptions{}, journals...)
 	if err != nil {

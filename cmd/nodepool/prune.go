@@ -136,7 +136,7 @@ func (p *program) recheckPrune(c *cli.Context, saved plan.Plan) (apply.Cluster, 
 
 // clusterJournals gives all journals of a cluster that are known here, of
 // whatever upgrade: those in the user's state folder, and the one of --journal.
-func clusterJournals(c *cli.Context, cluster apply.Reader, of schema.ClusterRef) ([]apply.Journal, error) {
+func clusterJournals(c *cli.Context, cluster apply.Reader, of schema.ClusterRef) ([]apply.Past, error) {
 	snap, err := lookAtCluster(c.Context, cluster, plan.UpgradeRef{Cluster: of})
 	if err != nil {
 		return nil, err
@@ -165,7 +165,7 @@ func clusterJournals(c *cli.Context, cluster apply.Reader, of schema.ClusterRef)
 			paths = append(paths, path)
 		}
 	}
-	var out []apply.Journal
+	var out []apply.Past
 	for _, path := range paths {
 		j, err := journal.ReadFile(path)
 		if err != nil {
