@@ -535,6 +535,16 @@ func TestInvertHalfWay(t *testing.T) {
 			t.Errorf("%+v", f)
 		}
 	})
+	t.Run("a pool that the run did not reach and that is stuck by itself", func(t *testing.T) {
+		w := world()
+		dev := clustertest.MachineDeployment(devPool)
+		w.Break(dev, clustertest.Fault{NoJoin: true})
+		edit(dev, "v1.35.1", "spec", "template", "spec", "version")(w)
+		p := upTo(w, awsPool+"/wait")
+		if d := cmp.Diff([]string{"preflight", awsPool + "/patch", awsPool + "/wait"}, stepsOf(invert(t, w, p))); d != "" {
+			t.Errorf("steps (-want +got):\n%s", d)
+		}
+	})
 	t.Run("rolling back already", func(t *testing.T) {
 		w := world()
 		p := upTo(w, devPool+"/wait")
@@ -612,6 +622,26 @@ func doubled(t *testing.T, p plan.Plan) plan.Plan {
 	p.Steps = slices.Insert(p.Steps, i+1, release)
 	p.Digest = p.Sum()
 	return p
+}
+
+// TestInvertEditedSince: a rollback is not taken back by a template of nodepool
+// that somebody has edited.
+func TestInvertEditedSince(t *testing.T) {
+	t.Parallel()
+	w := clustertest.AWSExample(clustertest.PoolVersion(awsPool, "v1.35.0"))
+	up := onePool(t, "bootstrap: {preKubeadmCommands: [echo]}")
+	forth := compile(t, w, up)
+	carryOut(t, w, up, forth)
+	back := invert(t, w, forth)
+	carryOut(t, w, up, back)
+	if again := invert(t, w, back); again.Blocked {
+		t.Errorf("blocked: %+v", again.Findings)
+	}
+	edit(step(t, forth, awsPool+"/create-bootstrap-template").Create.Ref, []any{"rm"}, "spec", "template", "spec", "preKubeadmCommands")(w)
+	again := invert(t, w, back)
+	if f := findingOf(t, again, plan.CheckTemplates, awsPool); f.Severity != plan.Block || !strings.Contains(f.Message, "edited after nodepool made it") {
+		t.Errorf("%+v", f)
+	}
 }
 
 // handmade gives p with one more change in its patch, and the world as if that
