@@ -80,7 +80,8 @@ type DriftError struct {
 	// Step is the ID of the step that can no longer be done as reviewed.
 	Step        string
 	Differences []plan.Difference
-	// Written tells that earlier steps of this run were carried out.
+	// Written tells that this run wrote something, or that it may have: a write
+	// whose reply was lost counts.
 	Written bool
 }
 

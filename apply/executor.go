@@ -335,7 +335,6 @@ func (r *run) act(ctx context.Context, i int) error {
 		}
 		err = r.write(context.WithoutCancel(ctx), i, snap)
 		if err == nil {
-			r.written = true
 			ctx := context.WithoutCancel(ctx)
 			snap, err := r.Cluster.Fetch(ctx, s.Reads())
 			if err != nil {
@@ -410,20 +409,30 @@ func (r *run) write(ctx context.Context, i int, snap plan.Snapshot) error {
 		if err != nil {
 			return err
 		}
-		return r.Cluster.Create(ctx, body, Commit)
+		return r.wrote(r.Cluster.Create(ctx, body, Commit))
 	case s.Patch != nil:
 		live, _ := snap.Object(s.Patch.Target)
 		patch, err := s.Patch.JSONPatch(live, s.Facts)
 		if err != nil {
 			return err
 		}
-		return r.Cluster.Patch(ctx, s.Patch.Target, s.Patch.APIVersion, patch, Commit)
+		return r.wrote(r.Cluster.Patch(ctx, s.Patch.Target, s.Patch.APIVersion, patch, Commit))
 	case s.Delete != nil:
 		// The resource version is the one of the look that found no use of it.
 		live, _ := snap.Object(s.Delete.Ref)
-		return r.Cluster.Delete(ctx, s.Delete.Ref, s.Delete.APIVersion, s.Delete.UID, live.GetResourceVersion(), Commit)
+		return r.wrote(r.Cluster.Delete(ctx, s.Delete.Ref, s.Delete.APIVersion, s.Delete.UID, live.GetResourceVersion(), Commit))
 	}
 	return fmt.Errorf("step %s writes nothing", s.ID)
+}
+
+// wrote takes note of a write that was sent. One of unknown outcome counts: to
+// say that nothing was written would be untrue if it arrived.
+func (r *run) wrote(err error) error {
+	var we *WriteError
+	if err == nil || (errors.As(err, &we) && we.Outcome == Unknown) {
+		r.written = true
+	}
+	return err
 }
 
 // failed records why a step ended and gives err on.

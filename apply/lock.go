@@ -64,7 +64,7 @@ func (e *LockedError) Error() string {
 // while the run was at work. Nothing was written after that was found.
 type LockLostError struct {
 	Pools []plan.Ref
-	// Written tells that steps of this run were carried out before.
+	// Written is as DriftError's.
 	Written bool
 }
 

@@ -161,7 +161,7 @@ func explainDrift(e *apply.DriftError) string {
 	fmt.Fprintf(&b, "the cluster is not as it was reviewed, so step %s must not be done.\n", render.Escape(e.Step))
 	b.WriteString(differences("reviewed:", e.Differences))
 	if e.Written {
-		b.WriteString("Earlier steps of this run are done and stay as they are; nothing was written after this was found.\n" +
+		b.WriteString("What this run wrote before stays as it is; nothing was written after this was found.\n" +
 			"Run nodepool plan again, which shows what is left, and have the new plan reviewed.")
 	} else {
 		b.WriteString("Nothing was written. Run nodepool plan again and have the new plan reviewed.")
