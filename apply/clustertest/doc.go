@@ -12,6 +12,9 @@
 // own: the same calls give the same world. It can be used in a bubble of
 // testing/synctest if it was made there.
 //
+// Explore carries several programs out against each other on one world, in
+// every order of their calls and with faults (docs/interleavings.md).
+//
 // Conformance is the suite that both a World and apply/kube on a real API
 // server pass: what the executor relies on is what a server does.
 package clustertest
