@@ -242,7 +242,7 @@ func planSchema(t *testing.T) []byte {
 			}
 		}
 	}
-	for _, action := range []string{"preflight", "create", "patch", "wait"} {
+	for _, action := range []string{"preflight", "create", "patch", "wait", "delete"} {
 		field(t, root, "Plan", "Step."+action)
 		at("Step").OneOf = append(at("Step").OneOf, &generator.Schema{Required: []string{action}})
 	}
