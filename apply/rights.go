@@ -26,11 +26,18 @@ type Guard interface {
 	Denied(ctx context.Context, rights []Right) ([]*ForbiddenError, error)
 }
 
-// bookkeeping gives the rights to what nodepool writes beside its plans, in
-// the namespace of the cluster. It must hold all of docs/bookkeeping.md that
-// makes requests of its own.
-func bookkeeping(_ string) []Right {
-	return []Right{}
+// BookkeepingRights gives the rights to what is written beside a plan when the
+// journal is kept in the cluster, in the namespace of the Cluster. It holds all
+// of docs/bookkeeping.md that makes requests of its own.
+func BookkeepingRights(namespace string) []Right {
+	var out []Right
+	for _, verb := range []string{"get", "create", "update"} {
+		out = append(out, Right{Verb: verb, Kind: "ConfigMap", Namespace: namespace})
+	}
+	for _, verb := range []string{"get", "create", "update", "delete"} {
+		out = append(out, Right{Verb: verb, Group: "coordination.k8s.io", Kind: "Lease", Namespace: namespace})
+	}
+	return append(out, Right{Verb: "create", Kind: "Event", Namespace: namespace, Optional: true})
 }
 
 // ReadRights gives what looking at the objects of steps takes.
@@ -64,7 +71,6 @@ func ApplyRights(steps []plan.Step) []Right {
 			out = append(out, bookkeeping(s.Delete.Ref.Namespace)...)
 			out = append(out, rightTo("delete", plan.Selector{Ref: s.Delete.Ref}))
 		case s.Wait != nil:
-			out = append(out, bookkeeping(s.Wait.Cluster.Namespace)...)
 			for _, sel := range s.Reads() {
 				out = append(out, rightTo("list", sel), rightTo("watch", sel))
 			}

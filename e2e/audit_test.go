@@ -29,14 +29,30 @@ type write struct{ Verb, Resource, Name string }
 func (w write) String() string { return w.Verb + " " + w.Resource + " " + w.Name }
 
 // writes gives what the product wrote in c's namespace, in the order of time.
-// Dry runs and refused writes are not in it.
+// Dry runs, refused writes and bookkeeping are not in it.
 func (c cluster) writes(t testing.TB) []write {
+	t.Helper()
+	return slices.DeleteFunc(c.allWrites(t), write.isBookkeeping)
+}
+
+// bookkeeping gives what the product wrote besides its plans: the closed list
+// of docs/bookkeeping.md.
+func (c cluster) bookkeeping(t testing.TB) []write {
+	t.Helper()
+	return slices.DeleteFunc(c.allWrites(t), func(w write) bool { return !w.isBookkeeping() })
+}
+
+func (c cluster) allWrites(t testing.TB) []write {
 	t.Helper()
 	out, err := box.writes(t.Context(), c.namespace)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return out
+}
+
+func (w write) isBookkeeping() bool {
+	return slices.Contains([]string{"create configmaps", "update configmaps", "create leases", "update leases", "delete leases", "create events"}, w.Verb+" "+w.Resource)
 }
 
 // writesOf is writes narrowed to a pool: to its MachineDeployment and to the

@@ -5,14 +5,14 @@ package e2e_test
 import (
 	"errors"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 var errLost = errors.New("the reply is lost")
@@ -105,7 +105,7 @@ func TestRunsThatDieAreCarriedOn(t *testing.T) {
 				t.Errorf("it wrote %v by then, want %d writes", w, e.written)
 			}
 			if e.forgets {
-				forget(t, n)
+				forget(t, c, name)
 			}
 
 			n.run(t, "apply", "-f", file, "--auto-approve").exits(t, 0)
@@ -146,17 +146,26 @@ func (e ending) endRun(t *testing.T, n cli, file string) result {
 	return p.wait(t)
 }
 
-// forget deletes the journals, of which there must be one.
-func forget(t *testing.T, n cli) {
+// forget deletes the journal of an upgrade, of which there must be one.
+func forget(t *testing.T, c cluster, upgrade string) {
 	t.Helper()
-	journals, err := filepath.Glob(filepath.Join(n.state, "nodepool", "*.jsonl"))
-	if err != nil {
+	j := c.journal(t, upgrade)
+	if err := box.client.Resource(configMaps).Namespace(c.namespace).Delete(t.Context(), j.GetName(), metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if len(journals) != 1 {
-		t.Fatalf("journals: %q, want one", journals)
+}
+
+// journal gives the ConfigMap of an upgrade's journal.
+func (c cluster) journal(t *testing.T, upgrade string) *unstructured.Unstructured {
+	t.Helper()
+	var found []*unstructured.Unstructured
+	for _, o := range box.list(t, configMaps, c.namespace, "nodepool/journal,cluster.x-k8s.io/cluster-name="+c.name) {
+		if text(o, "data", "upgrade") == upgrade {
+			found = append(found, o)
+		}
 	}
-	if err := os.Remove(journals[0]); err != nil {
-		t.Fatal(err)
+	if len(found) != 1 {
+		t.Fatalf("%d journals of the upgrade %s, want one", len(found), upgrade)
 	}
+	return found[0]
 }

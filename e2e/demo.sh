@@ -19,7 +19,7 @@ show() { say "\$ ${*/#bin\//}"; "$@"; }
 
 say "A management cluster: etcd, kube-apiserver and the Cluster API controllers, in $dir"
 bin/sandbox up --dir "$dir/sandbox"
-export KUBECONFIG=$dir/sandbox/kubeconfig XDG_STATE_HOME=$dir/state
+export KUBECONFIG=$dir/sandbox/kubeconfig
 
 show bin/nodepool list
 show bin/nodepool plan -f examples/upgrade.yaml

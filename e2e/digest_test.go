@@ -103,7 +103,7 @@ func TestOneDigest(t *testing.T) {
 			for _, form := range []string{"folder", "one.yaml", "one.json"} {
 				snapshot := filepath.Join(t.TempDir(), form)
 				n.run(t, "snapshot", "-f", file, "--out", snapshot).exits(t, 0)
-				same(t, look(t, elsewhere(t, cli{state: t.TempDir()}), "--from", snapshot), "pass", unread...)
+				same(t, look(t, elsewhere(t, cli{home: t.TempDir()}), "--from", snapshot), "pass", unread...)
 			}
 		})
 	}

@@ -18,15 +18,16 @@ import (
 // cli runs bin/nodepool with an environment of its own.
 type cli struct {
 	kubeconfig string
-	// state is the folder that holds the journals.
-	state string
+	// home is the user's home folder.
+	home string
 	// env is added to the environment, NAME=value each.
 	env []string
 }
 
-// newCLI gives a command line with an empty state folder, for the sandbox.
+// newCLI gives the command line of a user with an empty home folder, for the
+// sandbox.
 func newCLI(t *testing.T) cli {
-	return cli{kubeconfig: box.kubeconfig(), state: t.TempDir()}
+	return cli{kubeconfig: box.kubeconfig(), home: t.TempDir()}
 }
 
 // result is how a run ended.
@@ -84,7 +85,7 @@ func (c cli) start(t testing.TB, args ...string) *process {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	p := &process{args: args, events: make(chan event, 10000), read: make(chan error, 1), cancel: cancel}
 	p.cmd = exec.CommandContext(ctx, box.nodepool, args...)
-	p.cmd.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig, "XDG_STATE_HOME="+c.state)
+	p.cmd.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig, "HOME="+c.home)
 	p.cmd.Env = append(p.cmd.Env, c.env...)
 	p.cmd.Dir = t.TempDir()
 	p.cmd.Stderr = &p.stderr

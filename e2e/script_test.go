@@ -37,7 +37,7 @@ func TestScripts(t *testing.T) {
 			namespace := script + "-" + box.run
 			env.Setenv("NS", namespace)
 			env.Setenv("KUBECONFIG", box.kubeconfig())
-			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
+			env.Setenv("HOME", env.WorkDir)
 			env.Values[namespaceKey{}] = namespace
 			tb, ok := env.T().(testing.TB)
 			if !ok {

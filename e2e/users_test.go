@@ -45,7 +45,7 @@ func (c cli) as(t *testing.T, user string) cli {
 	if err := clientcmd.WriteToFile(*config, c.kubeconfig); err != nil {
 		t.Fatal(err)
 	}
-	c.state = t.TempDir()
+	c.home = t.TempDir()
 	return c
 }
 

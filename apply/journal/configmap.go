@@ -105,7 +105,7 @@ type book struct {
 	plans map[int][]byte
 }
 
-// read takes a journal's ConfigMap apart. An empty upgrade takes any.
+// read takes a journal's ConfigMap apart. An empty name takes any.
 func read(cm *corev1.ConfigMap, cluster, upgrade string) (book, error) {
 	where := fmt.Sprintf("configmap %s/%s", cm.Namespace, cm.Name)
 	corrupt := func(err error) (book, error) {
@@ -118,7 +118,7 @@ func read(cm *corev1.ConfigMap, cluster, upgrade string) (book, error) {
 	case f != format:
 		return book{}, &FormatError{Where: where, Format: f}
 	}
-	if of := cm.Data[upgradeKey]; cm.Data[clusterKey] != cluster || (upgrade != "" && of != upgrade) {
+	if of := cm.Data[upgradeKey]; (cluster != "" && cm.Data[clusterKey] != cluster) || (upgrade != "" && of != upgrade) {
 		return corrupt(fmt.Errorf("it is that of the upgrade %q of cluster %q", of, cm.Data[clusterKey]))
 	}
 	b := book{plans: map[int][]byte{}}

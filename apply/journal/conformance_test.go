@@ -15,11 +15,11 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"nodepool/apply"
 	"nodepool/apply/journal"
+	"nodepool/apply/journal/journaltest"
 	"nodepool/plan"
 )
 
@@ -277,7 +277,7 @@ func TestFileConforms(t *testing.T) {
 
 func TestConfigMapConforms(t *testing.T) {
 	conformance(t, func(t *testing.T) store {
-		client := versioned(fake.NewClientset())
+		client := journaltest.NewClientset()
 		return store{shared: true, open: func(*testing.T) apply.Journal {
 			return journal.New(client.CoreV1(), client.CoordinationV1(), owner).Journal("up")
 		}}

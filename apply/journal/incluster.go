@@ -88,11 +88,15 @@ func New(core corev1client.CoreV1Interface, leases coordinationv1client.LeasesGe
 	return &InCluster{cluster: cluster, core: core, leases: leases}
 }
 
-// Runs gives the runs of all upgrades of the Cluster that the cluster's
-// journals hold. Of a journal that is damaged it tells in the error, and gives
+// Runs gives the runs of all upgrades of the Cluster that its journals hold,
+// and for a Cluster without a name those of all in its namespace. Of a journal that is damaged it tells in the error, and gives
 // those of the others.
 func (s *InCluster) Runs(ctx context.Context) ([]apply.Run, error) {
-	selector := labels.SelectorFromSet(labels.Set{clusterLabel: s.cluster.Name, journalLabel: "v1"}).String()
+	set := labels.Set{journalLabel: "v1"}
+	if s.cluster.Name != "" {
+		set[clusterLabel] = s.cluster.Name
+	}
+	selector := labels.SelectorFromSet(set).String()
 	var all *corev1.ConfigMapList
 	err := s.insist(ctx, readPatience, func(ctx context.Context) (err error) {
 		all, err = s.core.ConfigMaps(s.cluster.Namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})

@@ -23,8 +23,11 @@ import (
 
 	"nodepool/apply"
 	"nodepool/apply/journal"
+	"nodepool/apply/journal/journaltest"
 	"nodepool/plan"
 )
+
+var owner = journal.Cluster{APIVersion: "cluster.x-k8s.io/v1beta2", Namespace: "default", Name: "c", UID: "uid-of-c"}
 
 func poolNamed(name string) plan.Ref {
 	return plan.Ref{Group: "cluster.x-k8s.io", Kind: "MachineDeployment", Namespace: "default", Name: name}
@@ -95,7 +98,7 @@ func isLost(held apply.Held) bool {
 
 func TestLeaseShowsItsHolder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := versioned(fake.NewClientset())
+		client := journaltest.NewClientset()
 		held := acquire(t, inCluster(client), alice, poolA)
 		l := leaseOf(t, client, poolA)
 		if diff := cmp.Diff([]metav1.OwnerReference{{APIVersion: owner.APIVersion, Kind: "Cluster", Name: "c", UID: owner.UID}}, l.OwnerReferences); diff != "" {
@@ -128,7 +131,7 @@ func TestLeaseShowsItsHolder(t *testing.T) {
 // so at once, and gives up.
 func TestHeldByAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := versioned(fake.NewClientset())
+		client := journaltest.NewClientset()
 		held := acquire(t, inCluster(client), alice, poolB)
 		began := time.Now()
 		var told []string
@@ -169,7 +172,7 @@ func TestHeldByAnother(t *testing.T) {
 // have not changed for 30 s; all of them expire together.
 func TestExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := versioned(fake.NewClientset())
+		client := journaltest.NewClientset()
 		pools := []plan.Ref{poolA, poolB, poolC}
 		held := acquire(t, inCluster(client), alice, pools...)
 		freeze(t, client, held, pools...)
@@ -222,7 +225,7 @@ func TestDeadOnThisHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = child.Process.Kill() })
-	client := versioned(fake.NewClientset())
+	client := journaltest.NewClientset()
 	held := acquire(t, inCluster(client), alice, poolA)
 	var sign map[string]any
 	if err := json.Unmarshal([]byte(leaseOf(t, client, poolA).Annotations["nodepool/holder"]), &sign); err != nil {
@@ -235,7 +238,7 @@ func TestDeadOnThisHost(t *testing.T) {
 	own := sign["began"]
 	lock := func(pid int, place, began any) func(t *testing.T) error {
 		return func(t *testing.T) error {
-			client := versioned(fake.NewClientset())
+			client := journaltest.NewClientset()
 			raw, err := json.Marshal(map[string]any{"actor": "alice@here", "pid": pid, "place": place, "began": began})
 			if err != nil {
 				t.Fatal(err)
@@ -277,7 +280,7 @@ func TestDeadOnThisHost(t *testing.T) {
 
 func TestRenewal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := versioned(fake.NewClientset())
+		client := journaltest.NewClientset()
 		var pools []plan.Ref
 		for i := range 50 {
 			pools = append(pools, poolNamed(string(rune('a'+i%26))+string(rune('a'+i/26))))
@@ -300,7 +303,7 @@ func TestRenewal(t *testing.T) {
 // else either.
 func TestRenewalIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := versioned(fake.NewClientset())
+		client := journaltest.NewClientset()
 		var away atomic.Bool
 		client.PrependReactor("*", "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
 			return away.Load(), nil, errors.New("connection refused")
@@ -355,7 +358,7 @@ func TestLosingIt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				client := versioned(fake.NewClientset())
+				client := journaltest.NewClientset()
 				held, other := acquire(t, inCluster(client), alice, poolA, poolB), acquire(t, inCluster(client), alice, poolC)
 				take(t, client)
 				var lost *apply.LockLostError
@@ -382,7 +385,7 @@ func TestLosingIt(t *testing.T) {
 			})
 			// Without waiting for a renewal.
 			synctest.Test(t, func(t *testing.T) {
-				client := versioned(fake.NewClientset())
+				client := journaltest.NewClientset()
 				held := acquire(t, inCluster(client), alice, poolA)
 				take(t, client)
 				var lost *apply.LockLostError
@@ -398,7 +401,7 @@ func TestLosingIt(t *testing.T) {
 // Only the holder that was shown is evicted.
 func TestEvictAnother(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := versioned(fake.NewClientset())
+		client := journaltest.NewClientset()
 		held := acquire(t, inCluster(client), alice, poolA)
 		shown, err := inCluster(client).Holders(t.Context(), []plan.Ref{poolA})
 		if err != nil {
@@ -423,7 +426,7 @@ func TestEvictAnother(t *testing.T) {
 // Two runners that want the same pools in different orders both get them.
 func TestNoDeadlock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := versioned(fake.NewClientset())
+		client := journaltest.NewClientset()
 		done := make(chan error, 2)
 		for i, h := range []apply.Holder{alice, bob} {
 			pools := []plan.Ref{poolA, poolB, poolC}
@@ -449,7 +452,7 @@ func TestNoDeadlock(t *testing.T) {
 
 func TestAcquireFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := versioned(fake.NewClientset())
+		client := journaltest.NewClientset()
 		client.PrependReactor("create", "leases", func(a clienttesting.Action) (bool, runtime.Object, error) {
 			return a.(clienttesting.CreateAction).GetObject().(*coordinationv1.Lease).Name == journal.LeaseName(poolB), nil,
 				apierrors.NewForbidden(coordinationv1.Resource("leases"), "x", errors.New("no"))
@@ -464,7 +467,7 @@ func TestAcquireFailures(t *testing.T) {
 		}
 	})
 	synctest.Test(t, func(t *testing.T) {
-		client := versioned(fake.NewClientset())
+		client := journaltest.NewClientset()
 		held := acquire(t, inCluster(client), alice, poolB)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
@@ -478,7 +481,7 @@ func TestAcquireFailures(t *testing.T) {
 	})
 	// The reply to the create is lost: it is ours all the same.
 	synctest.Test(t, func(t *testing.T) {
-		client := versioned(fake.NewClientset())
+		client := journaltest.NewClientset()
 		lost := false
 		client.PrependReactor("create", "leases", func(a clienttesting.Action) (bool, runtime.Object, error) {
 			if lost {

@@ -45,6 +45,7 @@ const FieldManager = "nodepool"
 type Cluster struct {
 	host, context, namespace string
 
+	config   *rest.Config
 	requests rest.Interface // reads and writes, which count their own tries
 	dynamic  dynamic.Interface
 	metadata metadata.Interface
@@ -123,7 +124,7 @@ func New(config *rest.Config) (*Cluster, error) {
 		// One limit for all the clients below.
 		config.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(config.QPS, config.Burst)
 	}
-	out := &Cluster{host: config.Host, namespace: "default", patience: defaultPatience()}
+	out := &Cluster{config: config, host: config.Host, namespace: "default", patience: defaultPatience()}
 	config.WarningHandler = &out.warnings
 	config.WarningHandlerWithContext = nil
 
@@ -152,6 +153,10 @@ func requests(config *rest.Config, client *http.Client) (rest.Interface, error) 
 	config.APIPath = "/"
 	return rest.UnversionedRESTClientForConfigAndClient(config, client)
 }
+
+// Config is a copy of the client configuration, with the one limit of requests
+// that all share: for clients of what nodepool keeps beside its plans.
+func (c *Cluster) Config() *rest.Config { return rest.CopyConfig(c.config) }
 
 // Host is the address of the server.
 func (c *Cluster) Host() string { return c.host }

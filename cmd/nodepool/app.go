@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"nodepool/apply"
+	"nodepool/apply/journal"
 	"nodepool/cmd/nodepool/ui"
 	"nodepool/schema"
 )
@@ -39,12 +40,13 @@ type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	open           func(*cli.Context) (apply.Cluster, error)
+	connect        func(apply.Reader, journal.Cluster) (*journal.InCluster, error)
 }
 
 // run is the whole program: it gives the exit code, which Run's error alone
 // decides.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, open: openCluster}
+	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, open: openCluster, connect: connectCluster}
 	return p.run(ctx, args)
 }
 
@@ -97,7 +99,7 @@ goes back.`),
 			}
 			return cli.ShowAppHelp(c)
 		},
-		Commands: []*cli.Command{p.planCommand(), p.applyCommand(), p.rollbackCommand(), p.pruneCommand(), p.showCommand(), p.diffCommand(), p.initCommand(), p.listCommand(), p.validateCommand(), p.schemaCommand(), p.snapshotCommand()},
+		Commands: []*cli.Command{p.planCommand(), p.applyCommand(), p.rollbackCommand(), p.pruneCommand(), p.unlockCommand(), p.showCommand(), p.diffCommand(), p.initCommand(), p.listCommand(), p.validateCommand(), p.schemaCommand(), p.snapshotCommand()},
 	}
 }
 

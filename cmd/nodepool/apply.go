@@ -6,20 +6,15 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/user"
-	"path/filepath"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"nodepool/apply"
-	"nodepool/apply/journal"
 	"nodepool/cmd/nodepool/ui"
 	"nodepool/plan"
-	"nodepool/plan/capi"
 	"nodepool/plan/render"
+	"nodepool/schema"
 )
 
 func (p *program) applyCommand() *cli.Command {
@@ -30,6 +25,8 @@ func (p *program) applyCommand() *cli.Command {
 		Description: "Shows the plan, asks, and carries it out step by step. Every step is recorded before and after it acts.\n" +
 			"With -f the plan is compiled now; --expect goes on only if it is the reviewed one. With --plan a saved plan is\n" +
 			"carried out as it was reviewed, or not at all; where it holds secrets it needs its upgrade file too.\n\n" +
+			"It locks the pools, so that two runs cannot work on one; the record and the lock are kept in the management\n" +
+			"cluster, for any machine to carry on, or with --journal file:PATH on this one.\n\n" +
 			"Run again after it was killed or interrupted, it carries on with the same plan and repeats nothing.\n" +
 			"It returns when the last old machine is gone and every new one is proved to be as wanted.\n\n" +
 			"Exit codes: 0 done, or nothing to do; 1 error; 3 blocked by a preflight check; 4 the cluster is not as it\n" +
@@ -48,10 +45,9 @@ func runFlags(own ...cli.Flag) []cli.Flag {
 		&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask; needed where there is no terminal"},
 		&cli.BoolFlag{Name: "abandon", Usage: "give up an unfinished run of this upgrade and begin the new plan"},
 		&cli.StringFlag{Name: "progress", Value: "auto", Usage: "the `FORM` of the progress: auto, plain or json"},
-		journalFlag, noColorFlag}, kubeFlags)
+		&cli.StringFlag{Name: "ticket", Usage: "the `ID` of the change-review ticket, for the lock, the journal and the Events"},
+		journalFlag, lockFlag, noColorFlag}, kubeFlags)
 }
-
-var journalFlag = &cli.StringFlag{Name: "journal", Usage: "keep the record of the run in `file:PATH` (default: a file in the user's state folder)"}
 
 func (p *program) apply(c *cli.Context) error {
 	progress, err := p.begin(c)
@@ -75,6 +71,12 @@ func (p *program) begin(c *cli.Context) (ui.Options, error) {
 		return progress, fmt.Errorf("%[1]s asks before it acts, and there is no terminal to ask on; look at the plan with nodepool %[2]s, then give --auto-approve",
 			c.Command.Name, map[string]string{"apply": "plan", "rollback": "rollback --out FILE", "prune": "prune --out FILE"}[c.Command.Name])
 	}
+	if err := checkTicket(c.String("ticket")); err != nil {
+		return progress, err
+	}
+	if _, _, err := inFile(c); err != nil {
+		return progress, err
+	}
 	if expect := c.String("expect"); expect != "" && !plan.Digest(expect).Valid() {
 		return progress, fmt.Errorf("--expect %s: this is no digest; give the sha256:… that the plan ends with", render.Escape(expect))
 	}
@@ -84,17 +86,13 @@ func (p *program) begin(c *cli.Context) (ui.Options, error) {
 // carryOut shows the plan, or the begun one that it carries on, asks, and
 // carries it out.
 func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, progress ui.Options) (err error) {
-	path, err := journalPath(c.String("journal"), todo.plan.Upgrade, todo.snap)
+	j, err := p.keep(c, cluster, todo.plan.Upgrade, todo.snap)
 	if err != nil {
 		return err
 	}
-	j, err := journal.OpenFile(path)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, j.Close()) }()
+	defer func() { err = errors.Join(err, j.close()) }()
 
-	e := &apply.Executor{Cluster: cluster, Journal: j, Secrets: todo.secrets, Holder: holder(), Seen: todo.snap}
+	e := &apply.Executor{Cluster: cluster, Journal: j, Secrets: todo.secrets, Lock: j.lock, Holder: holder(c), Seen: todo.snap}
 	made, giveUp, err := p.choose(c, e, todo)
 	if err != nil {
 		return err
@@ -117,7 +115,7 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 		return errShown
 	}
 	if made.IsEmpty() {
-		return closeFoundDone(c.Context, j, made.Upgrade)
+		return closeFoundDone(c.Context, j, made.Upgrade, e.Holder.Actor)
 	}
 	if !c.Bool("auto-approve") {
 		yes, err := p.confirm(c.Context, stdout, "\nApply this plan? Only \"yes\" is taken for yes: ")
@@ -133,6 +131,14 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 	out := ui.NewProgress(p.stdout, progress)
 	defer out.Close()
 	e.Notify = out.Event
+	if j.store != nil {
+		events := j.store.Events(todo.snap, e.Holder)
+		defer events.Close()
+		e.Notify = func(event apply.Event) {
+			out.Event(event)
+			events.Event(event)
+		}
+	}
 	return e.Run(c.Context, made)
 }
 
@@ -184,12 +190,12 @@ func (p *program) prepare(c *cli.Context) (apply.Cluster, task, error) {
 	var forbidden *apply.ForbiddenError
 	switch {
 	case errors.As(err, &forbidden):
-		missing, _ := apply.CheckRights(c.Context, cluster, apply.ApplyRights(apply.Expected(up.Upgrade, snap)))
+		missing, _ := apply.CheckRights(c.Context, cluster, append(apply.ApplyRights(apply.Expected(up.Upgrade, snap)), bookkeeping(c, up.Spec.Cluster)...))
 		return nil, task{}, errors.Join(err, missing)
 	case err != nil:
 		return nil, task{}, err
 	}
-	if err := p.checkRights(c.Context, cluster, made, snap, rights); err != nil {
+	if err := p.checkRights(c, cluster, made, snap, rights); err != nil {
 		return nil, task{}, err // before anything is written
 	}
 	t := task{plan: made, snap: snap, secrets: plan.SecretsOf(up.Upgrade, snap)}
@@ -212,11 +218,15 @@ func (p *program) prepare(c *cli.Context) (apply.Cluster, task, error) {
 // checkRights gives all rights that carrying made out takes and that are
 // missing, among them those that a dry run has found. Of rights without which
 // all is done but less is told it says so.
-func (p *program) checkRights(ctx context.Context, cluster apply.Reader, made plan.Plan, snap plan.Snapshot, found error) error {
+func (p *program) checkRights(c *cli.Context, cluster apply.Reader, made plan.Plan, snap plan.Snapshot, found error) error {
 	if made.Blocked {
 		return nil // which is told first
 	}
-	missing, lesser := apply.CheckRights(ctx, cluster, apply.ApplyRights(apply.ToDo(made, snap)))
+	todo := apply.ApplyRights(apply.ToDo(made, snap))
+	if !made.IsEmpty() {
+		todo = append(todo, bookkeeping(c, made.Upgrade.Cluster)...)
+	}
+	missing, lesser := apply.CheckRights(c.Context, cluster, todo)
 	if err := errors.Join(found, missing); err != nil {
 		return err
 	}
@@ -224,6 +234,15 @@ func (p *program) checkRights(ctx context.Context, cluster apply.Reader, made pl
 		fmt.Fprintln(p.stderr, ui.Fit(ui.WithoutRights(lesser), width(p.stderr)))
 	}
 	return nil
+}
+
+// bookkeeping gives the rights to what is written beside the plan: none where
+// the journal is a file.
+func bookkeeping(c *cli.Context, of schema.ClusterRef) []apply.Right {
+	if _, ok, _ := inFile(c); ok {
+		return nil
+	}
+	return apply.BookkeepingRights(of.Namespace)
 }
 
 func readPlan(file string) (plan.Plan, error) {
@@ -304,73 +323,6 @@ func (p *program) confirm(ctx context.Context, out io.Writer, question string) (
 		}
 		return a.yes, a.err
 	}
-}
-
-// closeFoundDone closes the run that was begun and not finished where a plan of
-// up, for which there is nothing to do, shows it to be done or taken back.
-func closeFoundDone(ctx context.Context, j apply.Journal, up plan.UpgradeRef) error {
-	begun, unfinished, err := j.Unfinished(ctx)
-	if err != nil || !unfinished {
-		return err
-	}
-	note := "found done"
-	switch {
-	case begun.Digest == up.Rollback:
-		note = "rolled back: nothing that it changed was left to take back"
-	case begun.Upgrade.Purpose != up.Purpose, begun.Upgrade.Rollback != up.Rollback:
-		return nil
-	}
-	return j.Append(ctx, apply.Record{Plan: begun.Digest, Phase: apply.Closed, At: time.Now().UTC(), Actor: holder().Actor, Note: note})
-}
-
-// journalPath gives the file that records this upgrade: the one asked for, or
-// one in the user's state folder, told apart by the cluster's UID since two
-// management clusters may well hold clusters of one name.
-func journalPath(asked string, up plan.UpgradeRef, snap plan.Snapshot) (string, error) {
-	if asked != "" {
-		path, ok := strings.CutPrefix(asked, "file:")
-		if !ok || path == "" {
-			return "", fmt.Errorf("--journal %s: write file:PATH", asked)
-		}
-		return path, nil
-	}
-	dir, err := stateDir()
-	if err != nil {
-		return "", err
-	}
-	ref := capi.Ref{Group: capi.Group, Kind: "Cluster", Namespace: up.Cluster.Namespace, Name: up.Cluster.Name}
-	uid := ""
-	if cluster, ok := snap.Object(ref); ok {
-		uid, _, _ = strings.Cut(string(cluster.GetUID()), "-")
-	}
-	name := strings.Join([]string{up.Cluster.Namespace, up.Cluster.Name, uid, up.Name}, "_")
-	return filepath.Join(dir, name+".jsonl"), nil
-}
-
-// stateDir is the folder of all journals that are not put elsewhere.
-func stateDir() (string, error) {
-	dir := os.Getenv("XDG_STATE_HOME")
-	if dir == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return "", fmt.Errorf("find a folder for the journal: %w; give one with --journal file:PATH", err)
-		}
-		dir = filepath.Join(home, ".local", "state")
-	}
-	return filepath.Join(dir, "nodepool"), nil
-}
-
-// holder says who runs this process, and where.
-func holder() apply.Holder {
-	h := apply.Holder{Actor: "unknown", Process: os.Getpid()}
-	if u, err := user.Current(); err == nil {
-		h.Actor = u.Username
-	}
-	if host, err := os.Hostname(); err == nil {
-		h.Host = host
-		h.Actor += "@" + host
-	}
-	return h
 }
 
 // progressOptions reads --progress.

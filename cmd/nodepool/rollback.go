@@ -1,20 +1,16 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"nodepool/apply"
-	"nodepool/apply/journal"
 	"nodepool/plan"
-	"nodepool/plan/capi"
 	"nodepool/plan/render"
 	"nodepool/schema"
 )
@@ -35,6 +31,7 @@ func (p *program) rollbackCommand() *cli.Command {
 			"work; 130 interrupted (run again to carry on).",
 		Flags: runFlags(
 			&cli.StringFlag{Name: "plan", Usage: "take back the plan saved in `FILE`"},
+			&cli.StringFlag{Name: "namespace", Aliases: []string{"n"}, Usage: "look for RUN in `NAMESPACE` (default: that of the kubeconfig context)"},
 			&cli.StringFlag{Name: "out", Usage: "save the inverse to `FILE` and do nothing else"}),
 		OnUsageError: usageError,
 		Action:       p.rollback,
@@ -62,7 +59,7 @@ func (p *program) rollback(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := p.checkRights(c.Context, cluster, todo.plan, todo.snap, rights); err != nil {
+	if err := p.checkRights(c, cluster, todo.plan, todo.snap, rights); err != nil {
 		return err // before anything is written
 	}
 	return p.carryOut(c, cluster, todo, progress)
@@ -114,9 +111,9 @@ func (p *program) inverse(c *cli.Context) (_ apply.Cluster, t task, rights, err 
 	switch {
 	case c.IsSet("plan"):
 	case c.IsSet("file"):
-		t.of, err = lastRun(c, cluster, up)
+		t.of, err = p.lastRun(c, cluster, up)
 	default:
-		t.of, err = runByName(c, cluster, c.Args().First())
+		t.of, err = p.runByName(c, cluster, c.Args().First())
 	}
 	if err != nil {
 		return nil, t, nil, err
@@ -152,7 +149,7 @@ func (p *program) recheck(c *cli.Context, saved plan.Plan) (apply.Cluster, task,
 	}
 	var rights error
 	t.plan, rights = validate(c.Context, cluster, t.plan, t.snap, t.secrets)
-	return cluster, t, p.checkRights(c.Context, cluster, t.plan, t.snap, rights)
+	return cluster, t, p.checkRights(c, cluster, t.plan, t.snap, rights)
 }
 
 // offer writes the upgrade that is possible where there is no way back.
@@ -180,8 +177,8 @@ func (t task) offer(w io.Writer) error {
 
 // lastRun gives the plan of the last run of an upgrade that was not itself a
 // rollback: after a rollback, there is nothing to take back.
-func lastRun(c *cli.Context, cluster apply.Reader, up upgrade) (plan.Plan, error) {
-	runs, where, err := runsOf(c, cluster, plan.UpgradeRef{Name: up.Metadata.Name, Cluster: up.Spec.Cluster})
+func (p *program) lastRun(c *cli.Context, cluster apply.Reader, up upgrade) (plan.Plan, error) {
+	runs, where, err := p.runsOf(c, cluster, plan.UpgradeRef{Name: up.Metadata.Name, Cluster: up.Spec.Cluster})
 	if err != nil {
 		return plan.Plan{}, err
 	}
@@ -204,105 +201,30 @@ func runNamed(name string) (upgrade string, number int, err error) {
 }
 
 // runByName gives the plan of a run by its name, from the journal of its upgrade.
-func runByName(c *cli.Context, cluster apply.Reader, name string) (plan.Plan, error) {
+func (p *program) runByName(c *cli.Context, cluster apply.Reader, name string) (plan.Plan, error) {
 	upgrade, number, err := runNamed(name)
 	if err != nil {
 		return plan.Plan{}, err
 	}
-	journals, err := journalsOf(c, cluster, upgrade)
+	runs, err := p.runsNamed(c, cluster, upgrade)
 	if err != nil {
 		return plan.Plan{}, err
 	}
 	var found []apply.Run
 	var known []string
-	for _, runs := range journals {
-		for _, r := range runs {
-			if r.Upgrade != upgrade {
-				continue
-			}
-			known = append(known, r.Name())
-			if r.Number == number {
-				found = append(found, r)
-			}
+	for _, r := range runs {
+		known = append(known, r.Name())
+		if r.Number == number {
+			found = append(found, r)
 		}
 	}
 	switch {
 	case len(found) == 1:
 		return found[0].Plan, nil
 	case len(found) > 1:
-		return plan.Plan{}, fmt.Errorf("there are %d runs named %s, of several clusters; give the journal of the one that is meant with --journal file:PATH", len(found), name)
+		return plan.Plan{}, fmt.Errorf("there are %d runs named %s, of several clusters; name the upgrade file with -f, which names the cluster", len(found), name)
 	case len(known) > 0:
 		return plan.Plan{}, fmt.Errorf("there is no run %s; there are %s", name, strings.Join(known, ", "))
 	}
-	return plan.Plan{}, fmt.Errorf("no run of the upgrade %s in this cluster is known here; give its journal with --journal file:PATH, or a saved plan with --plan FILE", upgrade)
-}
-
-// runsOf gives the runs of one upgrade, and where they are recorded.
-func runsOf(c *cli.Context, cluster apply.Reader, up plan.UpgradeRef) ([]apply.Run, string, error) {
-	snap, err := lookAtCluster(c.Context, cluster, up)
-	if err != nil {
-		return nil, "", err
-	}
-	path, err := journalPath(c.String("journal"), up, snap)
-	if err != nil {
-		return nil, "", err
-	}
-	runs, err := readRuns(c.Context, path)
-	return slices.DeleteFunc(runs, func(r apply.Run) bool {
-		return r.Upgrade != up.Name || r.Plan.Upgrade.Cluster != up.Cluster
-	}), path, err
-}
-
-// journalsOf gives the runs of every journal of an upgrade of that name in this
-// management cluster.
-func journalsOf(c *cli.Context, cluster apply.Reader, upgrade string) ([][]apply.Run, error) {
-	paths := []string{""}
-	if asked := c.String("journal"); asked == "" {
-		dir, err := stateDir()
-		if err != nil {
-			return nil, err
-		}
-		if paths, err = filepath.Glob(filepath.Join(dir, "*_"+upgrade+".jsonl")); err != nil {
-			return nil, fmt.Errorf("find the journal: %w", err)
-		}
-	} else if path, err := journalPath(asked, plan.UpgradeRef{}, plan.Snapshot{}); err == nil {
-		paths[0] = path
-	} else {
-		return nil, err
-	}
-	var out [][]apply.Run
-	for _, path := range paths {
-		runs, err := readRuns(c.Context, path)
-		if err != nil {
-			return nil, err
-		}
-		if len(runs) == 0 {
-			continue
-		}
-		up := runs[len(runs)-1].Plan.Upgrade
-		snap, err := lookAtCluster(c.Context, cluster, up)
-		if err != nil {
-			return nil, err
-		}
-		// The path holds the Cluster's UID: journals of other management
-		// clusters lie in the same folder.
-		if own, err := journalPath(c.String("journal"), up, snap); err != nil || own != path {
-			continue
-		}
-		out = append(out, runs)
-	}
-	return out, nil
-}
-
-func readRuns(ctx context.Context, path string) ([]apply.Run, error) {
-	j, err := journal.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	return j.Runs(ctx)
-}
-
-// lookAtCluster fetches the Cluster of an upgrade alone.
-func lookAtCluster(ctx context.Context, cluster apply.Reader, up plan.UpgradeRef) (plan.Snapshot, error) {
-	return cluster.Fetch(ctx, []plan.Selector{{Ref: plan.Ref{Group: capi.Group, Kind: "Cluster", Namespace: up.Cluster.Namespace, Name: up.Cluster.Name}}})
+	return plan.Plan{}, fmt.Errorf("no run of the upgrade %s is known in namespace %s (--namespace); name its upgrade file with -f, its journal with --journal file:PATH, or a saved plan with --plan FILE", upgrade, namespaceOf(c, cluster))
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -12,9 +11,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/urfave/cli/v2"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/kubernetes/fake"
 
 	"nodepool/apply"
 	"nodepool/apply/clustertest"
+	"nodepool/apply/journal"
+	"nodepool/apply/journal/journaltest"
 	"nodepool/plan"
 	"nodepool/plan/capi"
 )
@@ -23,6 +25,8 @@ import (
 type site struct {
 	*testing.T
 	world *clustertest.World
+	// objects hold the journals and the locks.
+	objects *fake.Clientset
 	// fuse, when set, is for the next command.
 	fuse *clustertest.Fuse
 }
@@ -32,7 +36,7 @@ func newSite(t *testing.T, files map[string]string, adjust ...clustertest.Adjust
 	runIn(t, files, "") // into an empty folder
 	w := clustertest.AWSExample(adjust...)
 	w.AutoStep(1)
-	return &site{T: t, world: w}
+	return &site{T: t, world: w, objects: journaltest.NewClientset()}
 }
 
 // do runs a command against the world, in virtual time, and wants an exit code.
@@ -41,7 +45,8 @@ func (s *site) do(want int, stdin string, args ...string) (stdout, stderr string
 	synctest.Test(s.T, func(t *testing.T) {
 		var out, errs bytes.Buffer
 		p := &program{stdin: strings.NewReader(stdin), stdout: &out, stderr: &errs,
-			open: func(*cli.Context) (apply.Cluster, error) { return s.world.Open(s.fuse), nil }}
+			open:    func(*cli.Context) (apply.Cluster, error) { return s.world.Open(s.fuse), nil },
+			connect: func(_ apply.Reader, of journal.Cluster) (*journal.InCluster, error) { return s.beside(of), nil }}
 		code := p.run(context.Background(), append([]string{"nodepool"}, args...))
 		stdout, stderr = out.String(), errs.String()
 		if code != want {
@@ -65,14 +70,14 @@ func (s *site) template(pool string) string {
 	return capi.StringAt(s.world.Get(clustertest.MachineDeployment(pool)), "spec", "template", "spec", "infrastructureRef", "name")
 }
 
-// notes gives what closed the runs of the journal in file, in order.
+func (s *site) beside(of journal.Cluster) *journal.InCluster {
+	return journal.New(s.objects.CoreV1(), s.objects.CoordinationV1(), of)
+}
+
+// notes gives what closed the runs of all journals, in order.
 func (s *site) notes() []string {
 	s.Helper()
-	files, err := filepath.Glob("state/nodepool/*.jsonl")
-	if err != nil || len(files) != 1 {
-		s.Fatalf("journals: %q, %v", files, err)
-	}
-	runs, err := readRuns(s.Context(), files[0])
+	runs, err := s.beside(journal.Cluster{Namespace: "default"}).Runs(s.Context())
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -259,7 +264,7 @@ func TestRollbackUsage(t *testing.T) {
 		{nil, []string{"-f FILE", "RUN", "--plan FILE"}},
 		{[]string{"one/1", "-f", "u.yaml"}, []string{"one of"}},
 		{[]string{"-f", "u.yaml"}, []string{"holds no run of the upgrade one", "--journal"}},
-		{[]string{"one/1"}, []string{"no run of the upgrade one", "--plan FILE"}},
+		{[]string{"one/1"}, []string{"no run of the upgrade one", "namespace default", "--plan FILE"}},
 		{[]string{"one"}, []string{"no name of a run", "aws-example-1-35/3"}},
 		{[]string{"one/x"}, []string{"no name of a run"}},
 		{[]string{"--plan", "gone.plan"}, []string{"gone.plan"}},

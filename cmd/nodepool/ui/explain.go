@@ -84,7 +84,9 @@ func explain(err error) (string, int) {
 		drift       *apply.DriftError
 		blocked     *apply.BlockedError
 		stalled     *apply.StallError
-		locked      *apply.JournalLockedError
+		inFile      *apply.JournalLockedError
+		locked      *apply.LockedError
+		lost        *apply.LockLostError
 		rejected    *apply.RejectedError
 		unfinished  *apply.UnfinishedError
 		unreachable *apply.UnreachableError
@@ -106,8 +108,12 @@ func explain(err error) (string, int) {
 		return explainBlocked(blocked), exitBlocked
 	case errors.As(err, &stalled):
 		return explainStall(stalled), exitStalled
+	case errors.As(err, &inFile):
+		return "locked: " + lines(inFile.Error()), exitLocked
 	case errors.As(err, &locked):
-		return "locked: " + lines(locked.Error()), exitLocked
+		return explainLocked(locked), exitLocked
+	case errors.As(err, &lost):
+		return explainLost(lost), exitLocked
 	case errors.As(err, &rejected):
 		return "the server refused " + step(rejected.Step) + ", though the cluster is as it was reviewed.\n" +
 			field("It says", rejected.Words) +
@@ -292,7 +298,16 @@ func explainForbidden(rights []*apply.ForbiddenError) string {
 	}
 	b.WriteString(" another kubeconfig context (--context); deploy/rbac.yaml holds all rights that nodepool needs.\n")
 	b.WriteString(render.Escape(toCheck + check))
+	if slices.ContainsFunc(rights, isBookkeeping) {
+		b.WriteString("\nThose to configmaps and leases serve the record of the run and its lock. To do without them, keep the record in a\n" +
+			"file on this machine: --journal file:PATH.")
+	}
 	return b.String()
+}
+
+// isBookkeeping reports whether a right serves the journal or the lock.
+func isBookkeeping(r *apply.ForbiddenError) bool {
+	return (r.Group == "" && r.Resource == "configmaps") || (r.Group == "coordination.k8s.io" && r.Resource == "leases")
 }
 
 // WithoutRights tells of missing rights without which a run goes well and
@@ -300,7 +315,11 @@ func explainForbidden(rights []*apply.ForbiddenError) string {
 func WithoutRights(err error) string {
 	var said []string
 	for _, r := range rightsIn(err) {
-		said = append(said, "note: you may not "+render.Escape(r.What())+"; the run goes on, and causes of a stall are told less precisely.")
+		less := "causes of a stall are told less precisely"
+		if r.Resource == "events" {
+			less = "writes no Events"
+		}
+		said = append(said, "note: you may not "+render.Escape(r.What())+"; the run goes on, and "+less+".")
 	}
 	return strings.Join(said, "\n")
 }

@@ -1,4 +1,6 @@
-package journal_test
+// Package journaltest is a management cluster in memory for tests of what is
+// kept beside a Cluster object.
+package journaltest
 
 import (
 	"strconv"
@@ -12,15 +14,12 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
-
-	"nodepool/apply/journal"
 )
 
-var owner = journal.Cluster{APIVersion: "cluster.x-k8s.io/v1beta2", Namespace: "default", Name: "c", UID: "uid-of-c"}
-
-// versioned makes a fake clientset keep resource versions and preconditions as
-// an API server does; by itself it does neither.
-func versioned(client *fake.Clientset) *fake.Clientset {
+// NewClientset gives client-go's fake clientset, made to keep resource versions
+// and preconditions as an API server does; by itself it does neither.
+func NewClientset() *fake.Clientset {
+	client := fake.NewClientset()
 	var mu sync.Mutex
 	last := 100
 	next := func() string {

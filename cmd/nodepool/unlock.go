@@ -1,0 +1,111 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"nodepool/apply"
+	"nodepool/apply/journal"
+	"nodepool/cmd/nodepool/ui"
+	"nodepool/plan"
+	"nodepool/plan/capi"
+)
+
+func (p *program) unlockCommand() *cli.Command {
+	return command(&cli.Command{
+		Name:      "unlock",
+		Usage:     "take the lock of pools away from a run",
+		UsageText: "nodepool unlock -f upgrade.yaml [--pool NAME] [options]\nnodepool unlock --pool NAME [--namespace NS] [options]",
+		Description: "Shows who holds the lock of each pool, asks, and takes it away from them and from nobody else. A run that\n" +
+			"loses its lock stops before its next write; the rollout that it waited for goes on. A lock whose holder died\n" +
+			"needs no unlock: it expires within half a minute, and at once on the host of the dead process.\n\n" +
+			"Exit codes: 0 done, or nothing is locked; 1 error; 6 the lock went to another run meanwhile.",
+		Flags: append([]cli.Flag{fileFlag, poolFlag,
+			&cli.StringFlag{Name: "namespace", Aliases: []string{"n"}, Usage: "the `NAMESPACE` of the pools, without -f (default: that of the kubeconfig context)"},
+			&cli.BoolFlag{Name: "auto-approve", Usage: "do not ask; needed where there is no terminal"}}, kubeFlags...),
+		Action: p.unlock,
+	})
+}
+
+func (p *program) unlock(c *cli.Context) error {
+	var names []string
+	namespace := ""
+	switch {
+	case c.IsSet("file"):
+		if c.IsSet("namespace") {
+			return errors.New("--namespace goes with --pool alone; -f names the namespace itself")
+		}
+		up, err := p.readUpgrade(c)
+		if err != nil {
+			return err
+		}
+		namespace = up.Spec.Cluster.Namespace
+		for _, pool := range up.Spec.Pools {
+			names = append(names, pool.Name)
+		}
+	case c.IsSet("pool"):
+		names = c.StringSlice("pool")
+	default:
+		return errors.New("which pools? Give their upgrade file with -f FILE, or --pool NAME")
+	}
+	if !c.Bool("auto-approve") && !isTerminal(p.stdin) {
+		return errors.New("unlock asks before it takes a lock away, and there is no terminal to ask on; give --auto-approve")
+	}
+	cluster, err := p.open(c)
+	if err != nil {
+		return err
+	}
+	if namespace == "" {
+		namespace = namespaceOf(c, cluster)
+	}
+	store, err := p.connect(cluster, journal.Cluster{Namespace: namespace})
+	if err != nil {
+		return err
+	}
+	var pools []plan.Ref
+	for _, name := range names {
+		pools = append(pools, plan.Ref{Group: capi.Group, Kind: "MachineDeployment", Namespace: namespace, Name: name})
+	}
+	locked, err := store.Holders(c.Context, pools)
+	if err != nil {
+		return err
+	}
+	if len(locked) == 0 {
+		fmt.Fprintln(p.stdout, "Nothing is locked.")
+		return nil
+	}
+	for _, l := range locked {
+		fmt.Fprintln(p.stdout, ui.Locked(l.Pool, l.Holder))
+		if l.Dead {
+			fmt.Fprintln(p.stdout, "  That process has ended: the next run takes over at once, without unlock.")
+		}
+	}
+	if !c.Bool("auto-approve") {
+		yes, err := p.confirm(c.Context, p.stdout, "\nTake the lock away from "+ui.Holders(holdersOf(locked))+"? A run that still works stops before its next write.\nOnly \"yes\" is taken for yes: ")
+		if err != nil {
+			return err
+		}
+		if !yes {
+			return errors.New("nothing was taken away")
+		}
+	}
+	var errs []error
+	for _, l := range locked {
+		if err := store.Evict(c.Context, l); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		fmt.Fprintf(p.stdout, "%s: unlocked\n", l.Pool.Name)
+	}
+	return errors.Join(errs...)
+}
+
+func holdersOf(locked []journal.Locked) []apply.Holder {
+	var out []apply.Holder
+	for _, l := range locked {
+		out = append(out, l.Holder)
+	}
+	return out
+}
