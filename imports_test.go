@@ -114,7 +114,7 @@ var rooms = []room{
 		noDeps: []string{clientGo, cliLibrary}},
 	{folder: "nodepool/apply", product: []string{"nodepool/plan", "nodepool/plan/capi", "nodepool/schema"},
 		noStd: []string{"os", "net", "math/rand"}, noDeps: []string{clientGo, cliLibrary}},
-	{folder: "nodepool/cmd/nodepool/ui", product: []string{"nodepool/apply", "nodepool/apply/journal", "nodepool/plan", "nodepool/plan/capi", "nodepool/plan/render", "nodepool/schema"},
+	{folder: "nodepool/cmd/nodepool/ui", product: []string{"nodepool/apply", "nodepool/plan", "nodepool/plan/capi", "nodepool/plan/render", "nodepool/schema"},
 		noDeps: []string{clientGo, cliLibrary}},
 	{folder: "nodepool/cmd", product: []string{all}},
 	// Tests alone.

@@ -181,8 +181,9 @@ func TestLock(t *testing.T) {
 		second.run(t, "apply", "-f", s.file, "--auto-approve").exits(t, 0)
 		p.signal(t, syscall.SIGCONT)
 		r := p.wait(t)
-		// It may find all done by the other before it asks for its lock.
-		if r.Code != 6 && r.Code != 0 {
+		// What it finds out first is left to chance: that its lock is lost, that
+		// all is done, or that a read took too long.
+		if !slices.Contains([]int{6, 0, 1}, r.Code) {
 			t.Errorf("exit code %d\n%s", r.Code, r)
 		}
 		s.done(t, second)

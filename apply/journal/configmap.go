@@ -334,7 +334,7 @@ func (j *ConfigMap) change(ctx context.Context, edit func(b *book, again bool) (
 		return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || (verb == "update" && apierrors.IsNotFound(err))
 	}
 	err := j.store.insist(ctx, j.store.patience(), func(ctx context.Context) error {
-		return retry.OnError(retry.DefaultBackoff, raced, func() error {
+		err := retry.OnError(retry.DefaultBackoff, raced, func() error {
 			verb = "get"
 			b, err := j.current(ctx)
 			if err != nil {
@@ -373,6 +373,12 @@ func (j *ConfigMap) change(ctx context.Context, edit func(b *book, again bool) (
 			}
 			return err
 		})
+		if err != nil && raced(err) {
+			// Many write it at once: a pause, and again. Without its status, it
+			// is no answer.
+			return fmt.Errorf("others write it all the time: %v", err) //nolint:errorlint // see above
+		}
+		return err
 	})
 	if err != nil {
 		return j.said(verb, err)

@@ -174,7 +174,7 @@ func conformance(t *testing.T, fresh func(t *testing.T) store) {
 		}
 		first := s.open(t)
 		mustOpen(t, first, one, 1)
-		const writers, each = 4, 10
+		const writers, each = 6, 8
 		errs := make(chan error, writers)
 		for w := range writers {
 			j := s.open(t)

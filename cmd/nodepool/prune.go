@@ -3,11 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -70,7 +65,7 @@ func (p *program) prune(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := p.checkRights(c.Context, conn, todo.plan, todo.snap, rights); err != nil {
+	if err := p.checkRights(c, conn, todo.plan, todo.snap, rights); err != nil {
 		return err // before anything is written
 	}
 	return p.carryOut(c, conn, todo, progress)
@@ -108,11 +103,11 @@ func (p *program) unused(c *cli.Context, of schema.ClusterRef, o plan.PruneOptio
 	if err != nil {
 		return nil, t, nil, err
 	}
-	journals, err := clusterJournals(c, cluster, of)
+	past, err := p.pastOf(c, cluster, of)
 	if err != nil {
 		return nil, t, nil, err
 	}
-	if t.snap, t.plan, err = apply.Prune(c.Context, cluster, of, o, journals...); err != nil {
+	if t.snap, t.plan, err = apply.Prune(c.Context, cluster, of, o, past...); err != nil {
 		return nil, t, nil, err
 	}
 	t.plan, rights = validate(c.Context, cluster, t.plan, t.snap, t.secrets)
@@ -131,47 +126,35 @@ func (p *program) recheckPrune(c *cli.Context, saved plan.Plan) (apply.Cluster, 
 	}
 	saved.Blocked, saved.Findings = t.plan.Blocked, t.plan.Findings
 	t.plan, t.saved = saved, true
-	return cluster, t, p.checkRights(c.Context, cluster, saved, t.snap, rights)
+	return cluster, t, p.checkRights(c, cluster, saved, t.snap, rights)
 }
 
-// clusterJournals gives all journals of a cluster that are known here, of
-// whatever upgrade: those in the user's state folder, and the one of --journal.
-func clusterJournals(c *cli.Context, cluster apply.Reader, of schema.ClusterRef) ([]apply.Past, error) {
-	snap, err := lookAtCluster(c.Context, cluster, plan.UpgradeRef{Cluster: of})
+// pastOf gives all that is recorded of runs on a cluster, of whatever upgrade:
+// what stands beside it, and the file of --journal. He who may not look at the
+// former must keep his records elsewhere.
+func (p *program) pastOf(c *cli.Context, cluster apply.Reader, of schema.ClusterRef) (past []apply.Past, err error) {
+	path, ok, err := inFile(c)
 	if err != nil {
 		return nil, err
 	}
-	any, err := journalPath("", plan.UpgradeRef{Cluster: of}, snap)
+	store, err := p.beside(c.Context, cluster, plan.UpgradeRef{Cluster: of}, plan.Snapshot{})
 	if err != nil {
 		return nil, err
 	}
-	dir, prefix := filepath.Dir(any), strings.TrimSuffix(filepath.Base(any), ".jsonl")
-	there, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("find the journals: %w", err)
+	if !ok {
+		return []apply.Past{store}, nil
 	}
-	var paths []string
-	for _, file := range there {
-		if strings.HasPrefix(file.Name(), prefix) && strings.HasSuffix(file.Name(), ".jsonl") {
-			paths = append(paths, filepath.Join(dir, file.Name()))
-		}
+	j, err := journal.ReadFile(path)
+	if err != nil {
+		return nil, err
 	}
-	if asked := c.String("journal"); asked != "" {
-		path, err := journalPath(asked, plan.UpgradeRef{}, snap)
-		if err != nil {
-			return nil, err
-		}
-		if !slices.Contains(paths, path) {
-			paths = append(paths, path)
-		}
+	past = append(past, j)
+	var forbidden *apply.ForbiddenError
+	switch _, err := store.Runs(c.Context); {
+	case err == nil:
+		past = append(past, store)
+	case !errors.As(err, &forbidden):
+		return nil, err
 	}
-	var out []apply.Past
-	for _, path := range paths {
-		j, err := journal.ReadFile(path)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, j)
-	}
-	return out, nil
+	return past, nil
 }
