@@ -27,12 +27,16 @@ type Guard interface {
 }
 
 // BookkeepingRights gives the rights to what is written beside a plan when the
-// journal is kept in the cluster, in the namespace of the Cluster. It holds all
-// of docs/bookkeeping.md that makes requests of its own.
-func BookkeepingRights(namespace string) []Right {
+// journal is kept in the cluster, in the namespace of the Cluster; pools tells
+// whether the plan has any, to be locked. It holds all of docs/bookkeeping.md
+// that makes requests of its own.
+func BookkeepingRights(namespace string, pools bool) []Right {
 	var out []Right
 	for _, verb := range []string{"get", "create", "update"} {
 		out = append(out, Right{Verb: verb, Kind: "ConfigMap", Namespace: namespace})
+	}
+	if !pools {
+		return out
 	}
 	for _, verb := range []string{"get", "create", "update", "delete"} {
 		out = append(out, Right{Verb: verb, Group: "coordination.k8s.io", Kind: "Lease", Namespace: namespace})

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -37,6 +38,8 @@ type ConfigMap struct {
 	// seen is the ConfigMap as it was read or written last; nil when it must
 	// be read.
 	seen *corev1.ConfigMap
+	// late are notes that could not be written yet.
+	late []apply.Record
 }
 
 var _ apply.Journal = (*ConfigMap)(nil)
@@ -253,22 +256,46 @@ func unpack(packed []byte) ([]byte, error) {
 
 // Open implements apply.Journal.
 func (j *ConfigMap) Open(ctx context.Context, p plan.Plan) (attempt int, err error) {
-	err = j.change(ctx, func(b *book, _ bool) (changed bool, err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	err = j.change(ctx, j.store.patience(), func(b *book, _ bool) (changed bool, err error) {
 		attempt, changed, err = b.runs.open(p)
 		return changed, err
 	})
 	return attempt, err
 }
 
-// Append implements apply.Journal. It is durable when the server has answered.
+// maxLate bounds the notes that are kept for later.
+const maxLate = 100
+
+// Append implements apply.Journal. It is durable when the server has answered,
+// which is waited for. A note is tried once and, when the server does not
+// answer, written with the next record: most notes are about just that.
 func (j *ConfigMap) Append(ctx context.Context, r apply.Record) error {
-	return j.change(ctx, func(b *book, again bool) (changed bool, err error) {
-		if again && b.runs.has(r) {
-			return false, nil // the reply was lost, not the write
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	patience := j.store.patience()
+	if r.Phase == apply.Noted {
+		patience = 0
+	}
+	all := append(slices.Clone(j.late), r)
+	err := j.change(ctx, patience, func(b *book, again bool) (changed bool, err error) {
+		for _, r := range all {
+			if again && b.runs.has(r) {
+				continue // the reply was lost, not the write
+			}
+			b.runs.add(r)
+			changed = true
 		}
-		b.runs.add(r)
-		return true, nil
+		return changed, nil
 	})
+	switch {
+	case err == nil:
+		j.late = nil
+	case r.Phase == apply.Noted && len(all) <= maxLate:
+		j.late = all
+	}
+	return err
 }
 
 // Unfinished implements apply.Journal.
@@ -325,15 +352,13 @@ func (j *ConfigMap) blank() *corev1.ConfigMap {
 // change makes one change and writes it. The change is made again, on what is
 // there then, when somebody else wrote meanwhile or it is not known whether it
 // was written.
-func (j *ConfigMap) change(ctx context.Context, edit func(b *book, again bool) (changed bool, err error)) error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
+func (j *ConfigMap) change(ctx context.Context, patience time.Duration, edit func(b *book, again bool) (changed bool, err error)) error {
 	again := false
 	verb := "get"
 	raced := func(err error) bool {
 		return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || (verb == "update" && apierrors.IsNotFound(err))
 	}
-	err := j.store.insist(ctx, j.store.patience(), func(ctx context.Context) error {
+	err := j.store.insist(ctx, patience, func(ctx context.Context) error {
 		err := retry.OnError(retry.DefaultBackoff, raced, func() error {
 			verb = "get"
 			b, err := j.current(ctx)

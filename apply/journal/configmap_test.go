@@ -199,6 +199,34 @@ func TestAppendIsPatient(t *testing.T) {
 	}
 }
 
+// A note holds nothing up, and is not lost.
+func TestNotesAreWrittenLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := journaltest.NewClientset()
+		one := planNamed("one")
+		j := inCluster(client).Journal("up")
+		mustOpen(t, j, one, 1)
+		failing(client, "*", time.Minute, false, errors.New("connection refused"))
+		began := time.Now()
+		for _, step := range []string{"a", "b"} {
+			if err := j.Append(t.Context(), record(one, step, apply.Noted, 1)); err == nil {
+				t.Error("the server is away, and it says that the note is written")
+			}
+		}
+		if took := time.Since(began); took > 0 {
+			t.Errorf("it held up for %s", took)
+		}
+		appendAll(t, j, record(one, "c", apply.Done, 1))
+		var got []string
+		for _, r := range recordsOf(t, j) {
+			got = append(got, r.Step)
+		}
+		if diff := cmp.Diff([]string{"a", "b", "c"}, got); diff != "" {
+			t.Errorf("records (-want +got):\n%s", diff)
+		}
+	})
+}
+
 // A journal that somebody deletes in the middle of a run loses nothing that the
 // run knows.
 func TestJournalIsDeleted(t *testing.T) {

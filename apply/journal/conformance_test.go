@@ -180,7 +180,7 @@ func conformance(t *testing.T, fresh func(t *testing.T) store) {
 			j := s.open(t)
 			go func() {
 				for n := range each {
-					r := record(one, fmt.Sprintf("%d/%d", w, n), apply.Noted, w)
+					r := record(one, fmt.Sprintf("%d/%d", w, n), apply.Done, w)
 					if err := j.Append(t.Context(), r); err != nil {
 						errs <- err
 						return

@@ -190,7 +190,7 @@ func (p *program) prepare(c *cli.Context) (apply.Cluster, task, error) {
 	var forbidden *apply.ForbiddenError
 	switch {
 	case errors.As(err, &forbidden):
-		missing, _ := apply.CheckRights(c.Context, cluster, append(apply.ApplyRights(apply.Expected(up.Upgrade, snap)), bookkeeping(c, up.Spec.Cluster)...))
+		missing, _ := apply.CheckRights(c.Context, cluster, append(apply.ApplyRights(apply.Expected(up.Upgrade, snap)), bookkeeping(c, up.Spec.Cluster, true)...))
 		return nil, task{}, errors.Join(err, missing)
 	case err != nil:
 		return nil, task{}, err
@@ -224,7 +224,7 @@ func (p *program) checkRights(c *cli.Context, cluster apply.Reader, made plan.Pl
 	}
 	todo := apply.ApplyRights(apply.ToDo(made, snap))
 	if !made.IsEmpty() {
-		todo = append(todo, bookkeeping(c, made.Upgrade.Cluster)...)
+		todo = append(todo, bookkeeping(c, made.Upgrade.Cluster, made.Upgrade.Purpose != plan.ForPrune)...)
 	}
 	missing, lesser := apply.CheckRights(c.Context, cluster, todo)
 	if err := errors.Join(found, missing); err != nil {
@@ -238,11 +238,11 @@ func (p *program) checkRights(c *cli.Context, cluster apply.Reader, made plan.Pl
 
 // bookkeeping gives the rights to what is written beside the plan: none where
 // the journal is a file.
-func bookkeeping(c *cli.Context, of schema.ClusterRef) []apply.Right {
+func bookkeeping(c *cli.Context, of schema.ClusterRef, pools bool) []apply.Right {
 	if _, ok, _ := inFile(c); ok {
 		return nil
 	}
-	return apply.BookkeepingRights(of.Namespace)
+	return apply.BookkeepingRights(of.Namespace, pools)
 }
 
 func readPlan(file string) (plan.Plan, error) {

@@ -24,8 +24,8 @@ import (
 )
 
 var (
-	journalFlag = &cli.StringFlag{Name: "journal", Value: "cluster", Usage: "keep the record of the run in the management `cluster`, with a lock on its pools, or in file:PATH, " +
-		"which needs no right and locks on this machine only"}
+	journalFlag = &cli.StringFlag{Name: "journal", Value: "cluster", Usage: "keep the record of the run and its lock `WHERE`: cluster, for all to see in the management cluster, or file:PATH, " +
+		"which needs no right and locks on this machine alone"}
 	lockFlag = &cli.DurationFlag{Name: "lock-timeout", Value: journal.DefaultLockTimeout, Usage: "wait so `long` for another run to end, or for the lock of a dead one to expire"}
 )
 
@@ -77,20 +77,23 @@ func (p *program) keep(c *cli.Context, cluster apply.Reader, up plan.UpgradeRef,
 	return keeping{Journal: store.Journal(up.Name), lock: lock, store: store, close: func() error { return nil }}, nil
 }
 
-// beside gives the bookkeeping beside the Cluster of an upgrade.
+// beside gives the bookkeeping beside the Cluster of an upgrade. Where there is
+// no such Cluster nothing is recorded of it, and the plan says so.
 func (p *program) beside(ctx context.Context, cluster apply.Reader, up plan.UpgradeRef, snap plan.Snapshot) (*journal.InCluster, error) {
 	ref := plan.Ref{Group: capi.Group, Kind: "Cluster", Namespace: up.Cluster.Namespace, Name: up.Cluster.Name}
+	of := journal.Cluster{Namespace: ref.Namespace, Name: ref.Name}
 	object, ok := snap.Object(ref)
 	if !ok {
 		looked, err := cluster.Fetch(ctx, []plan.Selector{{Ref: ref}})
 		if err != nil {
 			return nil, err
 		}
-		if object, ok = looked.Object(ref); !ok {
-			return nil, fmt.Errorf("there is no cluster %s/%s here, and its journal stands beside it", ref.Namespace, ref.Name)
-		}
+		object, ok = looked.Object(ref)
 	}
-	return p.connect(cluster, journal.Cluster{APIVersion: object.GetAPIVersion(), Namespace: ref.Namespace, Name: ref.Name, UID: object.GetUID()})
+	if ok {
+		of.APIVersion, of.UID = object.GetAPIVersion(), object.GetUID()
+	}
+	return p.connect(cluster, of)
 }
 
 // connectCluster gives the bookkeeping beside a Cluster object of a live

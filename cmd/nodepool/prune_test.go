@@ -2,13 +2,13 @@ package main
 
 import (
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"nodepool/apply/clustertest"
+	"nodepool/apply/journal"
 	"nodepool/plan"
 )
 
@@ -133,13 +133,12 @@ func TestPruneCarriesOn(t *testing.T) {
 		t.Errorf("left: %s", got)
 	}
 	var last string
-	files, _ := filepath.Glob("state/nodepool/*_aws-example-prune.jsonl")
-	for _, file := range files {
-		runs, err := readRuns(t.Context(), file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		last = runs[len(runs)-1].Name() + map[bool]string{true: " closed"}[runs[len(runs)-1].Closed()]
+	runs, err := s.beside(journal.Cluster{Namespace: "default", Name: "aws-example"}).Journal("aws-example-prune").Runs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range runs {
+		last = r.Name() + map[bool]string{true: " closed"}[r.Closed()]
 	}
 	if last != "aws-example-prune/1 closed" {
 		t.Errorf("the journal ends with %q", last)
