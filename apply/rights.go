@@ -60,8 +60,8 @@ func ReadRights(steps []plan.Step) []Right {
 }
 
 // ApplyRights gives what carrying steps out takes, all but the reads that
-// compiling has made already: creates, patches, deletes, the watches of waits (which
-// begin with a list, of single objects too), and bookkeeping.
+// compiling has made already: creates, patches, deletes, and the watches of
+// waits (which begin with a list, of single objects too).
 func ApplyRights(steps []plan.Step) []Right {
 	var out []Right
 	for _, s := range steps {
@@ -72,7 +72,6 @@ func ApplyRights(steps []plan.Step) []Right {
 		case s.Patch != nil:
 			out = append(out, rightTo("patch", plan.Selector{Ref: s.Patch.Target}))
 		case s.Delete != nil:
-			out = append(out, bookkeeping(s.Delete.Ref.Namespace)...)
 			out = append(out, rightTo("delete", plan.Selector{Ref: s.Delete.Ref}))
 		case s.Wait != nil:
 			for _, sel := range s.Reads() {
