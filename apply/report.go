@@ -16,7 +16,9 @@ type Report struct {
 	Upgrade string      `json:"upgrade"`
 	Cluster string      `json:"cluster"` // namespace/name
 	Plan    plan.Digest `json:"plan"`
-	Ticket  string      `json:"ticket,omitempty"`
+	// Purpose is rollback or prune; empty for an upgrade itself.
+	Purpose plan.Purpose `json:"purpose,omitempty"`
+	Ticket  string       `json:"ticket,omitempty"`
 	// Outcome is done, stalled, failed, interrupted, unfinished, or why the
 	// run was closed undone: abandoned, superseded, rolled back.
 	Outcome  string   `json:"outcome"`
@@ -60,7 +62,7 @@ type ReportTrouble struct {
 
 // ReportOf gives the report of a run, finished or not.
 func ReportOf(run Run) Report {
-	out := Report{Run: run.Name(), Upgrade: run.Upgrade, Plan: run.Plan.Digest, Outcome: "unfinished",
+	out := Report{Run: run.Name(), Upgrade: run.Upgrade, Plan: run.Plan.Digest, Purpose: run.Plan.Upgrade.Purpose, Outcome: "unfinished",
 		Cluster:  run.Plan.Upgrade.Cluster.Namespace + "/" + run.Plan.Upgrade.Cluster.Name,
 		Attempts: run.Attempts(), Actors: []string{}, Steps: []ReportStep{}}
 	steps := map[string]*ReportStep{}

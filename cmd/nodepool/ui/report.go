@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -15,9 +16,9 @@ func Runs(w io.Writer, runs []apply.Run) error {
 	rows := make([][]string, len(runs))
 	for i, run := range runs {
 		r := apply.ReportOf(run)
-		rows[i] = []string{r.Run, r.Cluster, r.Outcome, instant(r.Began), took(r), dash(r.Ticket), dash(strings.Join(r.Actors, ", ")), r.Plan.Short()}
+		rows[i] = []string{r.Run, cmp.Or(string(r.Purpose), "upgrade"), r.Cluster, r.Outcome, instant(r.Began), took(r), dash(r.Ticket), dash(strings.Join(r.Actors, ", ")), r.Plan.Short()}
 	}
-	return Table(w, []string{"RUN", "CLUSTER", "OUTCOME", "BEGAN (UTC)", "TOOK", "TICKET", "BY", "PLAN"}, rows)
+	return Table(w, []string{"RUN", "PURPOSE", "CLUSTER", "OUTCOME", "BEGAN (UTC)", "TOOK", "TICKET", "BY", "PLAN"}, rows)
 }
 
 // Report writes the closing document of a run for a terminal.
@@ -91,7 +92,7 @@ func outcome(r apply.Report) string {
 }
 
 func reportFacts(r apply.Report) [][2]string {
-	out := [][2]string{{"Plan", string(r.Plan)}}
+	out := [][2]string{{"Purpose", cmp.Or(string(r.Purpose), "upgrade")}, {"Plan", string(r.Plan)}}
 	if r.Ticket != "" {
 		out = append(out, [2]string{"Ticket", r.Ticket})
 	}
