@@ -265,10 +265,10 @@ func TestConfigMapIsBounded(t *testing.T) {
 			t.Fatalf("the ConfigMap has %d bytes", size)
 		}
 	}
-	for n := range 3 {
+	for n := range 2 {
 		p := planNamed(fmt.Sprint(n))
 		mustOpen(t, j, p, 1)
-		for attempt := 1; attempt <= 6; attempt++ {
+		for attempt := 1; attempt <= 14; attempt++ {
 			appendAll(t, j, record(p, "", apply.Opened, attempt))
 			noisy := record(p, "md/wait", apply.Noted, attempt)
 			noisy.Note = strings.Repeat(fmt.Sprintf("note %d of run %d; ", attempt, n), 4000)
@@ -280,13 +280,13 @@ func TestConfigMapIsBounded(t *testing.T) {
 			appendAll(t, j, noisy, machines, record(p, "md/patch", apply.Done, attempt))
 			measure()
 		}
-		appendAll(t, j, record(p, "", apply.Closed, 6))
+		appendAll(t, j, record(p, "", apply.Closed, 14))
 		measure()
 	}
 	t.Logf("the largest was %d KiB", largest>>10)
 	runs := allRuns(t, inCluster(client).Journal("up"))
 	last := runs[len(runs)-1]
-	if last.Number != 3 || !last.Closed() || last.Attempts() != 6 || last.Records[0].Phase != apply.Opened || last.Records[0].Attempt != 1 {
+	if last.Number != 2 || !last.Closed() || last.Attempts() != 14 || last.Records[0].Phase != apply.Opened || last.Records[0].Attempt != 1 {
 		t.Errorf("the last run is number %d with %d attempts, its first record %+v", last.Number, last.Attempts(), last.Records[0])
 	}
 	done, left := false, ""
