@@ -17,24 +17,25 @@ var (
 	metadataFields = []string{"name"}
 	specFields     = []string{"cluster", "order", "defaults", "pools"}
 	clusterFields  = []string{"name", "namespace"}
-	defaultsFields = []string{"kubernetesVersion", "machineImage", "instanceType", "infrastructure", "bootstrap", "strategy", "drain", "wait"}
+	defaultsFields = []string{"kubernetesVersion", "machineImage", "instanceType", "infrastructure", "bootstrap", "strategy", "drain", "wait", "onStall", "canary"}
 	poolFields     = append([]string{"name"}, defaultsFields...)
 	strategyFields = []string{"maxSurge", "maxUnavailable"}
 	drainFields    = []string{"nodeDrainTimeout", "nodeVolumeDetachTimeout", "nodeDeletionTimeout"}
 	waitFields     = []string{"stallAfter"}
+	canaryFields   = []string{"machines", "soak", "command"}
 
 	// requiredFields are those that have no default, wherever they stand.
 	requiredFields = []string{"apiVersion", "kind", "metadata", "spec", "cluster", "pools", "name"}
 
 	// laterFields belong to the format and are not built yet. To ignore one
 	// would be to run an upgrade without the care it asks for.
-	laterFields = []string{"canary", "onStall", "waive"}
+	laterFields = []string{"waive"}
 
 	// deeper are fields that are looked for right in a pool.
 	deeper = []string{
 		"strategy.maxSurge", "strategy.maxUnavailable",
 		"drain.nodeDrainTimeout", "drain.nodeVolumeDetachTimeout", "drain.nodeDeletionTimeout",
-		"wait.stallAfter",
+		"wait.stallAfter", "canary.machines", "canary.soak", "canary.command",
 	}
 )
 
@@ -279,6 +280,10 @@ func (d decoder) pool(v *value, known []string) Pool {
 			p.Drain = d.drain(v)
 		case "wait":
 			p.Wait = d.wait(v)
+		case "onStall":
+			p.OnStall = d.onStall(v)
+		case "canary":
+			p.Canary = d.canary(v)
 		}
 	})
 	return p
@@ -420,6 +425,74 @@ func (d decoder) wait(v *value) Wait {
 		}
 	})
 	return w
+}
+
+func (d decoder) onStall(v *value) OnStall {
+	const remedy = "write stop (the default) or pause"
+	switch o := OnStall(v.text); {
+	case v.shape != text:
+		d.wrongType(v, "what to do on a stall", remedy)
+	case o == Rollback:
+		d.at(v, "rollback is not yet supported", remedy+"; to go back after a stall, plan an upgrade to what was before")
+	case o != Stop && o != Pause:
+		d.at(v, quote(v.text)+" is nothing that can be done on a stall", remedy)
+	default:
+		return o
+	}
+	return ""
+}
+
+// canary reads what is written; effective fills in the rest. Machines is -1
+// where it is not written.
+func (d decoder) canary(v *value) *Canary {
+	c := Canary{Machines: -1, Soak: -1}
+	d.mapping(v, canaryFields, func(key string, v *value) {
+		switch key {
+		case "machines":
+			n, err := strconv.ParseInt(v.text, 10, 32)
+			switch {
+			case v.shape != integer || err != nil || !decimal.MatchString(v.text):
+				d.wrongType(v, "a count of machines", "write a count such as 1, or 0 for no canary")
+			case n < 0:
+				d.at(v, v.text+" is negative", "write a count such as 1, or 0 for no canary")
+			default:
+				c.Machines = int(n)
+			}
+		case "soak":
+			if soak := d.duration(v); soak != nil {
+				c.Soak = *soak
+			}
+		case "command":
+			c.Command = d.command(v)
+		}
+	})
+	return &c
+}
+
+// command reads a program and its arguments.
+func (d decoder) command(v *value) []string {
+	const remedy = "write the program and its arguments as a list, such as [./smoke-test.sh, --quick]; there is no shell"
+	if v.shape != list {
+		d.wrongType(v, "a list of words", remedy)
+		return nil
+	}
+	if len(v.children) == 0 {
+		d.at(v, "is an empty list", "remove the line instead, or "+remedy)
+	}
+	var words []string
+	for i, item := range v.children {
+		switch {
+		case item.shape != text:
+			d.wrongType(item, "a string", "put it in quotes, or "+remedy)
+		case i == 0 && strings.TrimSpace(item.text) == "":
+			d.at(item, "the program is empty", remedy)
+		case strings.ContainsRune(item.text, 0):
+			d.at(item, "holds a NUL character", "remove it: no program can be given one")
+		default:
+			words = append(words, item.text)
+		}
+	}
+	return words
 }
 
 func (d decoder) duration(v *value) *Duration {

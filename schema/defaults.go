@@ -2,6 +2,7 @@ package schema
 
 import (
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -60,6 +61,20 @@ func effective(ps *problems, root *value) []Pool {
 		if p.Wait.StallAfter == 0 {
 			p.Wait.StallAfter = DefaultStallAfter
 		}
+		if p.OnStall == Stop {
+			p.OnStall = ""
+		}
+		if c := p.Canary; c != nil {
+			if c.Machines == -1 {
+				c.Machines = DefaultMachines
+			}
+			if c.Soak == -1 {
+				c.Soak = DefaultSoak
+			}
+			if c.Machines == 0 {
+				p.Canary = nil // a pool's way out of a canary in defaults
+			}
+		}
 		pools = append(pools, p)
 		if changesNothing(item) {
 			ps.at(item, "the pool changes nothing", "give it something to change, such as kubernetesVersion or machineImage, or remove it")
@@ -83,7 +98,7 @@ func effective(ps *problems, root *value) []Pool {
 func changesNothing(pool *value) bool {
 	for _, child := range pool.children {
 		empty := child.shape == mapping && len(child.children) == 0
-		if key := child.step.key; key != "name" && key != "wait" && !empty {
+		if key := child.step.key; !slices.Contains([]string{"name", "wait", "onStall", "canary"}, key) && !empty {
 			return false
 		}
 	}

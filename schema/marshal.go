@@ -91,6 +91,20 @@ func poolNode(p Pool) (*yaml.Node, error) {
 		f.duration("stallAfter", &p.Wait.StallAfter)
 		pool.node("wait", f.mapping())
 	}
+	pool.text("onStall", string(p.OnStall))
+	if c := p.Canary; c != nil {
+		var f fields
+		f.node("machines", plainNode("!!int", strconv.Itoa(c.Machines)))
+		f.duration("soak", &c.Soak)
+		if len(c.Command) > 0 {
+			words := &yaml.Node{Kind: yaml.SequenceNode}
+			for _, word := range c.Command {
+				words.Content = append(words.Content, textNode(word))
+			}
+			f.node("command", words)
+		}
+		pool.node("canary", f.mapping())
+	}
 	return pool.mapping(), nil
 }
 

@@ -62,6 +62,16 @@ func TestDefaults(t *testing.T) {
 			schema.Pool{Name: "a", Wait: wait, Strategy: &schema.Strategy{MaxSurge: ptr(intstr.FromInt32(0))}}},
 		{"empty parts are as good as none", "{strategy: {}, bootstrap: {}}", "{name: a, machineImage: i, infrastructure: {}, drain: {}}",
 			schema.Pool{Name: "a", MachineImage: "i", Wait: wait}},
+		{"a canary of nothing is one machine for ten minutes", "{}", "{name: a, machineImage: i, canary: {}}",
+			schema.Pool{Name: "a", MachineImage: "i", Wait: wait, Canary: &schema.Canary{Machines: 1, Soak: schema.Duration(10 * time.Minute)}}},
+		{"a canary merges, its command replaces", "{canary: {machines: 2, soak: 1h, command: [a, b]}}", "{name: a, machineImage: i, canary: {soak: 0s, command: [./c, '--d e']}}",
+			schema.Pool{Name: "a", MachineImage: "i", Wait: wait, Canary: &schema.Canary{Machines: 2, Command: []string{"./c", "--d e"}}}},
+		{"no machines are no canary", "{canary: {machines: 2}}", "{name: a, machineImage: i, canary: {machines: 0}}",
+			schema.Pool{Name: "a", MachineImage: "i", Wait: wait}},
+		{"a pool pauses", "{onStall: stop}", "{name: a, machineImage: i, onStall: pause}",
+			schema.Pool{Name: "a", MachineImage: "i", Wait: wait, OnStall: schema.Pause}},
+		{"stop is as good as nothing", "{onStall: pause}", "{name: a, machineImage: i, onStall: stop}",
+			schema.Pool{Name: "a", MachineImage: "i", Wait: wait}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

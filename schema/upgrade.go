@@ -17,6 +17,8 @@ const (
 	DefaultNamespace  = "default"
 	DefaultOrder      = Sequential
 	DefaultStallAfter = Duration(15 * time.Minute)
+	DefaultMachines   = 1
+	DefaultSoak       = Duration(10 * time.Minute)
 )
 
 // Upgrade is a whole upgrade file as [Read] returns it: valid, with every
@@ -85,6 +87,36 @@ type Pool struct {
 	Strategy *Strategy `json:"strategy,omitempty"`
 	Drain    *Drain    `json:"drain,omitempty"`
 	Wait     Wait      `json:"wait"`
+	// OnStall is empty after Read where it is stop, which is the default.
+	OnStall OnStall `json:"onStall,omitempty"`
+	// Canary is nil where no machine is to prove itself first.
+	Canary *Canary `json:"canary,omitempty"`
+}
+
+// OnStall says what is done to a pool whose rollout has stalled.
+type OnStall string
+
+const (
+	// Stop ends the run and leaves the pool as it is.
+	Stop OnStall = "stop"
+	// Pause also sets spec.paused, so that the rollout does not go on by
+	// itself.
+	Pause OnStall = "pause"
+	// Rollback takes the pool back to what it was before the run.
+	Rollback OnStall = "rollback"
+)
+
+// Canary lets the first new machines of a rollout prove themselves before the
+// others are replaced.
+type Canary struct {
+	// Machines is how many, at least 1 after Read.
+	Machines int `json:"machines"`
+	// Soak is how long they must stay ready without a break.
+	Soak Duration `json:"soak"`
+	// Command, when not empty, is run once for each of them after the soak,
+	// where apply runs, and must exit with 0. It is a program and its
+	// arguments, not a line for a shell.
+	Command []string `json:"command,omitempty"`
 }
 
 // Strategy bounds a rolling update. Each value is a count of machines or a

@@ -54,6 +54,12 @@ var told = map[string]string{
 	"Pool.strategy":                 "Bounds of the rolling update, changed in place; left alone when absent.",
 	"Pool.drain":                    "Bounds of the deletion of a machine, changed in place; left alone when absent.",
 	"Pool.wait":                     "How the rollout is waited for.",
+	"Pool.onStall":                  "What is done to the pool when its rollout has stalled: stop leaves it as it is; pause also sets spec.paused, so that it does not go on by itself.",
+	"Pool.canary":                   "Lets the first new machines prove themselves before the others are replaced.",
+	"Canary":                        "The first new machines of a rollout, which prove themselves before it goes on.",
+	"Canary.machines":               "How many machines; 0 means no canary.",
+	"Canary.soak":                   "How long they must stay ready without a break.",
+	"Canary.command":                "A program and its arguments, without a shell, that is run once for each of them where nodepool apply runs, and must exit with 0.",
 	"Strategy":                      "Bounds of a rolling update. Not both can be zero.",
 	"Strategy.maxSurge":             "How many machines may be there beyond the replicas: a count, or a percentage of the replicas.",
 	"Strategy.maxUnavailable":       "How many machines may be missing from the replicas: a count, or a percentage of the replicas.",
@@ -108,6 +114,8 @@ func mapped(t reflect.Type) *generator.Schema {
 		}}
 	case reflect.TypeFor[schema.Order]():
 		return &generator.Schema{Type: "string", Enum: []any{schema.Sequential, schema.Parallel}}
+	case reflect.TypeFor[schema.OnStall]():
+		return &generator.Schema{Type: "string", Enum: []any{schema.Stop, schema.Pause}}
 	case reflect.TypeFor[plan.Digest]():
 		return &generator.Schema{Type: "string", Pattern: digest}
 	case reflect.TypeFor[plan.Pointer]():
@@ -178,14 +186,20 @@ func upgradeSchema(t *testing.T) []byte {
 	for _, f := range []string{"maxSurge", "maxUnavailable"} {
 		at("Strategy").Not.Properties.Set(f, &generator.Schema{Enum: []any{0, "0%"}})
 	}
-	for _, f := range []string{"nodeDrainTimeout", "nodeVolumeDetachTimeout", "nodeDeletionTimeout"} {
-		zeroToo := *at("Drain." + f)
-		*at("Drain." + f) = generator.Schema{AnyOf: []*generator.Schema{
+	for _, f := range []string{"Drain.nodeDrainTimeout", "Drain.nodeVolumeDetachTimeout", "Drain.nodeDeletionTimeout", "Canary.soak"} {
+		zeroToo := *at(f)
+		*at(f) = generator.Schema{AnyOf: []*generator.Schema{
 			{Type: zeroToo.Type, Pattern: zeroToo.Pattern, Examples: zeroToo.Examples}, {Const: 0},
 		}}
 	}
 	at("Wait.stallAfter").Not = &generator.Schema{Pattern: noTime}
 	at("Wait.stallAfter").Default = shortest(schema.DefaultStallAfter.String())
+	at("Pool.onStall").Default = schema.Stop
+	at("Canary.machines").Default = schema.DefaultMachines
+	at("Canary.machines").Minimum = "0"
+	at("Canary.machines").Maximum = "2147483647"
+	at("Canary.soak").Default = shortest(schema.DefaultSoak.String())
+	at("Canary.command").MinItems = pointerTo(uint64(1))
 
 	for path, text := range told {
 		if path != "Spec.defaults" {
