@@ -89,7 +89,13 @@ func Assess(s Step, snap Snapshot) Assessment {
 	case s.Patch != nil:
 		a = s.Patch.assess(snap)
 	case s.Wait != nil:
-		return s.Wait.assess(snap)
+		a = s.Wait.assess(snap)
+		if a.Verdict != Pending {
+			return a
+		}
+		relies := s.relies(snap)
+		relies.Rollout = a.Rollout
+		return relies
 	case s.Delete != nil:
 		a = s.Delete.assess(snap)
 	default:
@@ -120,6 +126,9 @@ func (p Plan) Assess(i int, snap Snapshot) Assessment {
 		return a
 	}
 	mark := live.GetAnnotations()[RunAnnotation]
+	if d, paused := s.Paused(snap); paused {
+		return Assessment{Verdict: Drifted, Rollout: a.Rollout, Differences: []Difference{d}}
+	}
 	for _, later := range p.Steps[i+1:] {
 		if later.Patch != nil && later.Patch.Target == target && later.Patch.Run.After == mark {
 			return Assessment{Verdict: Satisfied, Rollout: a.Rollout}
@@ -140,6 +149,21 @@ func (p Plan) Assess(i int, snap Snapshot) Assessment {
 		}
 	}
 	return a
+}
+
+// Paused tells that the pool of a wait was paused by its own plan, when it
+// stalled: the plan cannot be carried on with, and a new one ends the pause.
+func (s Step) Paused(snap Snapshot) (Difference, bool) {
+	if s.Wait == nil || s.Wait.Pause == nil {
+		return Difference{}, false
+	}
+	live, ok := snap.Object(s.Wait.MachineDeployment)
+	if !ok || live.GetAnnotations()[RunAnnotation] != s.Wait.Pause.Run.After {
+		return Difference{}, false
+	}
+	return Difference{Object: s.Wait.MachineDeployment, Path: PointerTo("metadata", "annotations", HoldAnnotation),
+		Reviewed: absentValue, Found: live.GetAnnotations()[HoldAnnotation],
+		Because: "this plan paused the pool when its rollout stalled; a new plan ends the pause"}, true
 }
 
 // relies gives Pending when the facts of s hold, and Drifted when not.
@@ -436,6 +460,8 @@ func (p Patch) JSONPatch(live *unstructured.Unstructured, facts []Fact) ([]byte,
 	}
 	null := json.RawMessage("null")
 	var tests, writes []operation
+	annotations := PointerTo("metadata", "annotations")
+	_, annotated := annotations.in(live.Object)
 	test := func(at Pointer, value json.RawMessage) {
 		if len(value) == 0 {
 			value = null
@@ -447,7 +473,9 @@ func (p Patch) JSONPatch(live *unstructured.Unstructured, facts []Fact) ([]byte,
 		if _, err := decodeValue(append(json.RawMessage{}, orNull(c.After)...)); err != nil {
 			return nil, fmt.Errorf("%s: %w", c.Path.Dotted(), err)
 		}
-		test(c.Path, c.Before)
+		if annotated || !c.Path.Within(annotations) { // a test fails on an absent parent
+			test(c.Path, c.Before)
+		}
 		switch {
 		case len(c.After) == 0:
 			writes = append(writes, operation{Op: "remove", Path: c.Path})
@@ -466,19 +494,18 @@ func (p Patch) JSONPatch(live *unstructured.Unstructured, facts []Fact) ([]byte,
 			test(f.Path, valueAt(live.Object, f.Path))
 		}
 	}
-	run := PointerTo("metadata", "annotations", RunAnnotation)
-	if _, there := PointerTo("metadata", "annotations").in(live.Object); there {
+	run := annotations.Append(RunAnnotation)
+	if annotated {
 		var before json.RawMessage
 		if p.Run.Before != "" {
 			before = mustCanonical(p.Run.Before)
 		}
 		test(run, before)
-		writes = append(writes, operation{"add", run, mustCanonical(p.Run.After)})
 	} else {
-		at := PointerTo("metadata", "annotations")
-		test(at, nil)
-		writes = append(writes, operation{"add", at, mustCanonical(map[string]string{RunAnnotation: p.Run.After})})
+		test(annotations, nil)
+		writes = append([]operation{{"add", annotations, json.RawMessage("{}")}}, writes...)
 	}
+	writes = append(writes, operation{"add", run, mustCanonical(p.Run.After)})
 	return json.Marshal(append(tests, writes...))
 }
 

@@ -27,6 +27,8 @@ const (
 	CheckReplicas            = "replicas"
 	CheckAutoscaler          = "autoscaler"
 	CheckInfrastructureReuse = "infrastructure-template"
+	CheckHold                = "held-by-run"
+	CheckCanary              = "canary"
 	// CheckServer is what the API server says of a write before it is made.
 	CheckServer = "server-validation"
 )
@@ -36,7 +38,7 @@ func checkCodes() []string {
 	return []string{CheckCluster, CheckClusterPaused, CheckMachineDeployment, CheckPaused, CheckTopology,
 		CheckTemplates, CheckControlPlane, CheckVersion, CheckImage, CheckInfrastructureReuse, CheckRollout,
 		CheckStrategy, CheckReplicas, CheckAutoscaler, CheckBootstrapEdited, CheckImagesDiffer,
-		CheckInPlace, CheckFieldManagers}
+		CheckInPlace, CheckFieldManagers, CheckHold, CheckCanary}
 }
 
 // check answers every preflight check, for the cluster and for each pool that
@@ -75,8 +77,13 @@ func check(up schema.Upgrade, pools []*pool, snap Snapshot) (findings []Finding,
 		c.controlPlane(p)
 		c.version(p)
 		c.image(p)
-		c.rollout(p)
+		if p.hold != nil {
+			c.hold(p)
+		} else {
+			c.rollout(p)
+		}
 		c.machines(p)
+		c.canary(p)
 		c.latent(p)
 		c.fieldManagers(p)
 	}
@@ -201,6 +208,8 @@ func (c *checker) holds(p *pool) {
 		c.add(Finding{Code: CheckPaused, Severity: Block, Object: p.ref,
 			Message: fmt.Sprintf("%s is paused (annotation %s)", p.ref, capi.PausedAnnotation),
 			Remedy:  "find out who paused it and why, then remove the annotation"})
+	case p.hold[heldPaused].Held != nil:
+		c.pass(CheckPaused, p.ref, "the MachineDeployment is paused by an earlier run, and this plan ends the pause")
 	default:
 		c.pass(CheckPaused, p.ref, "the MachineDeployment is not paused")
 	}
@@ -330,7 +339,7 @@ func (c *checker) version(p *pool) {
 	case err != nil:
 		c.add(Finding{Code: CheckVersion, Severity: Block, Object: p.ref, Message: err.Error(), Remedy: "write a version such as v1.35.2"})
 		return
-	case !known, !p.rolls(): // nothing to compare, or no machine is made, so none can be refused
+	case !known, !p.rolls() && p.hold == nil: // nothing to compare, or no machine is made, so none can be refused
 		return
 	}
 	ref := capi.RefOf(p.controlPlane)
@@ -429,6 +438,61 @@ func (c *checker) rollout(p *pool) {
 	}
 	c.add(Finding{Code: CheckRollout, Severity: Warn, Object: p.ref, Message: message,
 		Remedy: "go on if this upgrade is meant to supersede it; otherwise wait until it is done and plan again"})
+}
+
+// hold tells what an earlier run holds, which the plan goes on from.
+func (c *checker) hold(p *pool) {
+	f := Finding{Code: CheckHold, Severity: Warn, Object: p.ref,
+		Message: fmt.Sprintf("an earlier run holds %s (%s; annotation %s)", p.ref, holdWords(p.hold), HoldAnnotation),
+		Remedy:  "go on: the plan ends the hold"}
+	if p.canary() != nil {
+		f.Severity, f.Remedy = Pass, ""
+		f.Message += ": the plan goes on with its canary"
+	}
+	if len(p.rollout.Stalls) > 0 {
+		f.Message += "; its rollout is stuck: " + p.rollout.Stalls[0].Explanation
+		f.Severity = Warn
+	}
+	c.add(f)
+}
+
+// canary tells whether the pool's canary makes sense, and what it takes.
+func (c *checker) canary(p *pool) {
+	spec := p.spec.Canary
+	if spec == nil {
+		return
+	}
+	n := spec.Machines
+	surge, _ := p.fenceposts(p.wanted, p.rollout.Desired)
+	f := Finding{Code: CheckCanary, Severity: Warn, Object: p.ref}
+	switch {
+	case p.strategyType() == "OnDelete":
+		f.Message = "there is no canary: with the strategy OnDelete nothing is replaced until someone deletes a machine"
+		f.Remedy = "delete one machine and look at its successor, or set the strategy to RollingUpdate"
+	case p.canary() == nil:
+		c.pass(CheckCanary, p.ref, "there is no canary, since no machine is replaced")
+		return
+	case p.rollout.Desired == 0:
+		f.Message = "the pool has 0 replicas, so there is no machine for a canary"
+		f.Remedy = "scale up by one afterwards to see whether its machines join"
+	case n >= p.rollout.Desired:
+		f.Message = fmt.Sprintf("the canary is the whole pool: %d of %d replicas are made at once, beside the old ones", min(n, p.rollout.Desired), p.rollout.Desired)
+		f.Remedy = "set canary.machines to fewer than the pool's replicas"
+	case n > surge:
+		f.Message = fmt.Sprintf("the canary makes the pool %d larger than its replicas for a while, and maxSurge allows %d at other times: there must be room and quota for it", n, surge)
+		f.Remedy = "see that there is, or lower canary.machines"
+	default:
+		c.pass(CheckCanary, p.ref, fmt.Sprintf("the rollout is held at %s until proved; meanwhile young machines count as not available, and none is deleted for it", newMachines(n)))
+		return
+	}
+	c.add(f)
+}
+
+func newMachines(n int) string {
+	if n == 1 {
+		return "1 new machine"
+	}
+	return fmt.Sprintf("%d new machines", n)
 }
 
 func (c *checker) machines(p *pool) {

@@ -264,6 +264,24 @@ func TestChecks(t *testing.T) {
 		{name: "kubectl is no other writer", edit: writtenBy("kubectl-edit"), code: plan.CheckFieldManagers, severity: plan.Pass},
 		{name: "Argo CD writes the version", edit: writtenBy("argocd-controller"), code: plan.CheckFieldManagers, severity: plan.Warn,
 			words: []string{"Argo CD", "argocd-controller", "spec.template.spec.version", "second rollout", "--export"}},
+
+		{name: "canary", pool: toBoth + ", canary: {}", code: plan.CheckCanary, severity: plan.Pass, words: []string{"1 new machine until proved", "none is deleted"}},
+		{name: "canary where nothing rolls", pool: "drain: {nodeDrainTimeout: 1m}, canary: {}", code: plan.CheckCanary, severity: plan.Pass, words: []string{"no machine is replaced"}},
+		{name: "canary on delete", pool: toBoth + ", canary: {}", edit: edit(awsRef, "OnDelete", "spec", "rollout", "strategy", "type"),
+			code: plan.CheckCanary, severity: plan.Warn, words: []string{"no canary", "OnDelete", "RollingUpdate"}},
+		{name: "canary without replicas", pool: toBoth + ", canary: {}", edit: edit(awsRef, int64(0), "spec", "replicas"),
+			code: plan.CheckCanary, severity: plan.Warn, words: []string{"0 replicas", "scale up"}},
+		{name: "canary as large as the pool", pool: toBoth + ", canary: {machines: 5}",
+			code: plan.CheckCanary, severity: plan.Warn, words: []string{"whole pool", "3 of 3", "canary.machines"}},
+		{name: "canary without room", pool: toBoth + ", canary: {machines: 2}",
+			code: plan.CheckCanary, severity: plan.Warn, words: []string{"2 larger", "maxSurge allows 1", "quota"}},
+
+		{name: "canary of an earlier run", pool: toBoth + ", canary: {}", edit: heldBy(t, toBoth+", canary: {}"),
+			code: plan.CheckHold, severity: plan.Pass, words: []string{"maxSurge, maxUnavailable, minReadySeconds", plan.HoldAnnotation, "goes on with its canary"}},
+		{name: "held, and the canary is given up", edit: heldBy(t, toBoth+", canary: {}"),
+			code: plan.CheckHold, severity: plan.Warn, words: []string{md, "earlier run", "the plan ends the hold"}},
+		{name: "paused by an earlier run", edit: pausedBy(t, toBoth+", onStall: pause"),
+			code: plan.CheckHold, severity: plan.Warn, words: []string{md, "earlier run", "(paused;", "the plan ends the hold"}},
 	}
 	codes := map[string]bool{}
 	for _, test := range tests {

@@ -167,20 +167,21 @@ func staged(perPool [][]Step) []Step {
 }
 
 // steps gives what is to be done for the pool: what must come before the
-// rollout, creates, the patch, a wait; the wait alone when the pool is as wanted
-// and still rolling; nothing when it is done.
+// rollout, creates, one patch, a wait; with a canary, a patch that holds the
+// rollout at the first new machines, a wait for them, the patch that releases
+// it, a wait; the wait alone when the pool is as wanted and still rolling;
+// nothing when it is done.
 func (p *pool) steps(up UpgradeRef) []Step {
-	rollout := Step{ID: p.spec.Name + "/wait", Pool: p.spec.Name, Wait: p.wait(p.wanted, p.infra.name(), p.bootstrap.name())}
+	from, mark := p.md, p.md.GetAnnotations()[RunAnnotation]
 	if len(p.changes(p.md, p.wanted)) == 0 {
 		if p.rollout.Complete {
 			return nil
 		}
-		return []Step{rollout}
+		return []Step{p.rolloutStep(up, mark)}
 	}
 	out := p.inPlaceSteps(up)
-	from, mark := p.md, p.md.GetAnnotations()[RunAnnotation]
 	if len(out) > 0 {
-		from = p.withDrain()
+		from = p.withDrain(p.md)
 		if first := out[0].Patch; first != nil {
 			mark = first.Run.After
 		}
@@ -198,15 +199,49 @@ func (p *pool) steps(up UpgradeRef) []Step {
 			})
 		}
 	}
-	changes := p.changes(from, p.wanted)
-	out = append(out, Step{
-		ID:    p.spec.Name + "/patch",
-		Pool:  p.spec.Name,
-		Note:  p.patchNote(),
-		Facts: p.facts(changes),
-		Patch: p.patch(up, changes, mark),
-	})
-	return append(out, rollout)
+	write := func(id, note string, changes []Change, facts []Fact) {
+		patch := p.patch(up, changes, mark)
+		mark = patch.Run.After
+		out = append(out, Step{ID: p.spec.Name + "/" + id, Pool: p.spec.Name, Note: note, Facts: facts, Patch: patch})
+	}
+	canary := p.canary()
+	if canary == nil {
+		id, note := "patch", p.patchNote()
+		if p.releases() {
+			id, note = "release", "This ends the hold that an earlier run left; the rollout goes on."
+		}
+		changes := p.changes(from, p.wanted)
+		write(id, note, changes, p.facts(p.md, changes))
+		return append(out, p.rolloutStep(up, mark))
+	}
+	held := p.held(canary.Machines)
+	relies, before := p.md, p.changes(from, held)
+	if len(before) > 0 {
+		note := p.patchNote() + fmt.Sprintf(" It is held at %s.", newMachines(canary.Machines))
+		if !p.rolls() {
+			note = "The rollout is held already; this brings the hold in line with the upgrade."
+		}
+		write("patch", note, before, p.facts(p.md, before))
+		relies = held
+	}
+	wait := p.wait(p.wanted, p.infra.name(), p.bootstrap.name())
+	wait.Canary = &Canary{Machines: canary.Machines, Soak: canary.Soak.String(), Command: canary.Command}
+	out = append(out, Step{ID: p.spec.Name + "/wait-canary", Pool: p.spec.Name, Facts: p.holdFacts(held), Wait: wait})
+	// What is held is never what is wanted: no upgrade sets minReadySeconds.
+	changes := p.changes(held, p.wanted)
+	write("release", "This ends the hold: the rollout goes on with the reviewed values.", changes,
+		p.facts(relies, slices.Concat(before, changes)))
+	return append(out, p.rolloutStep(up, mark))
+}
+
+// rolloutStep waits for the pool's rollout, and pauses it on a stall where the
+// upgrade says so; run is the mark that its MachineDeployment bears by then.
+func (p *pool) rolloutStep(up UpgradeRef, run string) Step {
+	s := Step{ID: p.spec.Name + "/wait", Pool: p.spec.Name, Wait: p.wait(p.wanted, p.infra.name(), p.bootstrap.name())}
+	if p.spec.OnStall == schema.Pause {
+		s.Wait.Pause = p.pause(up, run)
+	}
+	return s
 }
 
 func (p *pool) sealed(tree map[string]any) any { return sealerOf(p.cluster).seal(tree) }
@@ -254,9 +289,11 @@ func (p *pool) wait(md *unstructured.Unstructured, template, bootstrapTemplate s
 	}
 }
 
-// facts lists what the patch relies on and does not write. The set is fixed
-// by what the pool is, never by what its reader may read.
-func (p *pool) facts(changes []Change) []Fact {
+// facts lists what a patch relies on and does not write, with the values that
+// the MachineDeployment from has; changes are those of the patch and of the
+// plan's patches before it. The set is fixed by what the pool is, never by what
+// its reader may read.
+func (p *pool) facts(from *unstructured.Unstructured, changes []Change) []Fact {
 	var out []Fact
 	changed := func(at Pointer) bool {
 		for _, c := range changes {
@@ -298,14 +335,14 @@ func (p *pool) facts(changes []Change) []Fact {
 	keeps := func(because string, paths ...[]string) {
 		for _, path := range paths {
 			if !changed(PointerTo(path...)) {
-				as(md, p.md.Object, because, path...)
+				as(md, from.Object, because, path...)
 			}
 		}
 	}
 	keeps("the reviewed rollout keeps it", rollingFields(p.fields)...)
 	keeps("it decides how machines are replaced", p.fields.StrategyType, p.fields.MaxSurge, p.fields.MaxUnavailable)
 	for _, t := range []template{p.infra, p.bootstrap} {
-		if t.obj != nil && t.create == nil && p.rolls() {
+		if t.obj != nil && t.create == nil && (p.rolls() || p.hold != nil) {
 			digest(t.ref, t.obj.Object, "new machines are made from it", "spec")
 		}
 	}
@@ -325,7 +362,7 @@ func (p *pool) impact() PoolImpact {
 		return p.impactBack(out)
 	}
 	if !p.rolls() {
-		if len(changesBetween("", p.md.Object, p.wanted.Object)) > 0 {
+		if p.hold == nil && len(changesBetween("", p.md.Object, p.wanted.Object)) > 0 {
 			out.Action = InPlace
 		} else if left := p.rollout.Old; left > 0 {
 			out.Action, out.Machines = Replace, left
@@ -346,25 +383,41 @@ func (p *pool) impact() PoolImpact {
 	}
 	out.Machines = replicas
 	out.Waves, out.Peak, out.Floor = p.waves(replicas, replicas)
+	if c := p.canary(); c != nil {
+		out.Note = fmt.Sprintf("%s first, to stay ready for %s", newMachines(min(c.Machines, replicas)), c.Soak)
+	}
 	return out
 }
 
 // waves gives in how many rounds so many machines of a pool of replicas are
-// replaced, and the most and the fewest machines on the way.
+// replaced, and the most and the fewest machines on the way. A canary is a
+// round of its own, beside the replicas.
 func (p *pool) waves(machines, replicas int) (waves, peak, floor int) {
-	surge := p.count(p.fields.MaxSurge, replicas, true, 1)
-	unavailable := p.count(p.fields.MaxUnavailable, replicas, false, 0)
+	surge, unavailable := p.fenceposts(p.wanted, replicas)
+	peak, floor = replicas+surge, max(0, replicas-unavailable)
+	if canary := p.canary(); canary != nil {
+		first := min(canary.Machines, replicas)
+		waves, machines, peak = 1, max(0, machines-first), max(peak, replicas+first)
+	}
+	return waves + (machines+surge+unavailable-1)/(surge+unavailable), peak, floor
+}
+
+// fenceposts resolves how many machines of md may be there beyond its replicas
+// and how many may be missing.
+func (p *pool) fenceposts(md *unstructured.Unstructured, replicas int) (surge, unavailable int) {
+	surge = count(md, p.fields.MaxSurge, replicas, true, 1)
+	unavailable = count(md, p.fields.MaxUnavailable, replicas, false, 0)
 	if surge == 0 && unavailable == 0 {
 		unavailable = 1
 	}
-	return (machines + surge + unavailable - 1) / (surge + unavailable), replicas + surge, max(0, replicas-unavailable)
+	return surge, unavailable
 }
 
 func (p *pool) strategyType() string { return capi.StringAt(p.wanted, p.fields.StrategyType...) }
 
 // count resolves a number or a percentage of replicas.
-func (p *pool) count(path []string, replicas int, up bool, absent int) int {
-	v, ok := PointerTo(path...).in(p.wanted.Object)
+func count(md *unstructured.Unstructured, path []string, replicas int, up bool, absent int) int {
+	v, ok := PointerTo(path...).in(md.Object)
 	if !ok {
 		return absent
 	}

@@ -31,10 +31,9 @@ func (p *pool) drain() []Field {
 	return out
 }
 
-// withDrain gives the MachineDeployment as it is, with the drain settings of the
-// upgrade.
-func (p *pool) withDrain() *unstructured.Unstructured {
-	w := p.md.DeepCopy()
+// withDrain gives the MachineDeployment md with the drain settings of the upgrade.
+func (p *pool) withDrain(md *unstructured.Unstructured) *unstructured.Unstructured {
+	w := md.DeepCopy()
 	for _, f := range p.drain() {
 		value, err := decodeValue(f.Value)
 		if err != nil {
@@ -61,14 +60,14 @@ func (p *pool) inPlaceSteps(up UpgradeRef) []Step {
 		return nil
 	}
 	var out []Step
-	if changes := p.changes(p.md, p.withDrain()); len(changes) > 0 {
+	if changes := p.changes(p.md, p.withDrain(p.md)); len(changes) > 0 {
 		patch := p.patch(up, changes, p.md.GetAnnotations()[RunAnnotation])
 		out = append(out, Step{
 			ID:   p.spec.Name + "/patch-in-place",
 			Pool: p.spec.Name,
 			Note: "Written before the rollout, for this Cluster API (v1.11 or older) would give it to new machines alone. " +
 				"No machine is replaced by it.",
-			Facts: p.facts(changes),
+			Facts: p.facts(p.md, changes),
 			Patch: patch,
 		})
 	}
@@ -84,7 +83,17 @@ func (p *pool) inPlaceSteps(up UpgradeRef) []Step {
 
 // changes lists what turns one state of the MachineDeployment into another.
 func (p *pool) changes(from, to *unstructured.Unstructured) []Change {
-	return changesBetween("", p.sealed(from.Object), p.sealed(to.Object))
+	changes := changesBetween("", p.sealed(from.Object), p.sealed(to.Object))
+	// Cluster API adds annotations of its own at any time, so ours is written by
+	// itself though there were none at all.
+	annotations := PointerTo("metadata", "annotations")
+	for i, c := range changes {
+		if c.Path == annotations && len(c.Before) == 0 {
+			at := annotations.Append(HoldAnnotation)
+			changes[i] = Change{Path: at, After: valueAt(to.Object, at)}
+		}
+	}
+	return changes
 }
 
 // patch gives the patch of the MachineDeployment that starts from a run mark.

@@ -181,6 +181,22 @@ type Wait struct {
 	Propagated []Field `json:"propagated,omitempty"`
 	// StallAfter is a Go duration: how long no progress is borne.
 	StallAfter string `json:"stallAfter"`
+	// Canary, when set, makes the wait one for the first new machines alone.
+	Canary *Canary `json:"canary,omitempty"`
+	// Pause, when set, is the patch to send once the rollout has stalled.
+	Pause *Patch `json:"pause,omitempty"`
+}
+
+// Canary is proved once so many new machines have been ready, with the kubelet
+// and the templates that are wanted, for Soak without a break, and Command has
+// exited with 0 for each of them.
+type Canary struct {
+	Machines int `json:"machines"`
+	// Soak is a Go duration.
+	Soak string `json:"soak"`
+	// Command is a program and its arguments. It runs on the machine of whoever
+	// applies the plan, with that person's rights, and not in a shell.
+	Command []string `json:"command,omitempty"`
 }
 
 // Delete says: this template goes, if it is still the one that was reviewed and

@@ -25,6 +25,8 @@ type pool struct {
 	cluster      *unstructured.Unstructured
 	controlPlane *unstructured.Unstructured
 	md           *unstructured.Unstructured // nil when it is not there
+	hold         map[string]heldField       // what a run holds on md, nil when it holds nothing
+	base         *unstructured.Unstructured // md without the hold
 	fields       capi.Fields
 	infra        template
 	bootstrap    template // zero when the pool names a data secret instead
@@ -180,7 +182,12 @@ func (p *pool) lookAround(snap Snapshot, need func(Selector) bool, problems *[]s
 			Remedy: "use a release of nodepool that knows this API version"})
 		return true
 	}
-	p.md, p.fields = md, fields
+	p.md, p.fields, p.base = md, fields, md
+	if _, ok := md.GetAnnotations()[HoldAnnotation]; ok {
+		if p.hold = holdOn(md, fields); p.hold != nil {
+			p.base = unheld(md, fields, p.hold)
+		}
+	}
 	ready := true
 	if ref, ok := capi.ReferenceAt(md, fields.InfrastructureRef...); ok {
 		p.infra.ref = ref
@@ -348,7 +355,7 @@ func (p *pool) wantTemplate(t *template, spec map[string]any, snap Snapshot, nee
 // version, both references and the fields in place, all in one object. What
 // starts the rollout goes in one patch, since two can mean two rollouts.
 func (p *pool) wantMachineDeployment() {
-	w := p.withDrain()
+	w := p.withDrain(p.base)
 	set := func(path []string, value any) {
 		_ = unstructured.SetNestedField(w.Object, value, path...)
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 // canary is a secret that must be seen nowhere.
-const canary = "canary"
+const canary = "can4ry"
 
 // secretSpec is a bootstrap template's spec with a canary wherever a secret
 // may stand; n tells two such specs apart.
@@ -43,7 +43,7 @@ func secretSpec(n int) map[string]any {
 		"preKubeadmCommands": []any{
 			"echo visible-command",
 			"cat <<EOF\n" + key + "\nEOF",
-			fmt.Sprintf("kubeadm join --token abcde%d.canary0123456789", n),
+			fmt.Sprintf("kubeadm join --token abcde%d.can4ry0123456789", n),
 		},
 		"ignition": map[string]any{"containerLinuxConfig": map[string]any{"additionalConfig": c("ignition"), "strict": true}},
 	}
@@ -193,19 +193,19 @@ func TestBodyKeepsSecrets(t *testing.T) {
 func TestBodyWithoutSecrets(t *testing.T) {
 	t.Parallel()
 	w := secretWorld()
-	up := onePool(t, "kubernetesVersion: v1.35.2, bootstrap: {joinConfiguration: {discovery: {tlsBootstrapToken: canary-new}}}")
+	up := onePool(t, "kubernetesVersion: v1.35.2, bootstrap: {joinConfiguration: {discovery: {tlsBootstrapToken: can4ry-new}}}")
 	s := step(t, compile(t, w, up), awsPool+"/create-bootstrap-template")
 	snap := fetch(t, w, s)
 	for name, secrets := range map[string]plan.Secrets{
 		"none":                  {},
-		"of an edited upgrade":  plan.SecretsOf(onePool(t, "kubernetesVersion: v1.35.2, bootstrap: {joinConfiguration: {discovery: {tlsBootstrapToken: canary-odd}}}"), snap),
+		"of an edited upgrade":  plan.SecretsOf(onePool(t, "kubernetesVersion: v1.35.2, bootstrap: {joinConfiguration: {discovery: {tlsBootstrapToken: can4ry-odd}}}"), snap),
 		"of another cluster":    plan.SecretsOf(up, plan.Snapshot{}),
 		"of the upgrade at all": plan.SecretsOf(up, snap),
 	} {
 		t.Run(name, func(t *testing.T) {
 			body, err := s.Create.Body(snap, secrets)
 			if name == "of the upgrade at all" {
-				if err != nil || valueAt(body.Object, "/spec/template/spec/joinConfiguration/discovery/tlsBootstrapToken") != "canary-new" {
+				if err != nil || valueAt(body.Object, "/spec/template/spec/joinConfiguration/discovery/tlsBootstrapToken") != "can4ry-new" {
 					t.Fatalf("%v", err)
 				}
 				return
@@ -333,7 +333,7 @@ func TestSealIsKeyed(t *testing.T) {
 	hash := func(change func(*clustertest.World)) string {
 		w := clustertest.AWSExample()
 		change(w)
-		for _, c := range step(t, compile(t, w, onePool(t, "kubernetesVersion: v1.35.2, bootstrap: {ntp: {password: canary}}")), awsPool+"/create-bootstrap-template").Create.Changes {
+		for _, c := range step(t, compile(t, w, onePool(t, "kubernetesVersion: v1.35.2, bootstrap: {ntp: {password: can4ry}}")), awsPool+"/create-bootstrap-template").Create.Changes {
 			var v map[string]map[string]any
 			if json.Unmarshal(c.After, &v) == nil && v["password"] != nil {
 				return v["password"][plan.SealedKey].(string)
@@ -352,12 +352,12 @@ func TestSealIsKeyed(t *testing.T) {
 	if here == there {
 		t.Error("two clusters give one hash")
 	}
-	plain := sha256.Sum256([]byte(`"canary"`))
+	plain := sha256.Sum256([]byte(`"can4ry"`))
 	if strings.Contains(here, hex.EncodeToString(plain[:])) {
 		t.Error("the hash has no key")
 	}
 	w := clustertest.AWSExample()
-	p := compile(t, w, onePool(t, "kubernetesVersion: v1.35.2, bootstrap: {ntp: {password: canary}}"))
+	p := compile(t, w, onePool(t, "kubernetesVersion: v1.35.2, bootstrap: {ntp: {password: can4ry}}"))
 	if uid := string(w.Get(clusterRef).GetUID()); strings.Contains(string(encode(t, p)), `"`+uid+`"`) {
 		t.Error("the plan holds the key: the cluster's UID")
 	}

@@ -305,7 +305,15 @@ func (w *World) observe(p pool) bool {
 }
 
 func (p *pool) inPlace() [][]string {
-	return [][]string{p.fields.NodeDrainTimeout, p.fields.NodeVolumeDetachTimeout, p.fields.NodeDeletionTimeout}
+	return [][]string{p.fields.NodeDrainTimeout, p.fields.NodeVolumeDetachTimeout, p.fields.NodeDeletionTimeout, p.fields.MinReadySeconds}
+}
+
+// ofMachine gives where a Machine keeps what a MachineSet has at path.
+func ofMachine(path []string) []string {
+	if path[len(path)-1] == "minReadySeconds" {
+		return minReadySeconds
+	}
+	return slices.Concat([]string{"spec"}, path[3:])
 }
 
 // spread has a MachineSet's controller give what changes in place to one of its
@@ -314,14 +322,14 @@ func (w *World) spread(p pool) bool {
 	for _, set := range p.sets {
 		for _, m := range p.machines[set.GetName()] {
 			for _, path := range p.inPlace() {
-				own := slices.Concat([]string{"spec"}, path[3:])
+				own := ofMachine(path)
 				want, _, _ := unstructured.NestedFieldNoCopy(set.Object, path...)
 				if have, _, _ := unstructured.NestedFieldNoCopy(m.Object, own...); have == want {
 					continue
 				}
 				return w.edit(capi.RefOf(m), func(o *unstructured.Unstructured) {
 					for _, path := range p.inPlace() {
-						copyField(set, o, path, slices.Concat([]string{"spec"}, path[3:]))
+						copyField(set, o, path, ofMachine(path))
 					}
 				})
 			}
@@ -329,6 +337,9 @@ func (w *World) spread(p pool) bool {
 	}
 	return false
 }
+
+// minReadySeconds is where a Machine keeps it, in either API version.
+var minReadySeconds = []string{"spec", "minReadySeconds"}
 
 func copyField(from, to *unstructured.Unstructured, source, target []string) {
 	if v, ok, _ := unstructured.NestedFieldCopy(from.Object, source...); ok {
@@ -358,7 +369,7 @@ func (w *World) makeSet(p pool) {
 	if v, ok := p.md.GetAnnotations()[annotationSkipPreflight]; ok {
 		annotations[annotationSkipPreflight] = v
 	}
-	w.store(&unstructured.Unstructured{Object: map[string]any{
+	set := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": p.md.GetAPIVersion(),
 		"kind":       "MachineSet",
 		"metadata": map[string]any{
@@ -374,7 +385,9 @@ func (w *World) makeSet(p pool) {
 			"selector":    map[string]any{"matchLabels": runtimeCopy(labels)},
 			"template":    template,
 		},
-	}})
+	}}
+	copyField(p.md, set, p.fields.MinReadySeconds, p.fields.MinReadySeconds)
+	w.store(set)
 }
 
 func runtimeCopy(m map[string]any) map[string]any {
@@ -453,7 +466,7 @@ func (w *World) scale(p pool) bool {
 			return true
 		}
 	}
-	if capi.BoolAt(p.md, p.fields.Paused...) || capi.StringAt(p.md, p.fields.StrategyType...) == "OnDelete" {
+	if capi.StringAt(p.md, p.fields.StrategyType...) == "OnDelete" {
 		return false
 	}
 	surge, unavailable := p.fenceposts()
@@ -461,17 +474,28 @@ func (w *World) scale(p pool) bool {
 	for _, set := range p.sets {
 		total += replicas(set)
 	}
+	if capi.BoolAt(p.md, p.fields.Paused...) {
+		return w.scalePaused(p, total, surge)
+	}
 	for _, m := range p.all() {
-		if isAvailable(m) {
+		if w.isAvailable(m) {
 			available++
 		}
 	}
 	wanted := replicas(p.wanted)
+	unproved := wanted
+	for _, m := range p.machines[p.wanted.GetName()] {
+		if w.isAvailable(m) {
+			unproved--
+		}
+	}
 	switch {
 	case wanted > p.desired():
 		return w.setReplicas(p.wanted, wanted-1)
 	case wanted < p.desired() && total < p.desired()+surge && int64(len(p.all())) < p.desired()+surge:
 		return w.setReplicas(p.wanted, wanted+1)
+	case total-(p.desired()-unavailable)-unproved <= 0:
+		return false // new machines that are not available keep old ones in place
 	}
 	for _, set := range p.sets {
 		if set == p.wanted || replicas(set) == 0 {
@@ -481,7 +505,7 @@ func (w *World) scale(p pool) bool {
 		// nothing.
 		alive := int64(0)
 		for _, m := range p.machines[set.GetName()] {
-			if isAvailable(m) {
+			if w.isAvailable(m) {
 				alive++
 			}
 		}
@@ -490,6 +514,32 @@ func (w *World) scale(p pool) bool {
 		}
 	}
 	return false
+}
+
+// scalePaused scales as Cluster API does what is paused by spec.paused: up to
+// replicas and maxSurge, and the largest MachineSet takes it, be it an old one.
+func (w *World) scalePaused(p pool, total, surge int64) bool {
+	var largest *unstructured.Unstructured
+	active := 0
+	for _, set := range p.sets {
+		if replicas(set) > 0 {
+			active++
+		}
+		if largest == nil || replicas(set) > replicas(largest) {
+			largest = set
+		}
+	}
+	target := p.desired()
+	if active > 1 {
+		target += surge
+	}
+	switch {
+	case largest == nil, total == target:
+		return false
+	case total < target:
+		return w.setReplicas(largest, replicas(largest)+1)
+	}
+	return w.setReplicas(largest, replicas(largest)-1)
 }
 
 func (w *World) setReplicas(set *unstructured.Unstructured, n int64) bool {
@@ -514,8 +564,8 @@ func (w *World) matchReplicas(p pool, set *unstructured.Unstructured) bool {
 	case n > replicas(set):
 		// Machines that are not available go first, then the oldest.
 		slices.SortStableFunc(live, func(a, b *unstructured.Unstructured) int {
-			if isAvailable(a) != isAvailable(b) {
-				if isAvailable(b) {
+			if w.isAvailable(a) != w.isAvailable(b) {
+				if w.isAvailable(b) {
 					return -1
 				}
 				return 1
@@ -548,6 +598,7 @@ func (w *World) makeMachine(p pool, set *unstructured.Unstructured) {
 		},
 		"spec": spec,
 	}}
+	copyField(set, machine, p.fields.MinReadySeconds, minReadySeconds)
 	parts := [][]string{{"spec", "infrastructureRef"}}
 	if _, ok := capi.ReferenceAt(machine, "spec", "bootstrap", "configRef"); ok {
 		parts = append(parts, []string{"spec", "bootstrap", "configRef"})
@@ -655,6 +706,32 @@ func (w *World) tidy(p pool) bool {
 	return false
 }
 
-func isAvailable(m *unstructured.Unstructured) bool {
-	return m.GetDeletionTimestamp() == nil && capi.StringAt(m, "status", "phase") == "Running"
+// isAvailable tells whether a machine has been ready for its minReadySeconds.
+func (w *World) isAvailable(m *unstructured.Unstructured) bool {
+	return m.GetDeletionTimestamp() == nil && capi.StringAt(m, "status", "phase") == "Running" && !w.young(m)
+}
+
+// young tells whether a machine is ready, and not yet for its minReadySeconds.
+// It is looked at when something else happens to the machine, not as time
+// passes.
+func (w *World) young(m *unstructured.Unstructured) bool {
+	seconds, ok := capi.Int64At(m, minReadySeconds...)
+	if !ok || seconds == 0 {
+		return false
+	}
+	now, err := time.Parse(time.RFC3339, w.now())
+	if err != nil {
+		panic("clustertest: " + err.Error())
+	}
+	list, _, _ := unstructured.NestedSlice(m.Object, conditionsPath(m)...)
+	since := now
+	for _, item := range list {
+		c, _ := item.(map[string]any)
+		if at, _ := c["lastTransitionTime"].(string); c["type"] == "Ready" && c["status"] == "True" {
+			if since, err = time.Parse(time.RFC3339, at); err != nil {
+				panic("clustertest: " + err.Error())
+			}
+		}
+	}
+	return now.Sub(since) < time.Duration(seconds)*time.Second
 }

@@ -299,6 +299,8 @@ func (w *World) describe(p pool, m *unstructured.Unstructured) bool {
 		if len(waits) > 0 {
 			all = condition{"Ready", "False", "NotReady", strings.Join(waits, "\n")}
 			available = condition{"Available", "False", "NotReady", ""}
+		} else if w.young(o) {
+			available = condition{"Available", "False", "WaitingForMinReadySeconds", ""}
 		}
 		for _, c := range []condition{
 			available, all, w.upToDate(p, o), bootstrap, ready, healthy, nodeReady,
@@ -359,7 +361,7 @@ type counts struct{ all, ready, upToDate int64 }
 func (w *World) count(machines []*unstructured.Unstructured) (c counts, notReady, notUpToDate []string) {
 	for _, m := range machines {
 		c.all++
-		if isAvailable(m) {
+		if w.isAvailable(m) {
 			c.ready++
 		} else {
 			_, _, message := conditionOf(m, "Ready")

@@ -25,6 +25,7 @@ type Fields struct {
 	MaxSurge          []string
 	MaxUnavailable    []string
 	Replicas          []string
+	MinReadySeconds   []string
 
 	NodeDrainTimeout        []string
 	NodeVolumeDetachTimeout []string
@@ -48,6 +49,7 @@ var machineDeploymentFields = map[string]Fields{
 		MaxSurge:                dotted("spec.rollout.strategy.rollingUpdate.maxSurge"),
 		MaxUnavailable:          dotted("spec.rollout.strategy.rollingUpdate.maxUnavailable"),
 		Replicas:                dotted("spec.replicas"),
+		MinReadySeconds:         dotted("spec.template.spec.minReadySeconds"),
 		NodeDrainTimeout:        dotted("spec.template.spec.deletion.nodeDrainTimeoutSeconds"),
 		NodeVolumeDetachTimeout: dotted("spec.template.spec.deletion.nodeVolumeDetachTimeoutSeconds"),
 		NodeDeletionTimeout:     dotted("spec.template.spec.deletion.nodeDeletionTimeoutSeconds"),
@@ -65,6 +67,7 @@ var machineDeploymentFields = map[string]Fields{
 		MaxSurge:                dotted("spec.strategy.rollingUpdate.maxSurge"),
 		MaxUnavailable:          dotted("spec.strategy.rollingUpdate.maxUnavailable"),
 		Replicas:                dotted("spec.replicas"),
+		MinReadySeconds:         dotted("spec.minReadySeconds"),
 		NodeDrainTimeout:        dotted("spec.template.spec.nodeDrainTimeout"),
 		NodeVolumeDetachTimeout: dotted("spec.template.spec.nodeVolumeDetachTimeout"),
 		NodeDeletionTimeout:     dotted("spec.template.spec.nodeDeletionTimeout"),

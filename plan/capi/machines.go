@@ -295,6 +295,30 @@ func (m poolMachine) image() string {
 	return m.infra.text(append([]string{"spec"}, p.image.Path...)...)
 }
 
+// ready is the condition that says that a Machine is ready. Before Cluster API
+// 1.9 that is its node's.
+func (m poolMachine) ready() rolloutCondition {
+	if list := m.conditions(); len(list) > 0 {
+		c, _ := findCondition(list, clusterv1.MachineReadyCondition)
+		return c
+	}
+	c, _ := findCondition(m.oldConditions(), string(clusterv1.MachineNodeHealthyV1Beta1Condition))
+	return c
+}
+
+// proved says whether a new Machine is all that it should be, minReadySeconds
+// apart (machine_controller_status.go, setAvailableCondition).
+func (p *pool) proved(m poolMachine, holds []hold) bool {
+	if m.old || m.deleting() || m.node() == "" || !m.ready().holds() {
+		return false
+	}
+	if m.available() {
+		return len(holds) == 0
+	}
+	c, _ := m.condition(clusterv1.MachineAvailableCondition, "")
+	return c.reason == clusterv1.MachineWaitingForMinReadySecondsReason && len(holds) == 1 && holds[0].Cause == StallMachineNotReady && len(p.mismatchHolds(m)) == 0
+}
+
 // fingerprint digests what moves when the rollout moves, and nothing else.
 func (p *pool) fingerprint() string {
 	var lines []string

@@ -77,6 +77,11 @@ type Machine struct {
 	Old bool
 	// Ready is set on a Machine that counts as available.
 	Ready bool
+	// Proved is set on a new Machine that is ready and as wanted, though it may
+	// have to stay so for minReadySeconds before it counts as available.
+	Proved bool
+	// ProvedSince is when a Machine that is Proved became ready, RFC 3339.
+	ProvedSince string
 	// Deleting is set on a Machine with a deletion timestamp.
 	Deleting bool
 	// Waiting is what it waits for, with the reason, in one line; empty when it
@@ -139,6 +144,9 @@ func Judge(o Observed) Rollout {
 			Created:        m.created(),
 			ReadySince:     m.readySince(),
 			Image:          m.image(),
+		}
+		if machine.Proved = p.proved(m, holds); machine.Proved {
+			machine.ProvedSince = m.ready().since
 		}
 		r.Machines = append(r.Machines, machine)
 		switch {

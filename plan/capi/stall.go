@@ -35,6 +35,7 @@ const (
 	StallOnDeleteStrategy       StallCause = "on-delete-strategy"       // somebody must delete the old Machines
 	StallPoolDeleting           StallCause = "pool-deleting"            // the MachineDeployment itself is being deleted
 	StallControllersSilent      StallCause = "controllers-silent"       // no controller has taken note of the last change (Suspect)
+	StallCanaryFailed           StallCause = "canary-failed"            // a canary did not stay ready, or its command failed (told by apply)
 	StallNoProgress             StallCause = "no-progress"              // no better explanation (Suspect)
 )
 
