@@ -101,7 +101,11 @@ type StallError struct {
 	Rollout capi.Rollout
 	// Stall is the best explanation, nil when none is to be seen.
 	Stall *capi.Stall
+	// After is how long there was no progress; 0 when that is not why.
 	After time.Duration
+	// Then is what was done about it or holds anyway, in whole sentences for
+	// people; it may be empty.
+	Then string
 }
 
 func (e *StallError) Error() string {
@@ -109,7 +113,14 @@ func (e *StallError) Error() string {
 	if e.Stall != nil {
 		why = e.Stall.Explanation
 	}
-	return fmt.Sprintf("step %s: no progress for %s: %s", e.Step.ID, e.After, why)
+	text := fmt.Sprintf("step %s: no progress for %s: %s", e.Step.ID, e.After, why)
+	if e.After == 0 {
+		text = fmt.Sprintf("step %s: %s", e.Step.ID, why)
+	}
+	if e.Then != "" {
+		text += " " + e.Then
+	}
+	return text
 }
 
 // BlockedError says that preflight checks block the plan. Nothing was written.

@@ -9,7 +9,7 @@ import (
 
 // Event is something that happened in a run, for people and logs to see. The
 // set is closed: RunStarted, StepStarted, StepSkipped, StepDone, Rolling,
-// Stalled, Retrying, RunEnded. No event decides anything; Run's error does.
+// Canary, Stalled, Retrying, RunEnded. No event decides anything; Run's error does.
 //
 //sumtype:decl
 type Event interface{ event() }
@@ -41,6 +41,15 @@ type Rolling struct {
 	Elapsed time.Duration
 }
 
+// Canary is news of one machine that has to prove itself: what became of it,
+// or, with Output, a line that its command printed.
+type Canary struct {
+	Step    plan.Step
+	Machine string
+	News    string
+	Output  bool
+}
+
 // Stalled says what visibly holds up a waiting step. It comes once for each
 // cause, the moment it is seen; the run goes on until stallAfter has passed
 // without progress.
@@ -69,6 +78,7 @@ func (StepStarted) event() {}
 func (StepSkipped) event() {}
 func (StepDone) event()    {}
 func (Rolling) event()     {}
+func (Canary) event()      {}
 func (Stalled) event()     {}
 func (Retrying) event()    {}
 func (RunEnded) event()    {}

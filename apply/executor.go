@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"nodepool/plan"
@@ -30,6 +31,8 @@ type Executor struct {
 	// Seen is the snapshot that the plan was compiled from, when there is one:
 	// the journal takes from it which machines there were before.
 	Seen plan.Snapshot
+	// Command runs the commands of canaries; nil where none may run.
+	Command Command
 	// Notify is told what happens, one event at a time; nil for nobody.
 	Notify func(Event)
 	// Patience is how long a cluster that does not answer is waited for
@@ -72,7 +75,7 @@ func (e *Executor) Run(ctx context.Context, p plan.Plan) (err error) {
 	defer func() {
 		var lost *LockLostError
 		if errors.As(err, &lost) {
-			lost.Written = r.written
+			lost.Written = r.written.Load()
 		}
 	}()
 	ctx, stop := context.WithCancelCause(ctx)
@@ -190,7 +193,7 @@ type run struct {
 	*Executor
 	plan    plan.Plan
 	attempt int
-	written bool
+	written atomic.Bool
 	held    Held            // nil without a lock
 	noted   map[string]bool // troubles that are in the journal
 	mu      sync.Mutex      // serialises Notify and the journal between waits
@@ -232,8 +235,11 @@ func (e *Executor) Verify(ctx context.Context, p plan.Plan) error {
 func (r *run) verify(ctx context.Context) (done int, err error) {
 	var needs []plan.Selector
 	for _, s := range r.plan.Steps {
-		if s.Wait == nil {
+		switch {
+		case s.Wait == nil:
 			needs = append(needs, s.Reads()...)
+		case s.Wait.Pause != nil:
+			needs = append(needs, plan.Selector{Ref: s.Wait.MachineDeployment})
 		}
 	}
 	if len(needs) == 0 {
@@ -244,6 +250,9 @@ func (r *run) verify(ctx context.Context) (done int, err error) {
 		return 0, err
 	}
 	for i, s := range r.plan.Steps {
+		if d, paused := s.Paused(snap); paused {
+			return done, &DriftError{Step: s.ID, Differences: []plan.Difference{d}}
+		}
 		if s.Wait != nil || s.Preflight != nil {
 			continue
 		}
@@ -294,6 +303,14 @@ func (r *run) act(ctx context.Context, i int) error {
 		r.notify(StepDone{Step: s, Took: time.Since(began)})
 		return nil
 	}
+	return r.perform(ctx, s, r.poolOf(i), func(snap plan.Snapshot) plan.Assessment { return r.plan.Assess(i, snap) },
+		func() []Machine { return r.before(i) })
+}
+
+// perform carries out a step that writes, which assess judges; before gives
+// what the journal keeps of it at its start.
+func (r *run) perform(ctx context.Context, s plan.Step, pool plan.Ref, assess func(plan.Snapshot) plan.Assessment, before func() []Machine) error {
+	began := time.Now()
 	patience := r.Patience
 	if patience == 0 {
 		patience = defaultPatience
@@ -307,7 +324,7 @@ func (r *run) act(ctx context.Context, i int) error {
 		if err != nil {
 			return err
 		}
-		a := r.plan.Assess(i, snap)
+		a := assess(snap)
 		switch a.Verdict {
 		case plan.Satisfied:
 			if tries == 1 {
@@ -320,12 +337,12 @@ func (r *run) act(ctx context.Context, i int) error {
 			r.notify(StepDone{Step: s, Took: time.Since(began)})
 			return nil
 		case plan.Drifted:
-			drift := &DriftError{Step: s.ID, Differences: a.Differences, Written: r.written}
+			drift := &DriftError{Step: s.ID, Differences: a.Differences, Written: r.written.Load()}
 			return r.failed(ctx, s, drift)
 		case plan.Pending:
 		}
 		if tries == 1 {
-			if err := r.record(ctx, s.ID, Started, "", r.before(i)...); err != nil {
+			if err := r.record(ctx, s.ID, Started, "", before()...); err != nil {
 				return err
 			}
 			r.notify(StepStarted{Step: s})
@@ -333,14 +350,14 @@ func (r *run) act(ctx context.Context, i int) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		err = r.write(context.WithoutCancel(ctx), i, snap)
+		err = r.write(context.WithoutCancel(ctx), s, pool, snap)
 		if err == nil {
 			ctx := context.WithoutCancel(ctx)
 			snap, err := r.Cluster.Fetch(ctx, s.Reads())
 			if err != nil {
 				return err
 			}
-			a := r.plan.Assess(i, snap)
+			a := assess(snap)
 			if a.Verdict != plan.Satisfied {
 				return r.failed(ctx, s, &DriftError{Step: s.ID, Differences: undone(s, a), Written: true})
 			}
@@ -361,7 +378,7 @@ func (r *run) act(ctx context.Context, i int) error {
 				return ferr
 			}
 			refused++
-			if r.plan.Assess(i, snap).Verdict == plan.Pending && refused >= refusals {
+			if assess(snap).Verdict == plan.Pending && refused >= refusals {
 				return r.failed(ctx, s, &RejectedError{Step: s, Words: we.Words})
 			}
 			continue
@@ -395,11 +412,10 @@ func undone(s plan.Step, a plan.Assessment) []plan.Difference {
 	return []plan.Difference{d}
 }
 
-// write sends the one write of step i, if the lock is still held.
-func (r *run) write(ctx context.Context, i int, snap plan.Snapshot) error {
-	s := r.plan.Steps[i]
+// write sends the one write of a step for a pool, if the lock is still held.
+func (r *run) write(ctx context.Context, s plan.Step, pool plan.Ref, snap plan.Snapshot) error {
 	if r.held != nil {
-		if err := r.held.Check(ctx, r.poolOf(i)); err != nil {
+		if err := r.held.Check(ctx, pool); err != nil {
 			return err
 		}
 	}
@@ -430,7 +446,7 @@ func (r *run) write(ctx context.Context, i int, snap plan.Snapshot) error {
 func (r *run) wrote(err error) error {
 	var we *WriteError
 	if err == nil || (errors.As(err, &we) && we.Outcome == Unknown) {
-		r.written = true
+		r.written.Store(true)
 	}
 	return err
 }
@@ -464,7 +480,11 @@ func (r *run) waitAll(ctx context.Context, first, end int) error {
 	}
 	for i := range steps {
 		wg.Go(func() {
-			if errs[i] = r.wait(ctx, first+i); errs[i] != nil {
+			wait := r.wait
+			if steps[i].Wait.Canary != nil {
+				wait = r.waitCanary
+			}
+			if errs[i] = wait(ctx, first+i); errs[i] != nil {
 				stop()
 			}
 		})
@@ -515,7 +535,7 @@ func (r *run) wait(ctx context.Context, i int) error {
 			r.sayTrouble(ctx, s, feed)
 			continue
 		case errors.Is(err, context.DeadlineExceeded):
-			return r.failed(ctx, s, stalled(s, last, stallAfter))
+			return r.stalled(ctx, s, stalled(s, last, stallAfter))
 		default:
 			return r.failed(ctx, s, err)
 		}
@@ -523,7 +543,7 @@ func (r *run) wait(ctx context.Context, i int) error {
 		roll.take(a.Rollout.Machines)
 		switch a.Verdict {
 		case plan.Drifted:
-			return r.failed(ctx, s, &DriftError{Step: s.ID, Differences: a.Differences, Written: r.written})
+			return r.failed(ctx, s, &DriftError{Step: s.ID, Differences: a.Differences, Written: r.written.Load()})
 		case plan.Satisfied:
 			r.notify(Rolling{Step: s, Rollout: a.Rollout, Elapsed: time.Since(began)})
 			note := fmt.Sprintf("%d machines", a.Rollout.New)
@@ -537,7 +557,7 @@ func (r *run) wait(ctx context.Context, i int) error {
 		if moved.since(a.Rollout) {
 			progress = time.Now()
 		} else if time.Since(progress) >= stallAfter {
-			return r.failed(ctx, s, stalled(s, a.Rollout, stallAfter))
+			return r.stalled(ctx, s, stalled(s, a.Rollout, stallAfter))
 		}
 		last = a.Rollout
 		r.notify(Rolling{Step: s, Rollout: last, Elapsed: time.Since(began)})
@@ -591,6 +611,35 @@ func (m *movement) since(r capi.Rollout) bool {
 		return further
 	}
 	return changed
+}
+
+// stalled ends a wait that has made no progress for too long, and pauses its
+// pool where the plan says so. That a pause cannot be made is told with the
+// stall, which stays what the run ends with.
+func (r *run) stalled(ctx context.Context, s plan.Step, err *StallError) error {
+	if s.Wait.Pause != nil {
+		err.Then = r.pausePool(context.WithoutCancel(ctx), s)
+	}
+	return r.failed(ctx, s, err)
+}
+
+// pausePool sends the pause of a wait, unless it would have Cluster API make
+// machines, and tells in words what became of it.
+func (r *run) pausePool(ctx context.Context, s plan.Step) string {
+	const unpaused = "The pool was to be paused, and is not: "
+	snap, err := r.Cluster.Fetch(ctx, s.Reads())
+	if err != nil {
+		return unpaused + err.Error() + "."
+	}
+	if n := s.Wait.PauseMakes(snap); n > 0 {
+		return fmt.Sprintf(unpaused+"a paused MachineDeployment scales up to its replicas and maxSurge, which would make %d more of its machines, old ones perhaps.", n)
+	}
+	pause := plan.Step{ID: s.ID + "/pause", Pool: s.Pool, Patch: s.Wait.Pause}
+	assess := func(snap plan.Snapshot) plan.Assessment { return plan.Assess(pause, snap) }
+	if err := r.perform(ctx, pause, s.Wait.MachineDeployment, assess, func() []Machine { return nil }); err != nil {
+		return unpaused + err.Error() + "."
+	}
+	return "The pool is paused now (spec.paused), so that its rollout does not go on by itself; the plan that carries on ends the pause."
 }
 
 func stalled(s plan.Step, last capi.Rollout, after time.Duration) *StallError {

@@ -74,6 +74,9 @@ func ApplyRights(steps []plan.Step) []Right {
 		case s.Delete != nil:
 			out = append(out, rightTo("delete", plan.Selector{Ref: s.Delete.Ref}))
 		case s.Wait != nil:
+			if s.Wait.Pause != nil {
+				out = append(out, rightTo("patch", plan.Selector{Ref: s.Wait.Pause.Target}))
+			}
 			for _, sel := range s.Reads() {
 				out = append(out, rightTo("list", sel), rightTo("watch", sel))
 			}

@@ -137,6 +137,17 @@ func (p *pool) holdFacts(held *unstructured.Unstructured) []Fact {
 	return out
 }
 
+// PauseMakes gives how many machines Cluster API would make by itself once the
+// pool of w, as snap shows it, were paused; negative is how many it would
+// delete. See capi.PauseMakes.
+func (w Wait) PauseMakes(snap Snapshot) int {
+	live, ok := snap.Object(w.MachineDeployment)
+	if !ok {
+		return 0
+	}
+	return capi.PauseMakes(observed(snap, live, w.Cluster, w.InfraMachine, w.BootstrapConfig))
+}
+
 // releases reports whether the pool's change does nothing but end a hold.
 func (p *pool) releases() bool {
 	return p.hold != nil && len(changesBetween("", p.base.Object, p.wanted.Object)) == 0
