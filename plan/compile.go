@@ -220,6 +220,8 @@ func (p *pool) steps(up UpgradeRef) []Step {
 		note := p.patchNote() + fmt.Sprintf(" It is held at %s.", newMachines(canary.Machines))
 		if !p.rolls() {
 			note = "The rollout is held already; this brings the hold in line with the upgrade."
+		} else {
+			note += fmt.Sprintf(" It is held at %s.", newMachines(canary.Machines))
 		}
 		write("patch", note, before, p.facts(p.md, before))
 		relies = held

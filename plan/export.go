@@ -34,6 +34,9 @@ func Export(p Plan, snap Snapshot, secrets Secrets, reveal bool) ([]Manifest, er
 		target Ref
 	}
 	for _, s := range p.Steps {
+		if s.Wait != nil && s.Wait.Canary != nil {
+			return nil, fmt.Errorf("pool %s has a canary, which holds its rollout until it is proved, and a GitOps tool applies all at once: take canary out of the upgrade to export it", s.Pool)
+		}
 		switch {
 		case s.Create != nil:
 			m, err := s.Create.manifest(snap, secrets, reveal)

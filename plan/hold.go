@@ -171,6 +171,7 @@ func Abandon(up schema.Upgrade, snap Snapshot) (Plan, error) {
 		return Plan{}, err
 	}
 	p := Plan{APIVersion: APIVersion, Kind: Kind, Upgrade: full.Upgrade, Steps: []Step{}}
+	p.Upgrade.Purpose = ForAbandon
 	pools, _, _ := look(up, snap)
 	for _, pl := range pools {
 		if pl.md == nil || pl.hold == nil {

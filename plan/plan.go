@@ -40,6 +40,8 @@ const (
 	ForUpgrade  Purpose = ""
 	ForRollback Purpose = "rollback"
 	ForPrune    Purpose = "prune"
+	// ForAbandon ends the holds of a run that is given up.
+	ForAbandon Purpose = "abandon"
 )
 
 // UpgradeRef says what the plan was compiled from.

@@ -92,8 +92,12 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 	}
 	defer func() { err = errors.Join(err, j.close()) }()
 
-	e := &apply.Executor{Cluster: cluster, Journal: j, Secrets: todo.secrets, Lock: j.lock, Holder: holder(c), Seen: todo.snap}
-	made, giveUp, err := p.choose(c, e, todo)
+	e := &apply.Executor{Cluster: cluster, Journal: j, Secrets: todo.secrets, Lock: j.lock, Holder: holder(c), Seen: todo.snap,
+		Command: runCommand(c.String("kubeconfig"))}
+	made, giveUp, abandoned, err := p.abandon(c, e, todo)
+	if err == nil && !abandoned {
+		made, giveUp, err = p.choose(c, e, todo)
+	}
 	if err != nil {
 		return err
 	}
@@ -299,6 +303,49 @@ func (p *program) choose(c *cli.Context, e *apply.Executor, todo task) (made pla
 	default:
 		return made, apply.GiveUp{}, err
 	}
+}
+
+// abandon gives the plan that ends what a run of this upgrade holds, where
+// --abandon is to give that run up and the plan at hand would not end it: it is
+// of the same upgrade, and so would carry the run on, or leaves a pool out that
+// the run holds. It is false where there is no such thing.
+func (p *program) abandon(c *cli.Context, e *apply.Executor, todo task) (plan.Plan, apply.GiveUp, bool, error) {
+	none := func(err error) (plan.Plan, apply.GiveUp, bool, error) { return plan.Plan{}, apply.GiveUp{}, false, err }
+	if !c.Bool("abandon") || todo.plan.Upgrade.Purpose != plan.ForUpgrade {
+		return none(nil)
+	}
+	begun, unfinished, err := e.Journal.Unfinished(c.Context)
+	if err != nil {
+		return none(err)
+	}
+	if !unfinished || begun.Upgrade.Purpose != plan.ForUpgrade {
+		begun = todo.plan // the journal may be lost: the pools tell
+	}
+	up, err := plan.UpgradeOf(begun)
+	if err != nil {
+		return none(err)
+	}
+	snap, err := apply.Observe(c.Context, e.Cluster, up)
+	if err != nil {
+		return none(err)
+	}
+	release, err := plan.Abandon(up, snap)
+	if err != nil || release.IsEmpty() {
+		return none(err)
+	}
+	left := slices.ContainsFunc(release.Steps, func(s plan.Step) bool {
+		return !slices.ContainsFunc(todo.plan.Steps, func(o plan.Step) bool { return o.Pool == s.Pool })
+	})
+	if !begun.Upgrade.SameTask(todo.plan.Upgrade) && !left {
+		return none(nil) // the new plan takes over what is held
+	}
+	fmt.Fprintln(p.stderr, "The run that was begun and not finished holds a rollout. To give it up is to end the hold, by this plan; apply again for another one.")
+	fmt.Fprintln(p.stderr)
+	giveUp := apply.GiveUp{}
+	if unfinished {
+		giveUp = apply.GiveUp{Plan: begun.Digest, Why: "abandoned"}
+	}
+	return release, giveUp, true, nil
 }
 
 // confirm asks, and gives up asking when ctx is done: a terminal's read cannot

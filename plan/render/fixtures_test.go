@@ -255,6 +255,24 @@ func plans() map[string]plan.Plan {
 	p.Impact = []plan.PoolImpact{rolled(md0, 3), rolled(md1, 3)}
 	out["in-place-first-pools"] = p
 
+	const surge, unavailable = "/spec/rollout/strategy/rollingUpdate/maxSurge", "/spec/rollout/strategy/rollingUpdate/maxUnavailable"
+	const ready, hold = "/spec/template/spec/minReadySeconds", "/metadata/annotations/nodepool~1hold"
+	held := text(`{"maxSurge":{"held":1,"was":"25%"},"maxUnavailable":{"held":0,"was":1},"minReadySeconds":{"held":315360000}}`)
+	proving, release, paused := wait(md0, md0, md0), patch(md0), patch(md0)
+	proving.ID = md0 + "/wait-canary"
+	proving.Wait.Canary = &plan.Canary{Machines: 1, Soak: "10m0s", Command: []string{"./smoke-test.sh", "--for", "new machines"}}
+	proving.Facts = []plan.Fact{{Object: deployment(md0), Path: ready, Equals: raw("315360000"), Because: "it holds the rollout until the canary is proved"}}
+	release.ID, release.Note = md0+"/release", "This ends the hold: the rollout goes on with the reviewed values."
+	release.Patch.Run = plan.Run{Before: "aws-example-1-35/1a2b3c4d5e6f", After: "aws-example-1-35/2b3c4d5e6f70"}
+	release.Patch.Changes = []plan.Change{{Path: hold, Before: held}, replace(surge, "1", `"50%"`), replace(unavailable, "0", "1"), {Path: ready, Before: raw("315360000")}}
+	paused.Patch.Changes = []plan.Change{{Path: hold, After: text(`{"paused":{"held":true}}`)}, {Path: "/spec/paused", After: raw("true")}}
+	last := wait(md0, md0, md0)
+	last.Wait.Pause = paused.Patch
+	p = upgrade(preflight("canary"), patch(md0, plan.Change{Path: hold, After: held}, replace(surge, `"25%"`, "1"), replace(unavailable, "1", "0"),
+		plan.Change{Path: ready, After: raw("315360000")}, version), proving, release, last)
+	p.Impact = []plan.PoolImpact{{Pool: md0, Action: plan.Replace, Machines: 8, Waves: 3, Peak: 12, Floor: 7, Note: "1 new machine first, to stay ready for 10m0s"}}
+	out["canary"] = p
+
 	const evil = "md\x1b[2J\u202e\u200b\nPlan: 0 templates"
 	p = upgrade(preflight("pause\r"),
 		create(evil, awsTemplate("x\u009b31m"), awsTemplate("y\u2028z"),

@@ -121,6 +121,8 @@ func (s *sheet) document() string {
 		command := "apply -f FILE"
 		switch s.Upgrade.Purpose {
 		case plan.ForUpgrade:
+		case plan.ForAbandon:
+			command += " --abandon"
 		case plan.ForRollback:
 			command = "rollback -f FILE"
 		case plan.ForPrune:

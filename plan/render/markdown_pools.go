@@ -312,6 +312,7 @@ func (s *sheet) section(pool string, holes []slot) string {
 			w.hunk("wait until every machine has "+list(names), step)
 		case step.Wait != nil:
 			after = append(after, w.waiting(*step.Wait))
+			after = append(after, consequences(*step.Wait, code)...)
 			if step.Note != "" {
 				after = append(after, "Note: "+s.said(step.Note))
 			}
@@ -337,7 +338,11 @@ func (s *sheet) section(pool string, holes []slot) string {
 }
 
 func (w *writer) waiting(wait plan.Wait) string {
-	t := "Then waits until every machine of " + prose(wait.MachineDeployment.Kind) + " " +
+	t := "Then waits until every machine of "
+	if wait.Canary != nil {
+		t = "Then holds until " + count(wait.Canary.Machines, "new machine") + " of "
+	}
+	t += prose(wait.MachineDeployment.Kind) + " " +
 		code(slashed(wait.MachineDeployment.Namespace, w.name(wait.MachineDeployment.Name)))
 	if wait.Version != "" {
 		t += " runs " + code(w.name(wait.Version))
@@ -347,6 +352,9 @@ func (w *writer) waiting(wait plan.Wait) string {
 	t += " from template " + code(w.name(wait.Template))
 	if wait.BootstrapTemplate != "" {
 		t += " and bootstrap template " + code(w.name(wait.BootstrapTemplate))
+	}
+	if wait.Canary != nil {
+		t += ", ready for " + code(span(wait.Canary.Soak)) + " without a break"
 	}
 	return t + "; stalled after " + code(span(wait.StallAfter)) + " without progress."
 }

@@ -14,6 +14,8 @@ func (v *view) heading(name func(string) string) string {
 	switch {
 	case v.Upgrade.Purpose == plan.ForPrune:
 		what = "Prune"
+	case v.Upgrade.Purpose == plan.ForAbandon:
+		what = "Abandon the run of upgrade " + name(v.Upgrade.Name)
 	case v.Upgrade.Rollback != "":
 		what = "Rollback of upgrade " + name(v.Upgrade.Name)
 	}

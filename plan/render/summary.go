@@ -21,7 +21,7 @@ const templateSpec = plan.Pointer("/spec/template/spec")
 // image, the type, and how many other fields of what.
 func (v *view) changesOf(pool string) []string {
 	var version, image, size, patched, counted []string
-	creates := false
+	creates, ok := false, false
 	for _, s := range v.Steps {
 		creates = creates || s.Pool == pool && s.Create != nil
 	}
@@ -55,6 +55,9 @@ func (v *view) changesOf(pool string) []string {
 			}
 		case s.Patch != nil:
 			for _, c := range s.Patch.Changes {
+				if c, ok = v.net(s, c); !ok {
+					continue
+				}
 				switch {
 				case c.Path == templateSpec+"/version":
 					version = append(version, "version "+transition(c))
@@ -97,6 +100,33 @@ func lastOf(p plan.Pointer) string {
 		return "the whole object"
 	}
 	return t[len(t)-1]
+}
+
+// net gives a change of a patch as it stands in the end, told with the first
+// patch that makes it: a hold and its release change the same fields. It is
+// false where another patch tells it, or where nothing has changed in the end.
+func (v *view) net(of plan.Step, c plan.Change) (plan.Change, bool) {
+	if c.Path.Within(plan.PointerTo("metadata", "annotations")) {
+		return c, false // bookkeeping
+	}
+	seen := false
+	for _, s := range v.Steps {
+		if s.Patch == nil || s.Patch.Target != of.Patch.Target {
+			continue
+		}
+		for _, other := range s.Patch.Changes {
+			switch {
+			case other.Path != c.Path:
+			case s.ID == of.ID:
+				seen = true
+			case !seen:
+				return c, false
+			default:
+				c.After = other.After
+			}
+		}
+	}
+	return c, string(c.Before) != string(c.After)
 }
 
 // transitionOf names the field that changes, too. An object that is added for

@@ -187,6 +187,9 @@ func (v *view) step(i int, s plan.Step) {
 		v.put(faint, body, 4, "· nodepool/run: "+before+" → "+s.Patch.Run.After+" (bookkeeping)")
 	case s.Wait != nil:
 		title(v.waiting(i, *s.Wait))
+		for _, text := range consequences(*s.Wait, func(s string) string { return s }) {
+			v.put(none, body, 2, text)
+		}
 	case s.Delete != nil:
 		title(Title(s))
 		v.put(none, body, 2, v.proof(*s.Delete))
@@ -200,18 +203,28 @@ func (v *view) step(i int, s plan.Step) {
 }
 
 func (v *view) waiting(i int, w plan.Wait) string {
-	t := "wait until every machine of " + w.MachineDeployment.String()
+	t := "wait until every machine of "
+	if w.Canary != nil {
+		t = "hold until " + count(w.Canary.Machines, "new machine") + " of "
+	}
+	t += w.MachineDeployment.String()
 	if len(w.Propagated) > 0 {
 		return t + " has " + list(settings(w)) + v.withOthers(i) + "; stalled after " + span(w.StallAfter) + " without progress"
 	}
-	if w.Version != "" {
+	switch {
+	case w.Version != "" && w.Canary != nil && w.Canary.Machines > 1:
+		t += " run " + w.Version
+	case w.Version != "":
 		t += " runs " + w.Version
-	} else {
+	default:
 		t += " is made"
 	}
 	t += " from template " + w.Template
 	if w.BootstrapTemplate != "" {
 		t += " and bootstrap template " + w.BootstrapTemplate
+	}
+	if w.Canary != nil {
+		t += ", ready for " + span(w.Canary.Soak) + " without a break"
 	}
 	return t + v.withOthers(i) + "; stalled after " + span(w.StallAfter) + " without progress"
 }
@@ -295,7 +308,7 @@ type totals struct {
 
 func (v *view) totals() totals {
 	var t totals
-	patched := map[plan.Ref]bool{}
+	patched, waited := map[plan.Ref]bool{}, map[plan.Ref]bool{}
 	for _, s := range v.Steps {
 		switch {
 		case s.Create != nil:
@@ -303,12 +316,12 @@ func (v *view) totals() totals {
 		case s.Patch != nil:
 			patched[s.Patch.Target] = true
 		case s.Wait != nil:
-			t.waits++
+			waited[s.Wait.MachineDeployment] = true
 		case s.Delete != nil:
 			t.deletes++
 		}
 	}
-	t.patches = len(patched)
+	t.patches, t.waits = len(patched), len(waited)
 	for _, i := range v.Impact {
 		if i.Action == plan.Replace {
 			t.machines += i.Machines

@@ -2,6 +2,8 @@ package render
 
 import (
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"nodepool/plan"
@@ -55,9 +57,39 @@ func Title(s plan.Step) string {
 	case s.Wait != nil && len(s.Wait.Propagated) > 0:
 		return Escape("wait for the settings of " + s.Wait.MachineDeployment.String())
 	case s.Wait != nil:
+		if s.Wait.Canary != nil {
+			return Escape("wait for the canary of " + s.Wait.MachineDeployment.String())
+		}
 		return Escape("wait for " + s.Wait.MachineDeployment.String())
 	case s.Delete != nil:
 		return Escape("delete " + s.Delete.Ref.String())
 	}
 	return Escape(s.ID)
+}
+
+// plainWord needs no quotes in a command.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:=@%+,-]+$`)
+
+// consequences says what a wait does beside waiting: the command that it runs,
+// and the patch that it sends on a stall. Code marks what is a value.
+func consequences(w plan.Wait, code func(string) string) []string {
+	var out []string
+	if w.Canary != nil && len(w.Canary.Command) > 0 {
+		words := make([]string, len(w.Canary.Command))
+		for i, word := range w.Canary.Command {
+			words[i] = word
+			if !plainWord.MatchString(word) {
+				words[i] = strconv.Quote(word)
+			}
+		}
+		out = append(out, "Then a command runs for each of them on the machine of whoever applies this plan, with their rights, and must exit with 0: "+
+			code(strings.Join(words, " ")))
+	}
+	if w.Canary != nil {
+		out = append(out, "On a stall or a failure the rollout stays held: no old machine is deleted for it.")
+	}
+	if w.Pause != nil {
+		out = append(out, "On a stall the pool is paused ("+code("spec.paused")+"), so that the rollout does not go on by itself.")
+	}
+	return out
 }

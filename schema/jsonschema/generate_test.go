@@ -241,6 +241,7 @@ func planSchema(t *testing.T) []byte {
 	at("Plan.kind").Const = plan.Kind
 	at("Plan.digest").Description = "Covers apiVersion, kind, upgrade and steps: what is reviewed and signed."
 	at("Wait.stallAfter").Pattern = duration
+	at("Canary.soak").Pattern = duration
 	at("UpgradeRef.content").Type = "object"
 
 	// encoding/json leaves these out when they are zero.

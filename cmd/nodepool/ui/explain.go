@@ -230,10 +230,13 @@ func explainBlocked(e *apply.BlockedError) string {
 func explainStall(e *apply.StallError) string {
 	var b strings.Builder
 	pool, id := render.Escape(e.Step.Pool), render.Escape(e.Step.ID)
-	if e.Rollout.InPlace {
+	switch {
+	case e.Rollout.InPlace:
 		fmt.Fprintf(&b, "the new settings of pool %s reached no further machine for %s, and its rollout has not begun (step %s).\n",
 			pool, span(e.After), id)
-	} else {
+	case e.After == 0:
+		fmt.Fprintf(&b, "the canary of pool %s has failed (step %s).\n", pool, id)
+	default:
 		fmt.Fprintf(&b, "the rollout of pool %s made no progress for %s (step %s).\n", pool, span(e.After), id)
 	}
 	b.WriteString("  Stands at: " + tally(e.Rollout) + "\n")
@@ -250,6 +253,9 @@ func explainStall(e *apply.StallError) string {
 		}
 	case e.Rollout.Waiting != "":
 		b.WriteString("  Waits for: " + render.Escape(e.Rollout.Waiting) + "\n")
+	}
+	if e.Then != "" {
+		b.WriteString("  Now:       " + render.Escape(e.Then) + "\n")
 	}
 	b.WriteString("The change stays in the cluster, and its controllers go on trying. Once the cause is gone, run the same\n" +
 		"command again: it goes on waiting where it stopped and repeats nothing. To go back instead: nodepool rollback.\n" +

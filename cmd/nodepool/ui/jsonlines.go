@@ -49,6 +49,11 @@ type Line struct {
 	SecondsLeft *json.Number `json:"secondsLeft,omitempty"`
 	Rollout     *LineRollout `json:"rollout,omitempty"`
 	Stall       *LineStall   `json:"stall,omitempty"`
+	// Machine and News are what became of a machine that has to prove itself,
+	// with Output a line that its command printed (canary).
+	Machine string `json:"machine,omitempty"`
+	News    string `json:"news,omitempty"`
+	Output  bool   `json:"output,omitempty"`
 	// Why says what failed and is tried again.
 	Why string `json:"why,omitempty"`
 	// ExitCode is that of the program, Error what a user is told.
@@ -57,7 +62,7 @@ type Line struct {
 }
 
 // LineType is the type of an event: runStarted, stepStarted, stepSkipped (it
-// was found done), stepDone, rolling, stalled, retrying, runEnded.
+// was found done), stepDone, rolling, canary, stalled, retrying, runEnded.
 type LineType string
 
 // LineRollout is how far a rollout is.
@@ -144,6 +149,9 @@ func (j *jsonLines) Event(e apply.Event) {
 		if left, ok := j.paces[e.Step.ID].remaining(e.Elapsed); ok {
 			o.SecondsLeft = seconds(left)
 		}
+	case apply.Canary:
+		o = about("canary", e.Step)
+		o.Machine, o.News, o.Output = e.Machine, e.News, e.Output
 	case apply.Stalled:
 		o = about("stalled", e.Step)
 		s := e.Stall

@@ -22,7 +22,7 @@ func TestLineSchema(t *testing.T) {
 		case reflect.TypeFor[json.Number]():
 			return &generator.Schema{Type: "number"}
 		case reflect.TypeFor[ui.LineType]():
-			return &generator.Schema{Type: "string", Enum: []any{"runStarted", "stepStarted", "stepSkipped", "stepDone", "rolling", "stalled", "retrying", "runEnded"}}
+			return &generator.Schema{Type: "string", Enum: []any{"runStarted", "stepStarted", "stepSkipped", "stepDone", "rolling", "canary", "stalled", "retrying", "runEnded"}}
 		}
 		return nil
 	}}

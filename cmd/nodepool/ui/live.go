@@ -165,6 +165,12 @@ func (b *board) take(e apply.Event) (stays []string) {
 		}
 		a.rollout, a.retry, a.began = &e.Rollout, "", now.Add(-e.Elapsed)
 		a.pace.take(e)
+	case apply.Canary:
+		var lines []string
+		for _, line := range render.Wrap(canaryNews(e), max(b.columns-1, 20)) {
+			lines = append(lines, b.paint(faint, line))
+		}
+		return lines
 	case apply.Stalled:
 		cause, where, next := evidence(e.Stall)
 		var lines []string

@@ -70,6 +70,8 @@ func (p *plainLines) Event(e apply.Event) {
 		p.say("", p.step(e.Step)+": done in "+clock(e.Took))
 	case apply.Rolling:
 		p.rolling(e)
+	case apply.Canary:
+		p.say("", canaryNews(e))
 	case apply.Stalled:
 		cause, where, next := evidence(e.Stall)
 		pool := render.Escape(e.Step.Pool)

@@ -167,3 +167,12 @@ func place(s capi.Stall) string {
 	}
 	return where
 }
+
+// canaryNews is a line about a machine that has to prove itself.
+func canaryNews(e apply.Canary) string {
+	what := render.Escape(e.Step.Pool) + ": canary " + render.Escape(e.Machine)
+	if e.Output {
+		return what + " | " + render.Escape(e.News)
+	}
+	return what + ": " + render.Escape(e.News)
+}
