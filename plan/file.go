@@ -114,6 +114,8 @@ func (p *Plan) normalise() error {
 			changes = s.Create.Changes
 		case s.Patch != nil:
 			changes = s.Patch.Changes
+		case s.Wait != nil && s.Wait.Pause != nil:
+			changes = s.Wait.Pause.Changes
 		}
 		for j := range changes {
 			if err := recanonise(&changes[j].Before); err != nil {
@@ -149,6 +151,9 @@ func (s Step) valid() error {
 	}
 	if set != 1 {
 		return fmt.Errorf("step %q does %d things, and must do one", s.ID, set)
+	}
+	if s.Wait != nil && s.Wait.Canary != nil && s.Wait.Canary.Machines < 1 {
+		return fmt.Errorf("step %q waits for a canary of %d machines", s.ID, s.Wait.Canary.Machines)
 	}
 	if s.Wait != nil {
 		for _, f := range s.Wait.Propagated {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
 
 	"nodepool/apply/clustertest"
 	"nodepool/plan"
@@ -82,6 +83,15 @@ func held(t testing.TB, w *clustertest.World) map[string]any {
 	return out
 }
 
+func asYAML(t testing.TB, p plan.Plan) []byte {
+	t.Helper()
+	data, err := yaml.JSONToYAML(encode(t, p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
 const withCanary = toBoth + ", strategy: {maxSurge: 2, maxUnavailable: 1}, canary: {machines: 1, soak: 5m, command: [./smoke.sh, --quick]}"
 
 // TestCanarySteps: the plan of a pool with a canary, in both API versions.
@@ -89,7 +99,7 @@ func TestCanarySteps(t *testing.T) {
 	t.Parallel()
 	for name, w := range worlds() {
 		t.Run(name, func(t *testing.T) {
-			up := onePool(t, withCanary)
+			up := onePool(t, withCanary+", onStall: pause")
 			p := compile(t, w, up)
 			want := []string{"preflight", createStep, patchStep, canaryStep, releaseStep, waitStep}
 			if d := cmp.Diff(want, stepsOf(p)); d != "" {
@@ -112,6 +122,12 @@ func TestCanarySteps(t *testing.T) {
 			i := p.Impact[0]
 			if i.Peak != 5 || i.Floor != 2 || i.Waves != 2 {
 				t.Errorf("impact %+v", i)
+			}
+
+			for form, data := range map[string][]byte{"JSON": encode(t, p), "YAML": asYAML(t, p)} {
+				if again, err := plan.Read(data); err != nil || again.Digest != p.Digest {
+					t.Errorf("read again from %s: %v", form, err)
+				}
 			}
 
 			before := held(t, w)

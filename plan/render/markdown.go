@@ -249,7 +249,9 @@ func (s *sheet) stepPools() []string {
 // each other.
 func (s *sheet) order() string {
 	waits, rounds := 0, 0
-	rollout := func(i int) bool { return s.Steps[i].Wait != nil && len(s.Steps[i].Wait.Propagated) == 0 && s.Steps[i].Wait.Canary == nil }
+	rollout := func(i int) bool {
+		return s.Steps[i].Wait != nil && len(s.Steps[i].Wait.Propagated) == 0 && s.Steps[i].Wait.Canary == nil
+	}
 	for i := range s.Steps {
 		if rollout(i) {
 			waits++
