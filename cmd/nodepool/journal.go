@@ -26,7 +26,7 @@ import (
 var (
 	journalFlag = &cli.StringFlag{Name: "journal", Value: "cluster", Usage: "keep the record of the run and its lock `WHERE`: cluster, for all to see in the management cluster, or file:PATH, " +
 		"which needs no right and locks on this machine alone"}
-	lockFlag = &cli.DurationFlag{Name: "lock-timeout", Value: journal.DefaultLockTimeout, Usage: "wait so `long` for another run to end, or for the lock of a dead one to expire"}
+	lockFlag = &cli.DurationFlag{Name: "lock-timeout", Value: journal.DefaultLockTimeout, Usage: "wait for `TIME` at most for another run to end, or for the lock of a dead one to expire"}
 )
 
 // inFile gives the path of --journal file:PATH; ok is false for the journal in
