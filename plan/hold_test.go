@@ -441,3 +441,36 @@ func TestHoldWithoutAnnotations(t *testing.T) {
 		}
 	}
 }
+
+// TestHoldIsTakenBack: a rollback of a plan that holds, or has paused, its pool
+// ends that with the rest, in one patch.
+func TestHoldIsTakenBack(t *testing.T) {
+	t.Parallel()
+	for name, fields := range map[string]string{"held": withCanary, "paused": toBoth + ", onStall: pause"} {
+		t.Run(name, func(t *testing.T) {
+			w := clustertest.AWSExample()
+			before := specOf(w, awsRef)
+			first := compile(t, w, onePool(t, fields))
+			if name == "held" {
+				heldBy(t, fields)(w)
+			} else {
+				pausedBy(t, fields)(w)
+			}
+			back := invert(t, w, first)
+			if back.Blocked {
+				t.Fatalf("blocked: %+v", back.Findings)
+			}
+			for _, s := range back.Steps {
+				if s.Patch != nil {
+					carry(t, w, onePool(t, fields), s)
+				}
+			}
+			if d := cmp.Diff(before, specOf(w, awsRef)); d != "" {
+				t.Errorf("spec before and taken back:\n%s", d)
+			}
+			if h := held(t, w); h["annotated"] != nil {
+				t.Errorf("afterwards: %v", h)
+			}
+		})
+	}
+}

@@ -164,6 +164,9 @@ func lookBack(p Plan, snap Snapshot, to direction) (pools []*pool, missing []Sel
 	clusterRef := Ref{Group: capi.Group, Kind: "Cluster", Namespace: p.Upgrade.Cluster.Namespace, Name: p.Upgrade.Cluster.Name}
 	ready := need(Selector{Ref: clusterRef})
 	for _, s := range p.Steps {
+		if _, paused := s.Paused(snap); paused {
+			s = Step{ID: s.ID + "/pause", Pool: s.Pool, Patch: s.Wait.Pause} // is taken back like any patch
+		}
 		if s.Patch == nil {
 			continue
 		}
