@@ -33,6 +33,7 @@ type sandbox struct {
 	run    string
 	config *rest.Config
 	client dynamic.Interface
+	log    auditLog
 }
 
 func (s *sandbox) kubeconfig() string { return filepath.Join(s.dir, "kubeconfig") }

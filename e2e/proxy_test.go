@@ -5,7 +5,9 @@ package e2e_test
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/pem"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -29,6 +31,10 @@ type proxy struct {
 	// reply is called with each answer before it is passed on; an error drops
 	// the connection and the answer is lost.
 	reply func(*http.Response) error
+	// handle, when it is set, has each request in its hands: it passes it on, or
+	// answers in the server's place, or panics with http.ErrAbortHandler, which
+	// ends the request without an answer. cut closes all connections of the run.
+	handle func(w http.ResponseWriter, r *http.Request, forward http.Handler, cut func())
 }
 
 // isWrite tells a write of one kind.
@@ -36,7 +42,8 @@ func isWrite(r *http.Request, method, resource string) bool {
 	return r.Method == method && strings.Contains(r.URL.Path, "/"+resource) && r.URL.Query().Get("dryRun") == ""
 }
 
-// serve starts the proxy and gives a kubeconfig that leads to it.
+// serve starts the proxy and gives a kubeconfig that leads to it. It speaks
+// HTTP/2 over TLS, as an API server does.
 func (p proxy) serve(t *testing.T) (kubeconfig string) {
 	t.Helper()
 	transport, err := rest.TransportFor(box.config)
@@ -54,19 +61,30 @@ func (p proxy) serve(t *testing.T) (kubeconfig string) {
 		ModifyResponse: p.reply,
 		ErrorHandler:   func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	var server *httptest.Server
+	server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if p.request != nil && !p.request(r) {
 			panic(http.ErrAbortHandler)
 		}
+		if p.handle != nil {
+			p.handle(w, r, forward, server.CloseClientConnections)
+			return
+		}
 		forward.ServeHTTP(w, r)
 	}))
+	server.EnableHTTP2 = true
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // what it says of connections that were cut
+	server.StartTLS()
 	t.Cleanup(func() {
 		server.CloseClientConnections()
 		server.Close()
 	})
 	kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
 	if err := clientcmd.WriteToFile(api.Config{
-		Clusters:       map[string]*api.Cluster{"proxy": {Server: server.URL}},
+		Clusters: map[string]*api.Cluster{"proxy": {
+			Server:                   server.URL,
+			CertificateAuthorityData: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}),
+		}},
 		AuthInfos:      map[string]*api.AuthInfo{"nobody": {}},
 		Contexts:       map[string]*api.Context{"proxy": {Cluster: "proxy", AuthInfo: "nobody"}},
 		CurrentContext: "proxy",

@@ -3,8 +3,6 @@
 package e2e_test
 
 import (
-	"bytes"
-	"encoding/json"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,32 +20,14 @@ type precondition struct{ Name, UID, ResourceVersion string }
 // deletes gives the deletes of the product in c's namespace.
 func (c cluster) deletes(t *testing.T) []precondition {
 	t.Helper()
-	if err := box.auditBarrier(t.Context(), c.namespace); err != nil {
-		t.Fatal(err)
-	}
 	var out []precondition
-	err := box.audit(func(line []byte) error {
-		if !bytes.Contains(line, []byte(`"userAgent":"nodepool/`)) || !bytes.Contains(line, []byte(`"verb":"delete"`)) {
-			return nil
-		}
-		var e struct {
-			ObjectRef     struct{ Namespace, Name string }
-			RequestURI    string
-			RequestObject struct {
-				DryRun        []string
+	for _, a := range c.audited(t) {
+		if a.product && a.Verb == "delete" && !a.dryRun && !a.isBookkeeping() {
+			sent := decode[struct {
 				Preconditions struct{ UID, ResourceVersion string }
-			}
+			}](t, string(a.sent))
+			out = append(out, precondition{a.Name, sent.Preconditions.UID, sent.Preconditions.ResourceVersion})
 		}
-		if err := json.Unmarshal(line, &e); err != nil {
-			return err
-		}
-		if e.ObjectRef.Namespace == c.namespace && len(e.RequestObject.DryRun) == 0 && !strings.Contains(e.RequestURI, "dryRun=") {
-			out = append(out, precondition{e.ObjectRef.Name, e.RequestObject.Preconditions.UID, e.RequestObject.Preconditions.ResourceVersion})
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 	return out
 }

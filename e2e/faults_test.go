@@ -1,0 +1,287 @@
+//go:build e2e
+
+package e2e_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestFaults applies an upgrade of a pool of one machine behind a proxy that
+// does something to one request, or from one request on: each kind of fault at
+// each request of the writing phase, and at a sample of those before and after
+// it. However that run ends, it says so truthfully, and the next one carries
+// on: one template, one patch, one rollout, nothing that the plan did not name,
+// and nothing left to do. Writes are counted by the server.
+//
+// Each worker has a namespace of its own, in which it carries its cases out
+// one after the other; each is one more upgrade of the same pool, with an image
+// of its own.
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	rec := recordApply(t)
+	cases := rec.cases(t)
+	t.Logf("a whole apply: %s", rec)
+	queue := make(chan faultCase, len(cases))
+	for _, c := range cases {
+		queue <- c
+	}
+	close(queue)
+	out := newOutcomes(t, "proxy")
+	for i := range faultWorkers {
+		t.Run(fmt.Sprintf("%c", 'a'+i), func(t *testing.T) {
+			t.Parallel()
+			var bench *faultBench
+			for c := range queue {
+				if bench == nil {
+					bench = newFaultBench(t, fmt.Sprintf("faults-%c%d", 'a'+i, len(queue)))
+				}
+				if !t.Run(c.name(), func(t *testing.T) { bench.try(t, c, out) }) {
+					bench = nil // what the next one would find there, nobody knows
+				}
+			}
+		})
+	}
+}
+
+// faultCase is one kind of fault at one request.
+type faultCase struct {
+	proxyFault
+	phase phase
+	n     int // of the requests of that phase that it can strike, from 1
+	what  string
+}
+
+func (c faultCase) name() string {
+	return strings.ReplaceAll(fmt.Sprintf("%s/%s-%02d %s", c.proxyFault.name, c.phase, c.n, c.what), " ", "_")
+}
+
+// recording is what a run without faults asked the server for.
+type recording struct{ requests []request }
+
+// recordApply applies an upgrade without a fault.
+func recordApply(t *testing.T) recording {
+	t.Helper()
+	b := newFaultBench(t, "faults-record")
+	up := b.upgrade(t, "record", "3m")
+	m := &meddler{}
+	n := b.cli
+	n.kubeconfig = m.proxy().serve(t)
+	n.run(t, "apply", "-f", up.file, "--auto-approve").exits(t, 0)
+	b.check(t, up, b.audit(t))
+	return recording{m.seen()}
+}
+
+func (r recording) of(p phase, ofFault func(request) bool) []request {
+	return slices.DeleteFunc(slices.Clone(r.requests), func(q request) bool { return q.phase != p || !ofFault(q) })
+}
+
+// String counts the requests by phase and verb.
+func (r recording) String() string {
+	var out []string
+	for p := planning; p <= waiting; p++ {
+		verbs := map[string]int{}
+		all := r.of(p, func(request) bool { return true })
+		for _, q := range all {
+			verbs[q.kind()]++
+		}
+		var each []string
+		for verb, n := range verbs {
+			each = append(each, fmt.Sprintf("%d %s", n, verb))
+		}
+		slices.Sort(each)
+		out = append(out, fmt.Sprintf("%s %d (%s)", p, len(all), strings.Join(each, ", ")))
+	}
+	return fmt.Sprintf("%d requests: %s", len(r.requests), strings.Join(out, "; "))
+}
+
+// cases gives what is to be tried: all of the writing phase and a seeded
+// sample of the others, or a seeded sample of all that.
+func (r recording) cases(t *testing.T) []faultCase {
+	seed := uint64(1)
+	if s := os.Getenv("NODEPOOL_FAULTS_SEED"); s != "" {
+		var err error
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	random := rand.New(rand.NewPCG(seed, 0))
+	var out []faultCase
+	for _, f := range proxyFaults {
+		var all []faultCase
+		for _, p := range []phase{writing, waiting, planning} {
+			var here []faultCase
+			for i, q := range r.of(p, f.strikes) {
+				here = append(here, faultCase{proxyFault: f, phase: p, n: i + 1, what: q.String()})
+			}
+			if p != writing {
+				random.Shuffle(len(here), func(i, j int) { here[i], here[j] = here[j], here[i] })
+				here = here[:min(len(here), f.sample)]
+			}
+			all = append(all, here...)
+		}
+		if faultsShort {
+			random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+			all = all[:min(len(all), f.short)]
+		}
+		out = append(out, all...)
+	}
+	// The slow kinds would otherwise be the last ones.
+	random.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
+	return out
+}
+
+// faultBench is a pool of one machine that is upgraded again and again.
+type faultBench struct {
+	cluster
+	cli cli
+	n   int
+}
+
+func newFaultBench(t *testing.T, name string) *faultBench {
+	t.Helper()
+	// The pool is at the version of its control plane, so that it can be rolled
+	// any number of times.
+	return &faultBench{cluster: newCluster(t, name, "--pools", "aws:1", "--pool-version", newVersion), cli: newCLI(t)}
+}
+
+// upgradeCase is one upgrade of the pool, and what was there before.
+type upgradeCase struct {
+	name, file, image, template string
+	templates                   []string
+	audited                     int
+}
+
+func (b *faultBench) upgrade(t *testing.T, name, stallAfter string) upgradeCase {
+	t.Helper()
+	b.n++
+	up := upgradeCase{name: fmt.Sprintf("case-%d", b.n), image: image(fmt.Sprintf("%s-%d", b.name, b.n))}
+	up.file = b.cluster.upgrade(t, up.name, pool{"name": b.pool(0), "machineImage": up.image, "wait": map[string]any{"stallAfter": stallAfter}})
+	up.template = b.cli.plan(t, up.file).template(t)
+	up.templates = b.templates(t)
+	up.audited = len(b.audit(t))
+	return up
+}
+
+func (b *faultBench) templates(t *testing.T) []string {
+	t.Helper()
+	var out []string
+	for _, o := range box.list(t, awsMachineTemplates, b.namespace, "") {
+		out = append(out, o.GetName())
+	}
+	return out
+}
+
+func (b *faultBench) audit(t *testing.T) []audited {
+	t.Helper()
+	out, err := box.audited(t.Context(), b.namespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// written gives what the product wrote of its plan since an upgrade began.
+func (up upgradeCase) written(all []audited) (out []write) {
+	for _, a := range all[up.audited:] {
+		if a.product && a.carriedOut() && !a.bookkeeping() {
+			out = append(out, a.write)
+		}
+	}
+	return out
+}
+
+// check holds the world against what must be once an upgrade is done, and the
+// server's record against what its plan named.
+func (b *faultBench) check(t *testing.T, up upgradeCase, all []audited) {
+	t.Helper()
+	want := []write{{"create", "awsmachinetemplates", up.template}, {"patch", "machinedeployments", b.pool(0)}}
+	if diff := cmp.Diff(want, up.written(all)); diff != "" {
+		t.Errorf("writes (-want +got):\n%s", diff)
+	}
+	b.checkRollout(t, up, all)
+	if diff := cmp.Diff([]machine{{Version: newVersion, Template: up.template, Image: up.image, Type: "m5.large"}}, b.machines(t, b.pool(0))); diff != "" {
+		t.Errorf("machines (-want +got):\n%s", diff)
+	}
+	templates := append([]string{up.template}, up.templates...)
+	slices.Sort(templates)
+	if diff := cmp.Diff(templates, b.templates(t)); diff != "" {
+		t.Errorf("templates (-want +got):\n%s", diff)
+	}
+	b.cli.nothingToDo(t, up.file)
+}
+
+// checkRollout wants one rollout: one MachineSet and one Machine made.
+func (b *faultBench) checkRollout(t *testing.T, up upgradeCase, all []audited) {
+	t.Helper()
+	made := map[string]int{}
+	for _, a := range all[up.audited:] {
+		// Controllers make them by server-side apply.
+		if a.code == http.StatusCreated && a.carriedOut() && (a.Resource == "machinesets" || a.Resource == "machines") {
+			made[a.Resource]++
+		}
+	}
+	if diff := cmp.Diff(map[string]int{"machinesets": 1, "machines": 1}, made); diff != "" {
+		t.Errorf("one rollout makes one MachineSet and one Machine (-want +got):\n%s", diff)
+	}
+}
+
+// try carries one case out.
+func (b *faultBench) try(t *testing.T, c faultCase, out *outcomes) {
+	stallAfter := "3m"
+	if c.stallAfter != "" {
+		stallAfter = c.stallAfter
+	}
+	up := b.upgrade(t, c.name(), stallAfter)
+	m := &meddler{fault: c.proxyFault, phase: c.phase, n: c.n, process: make(chan *process, 1)}
+	n := b.cli
+	n.kubeconfig = m.proxy().serve(t)
+	p := n.start(t, "apply", "-f", up.file, "--auto-approve")
+	m.process <- p
+	first := p.wait(t)
+	struck := m.struck()
+	row := c.proxyFault.name + " @ " + c.phase.String()
+	out.ran(row, first.Code, struck)
+	if c.phase == writing && !struck {
+		t.Errorf("the request was not made, so the fault did not strike\n%s", first)
+	}
+	b.truthful(t, up, first, b.audit(t))
+	if struck && !slices.Contains(c.codes(c), first.Code) {
+		t.Errorf("exit code %d, want one of %v\n%s", first.Code, c.codes(c), first)
+	}
+	second := b.cli.run(t, "apply", "-f", up.file, "--auto-approve")
+	second.exits(t, 0)
+	b.check(t, up, b.audit(t))
+	if !t.Failed() {
+		out.survived(row, struck)
+	}
+}
+
+// truthful holds what a run says of itself against the world.
+func (b *faultBench) truthful(t *testing.T, up upgradeCase, r result, all []audited) {
+	t.Helper()
+	written := up.written(all)
+	says := func(text string) bool { return strings.Contains(strings.Join(strings.Fields(r.Stderr), " "), text) }
+	if says("othing was written.") && len(written) > 0 {
+		t.Errorf("it says that nothing was written, and wrote %v\n%s", written, r)
+	}
+	switch r.Code {
+	case 0:
+		if ms := b.machines(t, b.pool(0)); len(written) != 2 || len(ms) != 1 || ms[0].Image != up.image {
+			t.Errorf("it says that all is done; it wrote %v, and the machines are %+v\n%s", written, ms, r)
+		}
+	case -1:
+	default:
+		if !strings.Contains(r.Stderr, "error: ") {
+			t.Errorf("it does not say why it failed\n%s", r)
+		}
+	}
+}
