@@ -513,14 +513,29 @@ func (r *run) wait(ctx context.Context, i int) error {
 	if err != nil {
 		return err
 	}
-	defer feed.Stop()
+	defer func() { feed.Stop() }()
 	var last capi.Rollout
 	var moved movement
 	var roll call
 	seen := map[string]bool{}
 	progress := time.Now()
+	// A watch may be silent while the world moves, behind a proxy that has lost
+	// it: before nothing is taken for a stall, it is looked at anew, once.
+	anew := false
+	lookAnew := func() error {
+		fresh, err := r.Cluster.Watch(ctx, s.Reads())
+		if err != nil {
+			return err
+		}
+		feed.Stop()
+		feed, anew = fresh, true
+		return nil
+	}
 	for {
 		until := progress.Add(stallAfter)
+		if anew {
+			until = time.Now().Add(troubleEvery)
+		}
 		if soon := time.Now().Add(troubleEvery); soon.Before(until) {
 			until = soon
 		}
@@ -533,6 +548,11 @@ func (r *run) wait(ctx context.Context, i int) error {
 			return ctx.Err()
 		case errors.Is(err, context.DeadlineExceeded) && time.Since(progress) < stallAfter:
 			r.sayTrouble(ctx, s, feed)
+			continue
+		case errors.Is(err, context.DeadlineExceeded) && !anew:
+			if err := lookAnew(); err != nil {
+				return r.failed(ctx, s, err)
+			}
 			continue
 		case errors.Is(err, context.DeadlineExceeded):
 			return r.stalled(ctx, s, stalled(s, last, stallAfter))
@@ -554,12 +574,18 @@ func (r *run) wait(ctx context.Context, i int) error {
 			return nil
 		case plan.Pending:
 		}
-		if moved.since(a.Rollout) {
-			progress = time.Now()
-		} else if time.Since(progress) >= stallAfter {
-			return r.stalled(ctx, s, stalled(s, a.Rollout, stallAfter))
-		}
 		last = a.Rollout
+		switch {
+		case moved.since(last):
+			progress, anew = time.Now(), false
+		case time.Since(progress) < stallAfter:
+		case anew:
+			return r.stalled(ctx, s, stalled(s, last, stallAfter))
+		default:
+			if err := lookAnew(); err != nil {
+				return r.failed(ctx, s, err)
+			}
+		}
 		r.notify(Rolling{Step: s, Rollout: last, Elapsed: time.Since(began)})
 		for _, stall := range last.Stalls {
 			key := fmt.Sprintf("%s %s/%s/%s", stall.Cause, stall.Kind, stall.Namespace, stall.Name)

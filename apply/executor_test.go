@@ -451,6 +451,52 @@ func TestStall(t *testing.T) {
 	})
 }
 
+// deaf is a cluster whose first watch gives one snapshot and then nothing, as
+// behind a proxy that has lost it.
+type deaf struct {
+	apply.Cluster
+	watches int
+}
+
+func (d *deaf) Watch(ctx context.Context, s []plan.Selector) (apply.Feed, error) {
+	f, err := d.Cluster.Watch(ctx, s)
+	if d.watches++; d.watches > 1 || err != nil {
+		return f, err
+	}
+	return &silent{Feed: f}, nil
+}
+
+type silent struct {
+	apply.Feed
+	given bool
+}
+
+func (f *silent) Next(ctx context.Context) (plan.Snapshot, error) {
+	s, err := f.Feed.Next(ctx)
+	for f.given && err == nil { // the world moves, and nobody hears of it
+		_, err = f.Feed.Next(ctx)
+	}
+	f.given = true
+	return s, err
+}
+
+// A watch that has gone silent is no stall: the world is looked at anew before
+// one is told.
+func TestSilentWatchIsNoStall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := clustertest.AWSExample()
+		w.AutoStep(1)
+		c := &deaf{Cluster: w.Open(nil)}
+		p, secrets := compile(t, c, read(t, upgradeOne))
+		if err := (&apply.Executor{Cluster: c, Journal: &memory{}, Secrets: secrets}).Run(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+		if c.watches != 2 {
+			t.Errorf("it watched %d times, want once more", c.watches)
+		}
+	})
+}
+
 func TestInterruptFinishesTheWriteInHand(t *testing.T) {
 	w := clustertest.AWSExample()
 	ctx, interrupt := context.WithCancel(t.Context())

@@ -76,6 +76,15 @@ func TestFetchRepeatsReads(t *testing.T) {
 				}
 			}, requests: 3, max: 2 * time.Second,
 		},
+		"a stream that is reset": {
+			answer: func(w http.ResponseWriter, n int) {
+				if n < 3 {
+					reset(w)
+				} else {
+					reply(w, 200, machine("m"))
+				}
+			}, requests: 3, max: 2 * time.Second,
+		},
 		"unavailable": {
 			answer: func(w http.ResponseWriter, n int) {
 				if n < 4 {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/net/http2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
@@ -56,6 +57,9 @@ func (s *server) client() *kube.Cluster {
 // errLost is what a transport says of a connection that broke.
 var errLost = io.EOF
 
+// errReset is what it says when a proxy gives up one request of several.
+var errReset = http2.StreamError{StreamID: 7, Code: http2.ErrCodeInternal}
+
 func (s *server) RoundTrip(r *http.Request) (*http.Response, error) {
 	key := r.Method + " " + r.URL.Path
 	s.mu.Lock()
@@ -68,6 +72,9 @@ func (s *server) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	recorder := httptest.NewRecorder()
 	s.serve(recorder, r, n)
+	if recorder.Header().Get("Test-Lost") == "stream" {
+		return nil, errReset
+	}
 	if recorder.Code == 0 || recorder.Header().Get("Test-Lost") != "" {
 		return nil, errLost
 	}
@@ -163,7 +170,8 @@ func fail(w http.ResponseWriter, code int, reason metav1.StatusReason, message s
 	reply(w, code, status)
 }
 
-func lose(w http.ResponseWriter) { w.Header().Set("Test-Lost", "yes") }
+func lose(w http.ResponseWriter)  { w.Header().Set("Test-Lost", "yes") }
+func reset(w http.ResponseWriter) { w.Header().Set("Test-Lost", "stream") }
 
 // watch holds a watch open until the request ends. Streaming of the first
 // content is refused, as by a server that does not know it.
