@@ -76,7 +76,7 @@ func recordApply(t *testing.T) recording {
 	n := b.cli
 	n.kubeconfig = m.proxy().serve(t)
 	n.run(t, "apply", "-f", up.file, "--auto-approve").exits(t, 0)
-	b.check(t, up, b.audit(t))
+	b.check(t, up, b.audited(t))
 	return recording{m.seen()}
 }
 
@@ -157,7 +157,7 @@ func newFaultBench(t *testing.T, name string) *faultBench {
 type upgradeCase struct {
 	name, file, image, template string
 	templates                   []string
-	audited                     int
+	before                      int // lines of the server's record
 }
 
 func (b *faultBench) upgrade(t *testing.T, name, stallAfter string) upgradeCase {
@@ -167,7 +167,7 @@ func (b *faultBench) upgrade(t *testing.T, name, stallAfter string) upgradeCase 
 	up.file = b.cluster.upgrade(t, up.name, pool{"name": b.pool(0), "machineImage": up.image, "wait": map[string]any{"stallAfter": stallAfter}})
 	up.template = b.cli.plan(t, up.file).template(t)
 	up.templates = b.templates(t)
-	up.audited = len(b.audit(t))
+	up.before = len(b.audited(t))
 	return up
 }
 
@@ -180,23 +180,9 @@ func (b *faultBench) templates(t *testing.T) []string {
 	return out
 }
 
-func (b *faultBench) audit(t *testing.T) []audited {
-	t.Helper()
-	out, err := box.audited(t.Context(), b.namespace)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
 // written gives what the product wrote of its plan since an upgrade began.
-func (up upgradeCase) written(all []audited) (out []write) {
-	for _, a := range all[up.audited:] {
-		if a.product && a.carriedOut() && !a.bookkeeping() {
-			out = append(out, a.write)
-		}
-	}
-	return out
+func (up upgradeCase) written(all []audited) []write {
+	return slices.DeleteFunc(written(all[up.before:]), write.isBookkeeping)
 }
 
 // check holds the world against what must be once an upgrade is done, and the
@@ -223,7 +209,7 @@ func (b *faultBench) check(t *testing.T, up upgradeCase, all []audited) {
 func (b *faultBench) checkRollout(t *testing.T, up upgradeCase, all []audited) {
 	t.Helper()
 	made := map[string]int{}
-	for _, a := range all[up.audited:] {
+	for _, a := range all[up.before:] {
 		// Controllers make them by server-side apply.
 		if a.code == http.StatusCreated && a.carriedOut() && (a.Resource == "machinesets" || a.Resource == "machines") {
 			made[a.Resource]++
@@ -253,13 +239,13 @@ func (b *faultBench) try(t *testing.T, c faultCase, out *outcomes) {
 	if c.phase == writing && !struck {
 		t.Errorf("the request was not made, so the fault did not strike\n%s", first)
 	}
-	b.truthful(t, up, first, b.audit(t))
+	b.truthful(t, up, first, b.audited(t))
 	if struck && !slices.Contains(c.codes(c), first.Code) {
 		t.Errorf("exit code %d, want one of %v\n%s", first.Code, c.codes(c), first)
 	}
 	second := b.cli.run(t, "apply", "-f", up.file, "--auto-approve")
 	second.exits(t, 0)
-	b.check(t, up, b.audit(t))
+	b.check(t, up, b.audited(t))
 	if !t.Failed() {
 		out.survived(row, struck)
 	}
