@@ -71,7 +71,7 @@ type recording struct{ requests []request }
 func recordApply(t *testing.T) recording {
 	t.Helper()
 	b := newFaultBench(t, "faults-record")
-	up := b.upgrade(t, "record", "3m")
+	up := b.upgrade(t, "3m")
 	m := &meddler{}
 	n := b.cli
 	n.kubeconfig = m.proxy().serve(t)
@@ -142,29 +142,31 @@ func (r recording) cases(t *testing.T) []faultCase {
 // faultBench is a pool of one machine that is upgraded again and again.
 type faultBench struct {
 	cluster
-	cli cli
-	n   int
+	pool string
+	cli  cli
+	n    int
 }
 
 func newFaultBench(t *testing.T, name string) *faultBench {
 	t.Helper()
 	// The pool is at the version of its control plane, so that it can be rolled
 	// any number of times.
-	return &faultBench{cluster: newCluster(t, name, "--pools", "aws:1", "--pool-version", newVersion), cli: newCLI(t)}
+	c := newCluster(t, name, "--pools", "aws:1", "--pool-version", newVersion)
+	return &faultBench{cluster: c, pool: c.pool(0), cli: newCLI(t)}
 }
 
 // upgradeCase is one upgrade of the pool, and what was there before.
 type upgradeCase struct {
-	name, file, image, template string
-	templates                   []string
-	before                      int // lines of the server's record
+	pool, name, file, image, template string
+	templates                         []string
+	before                            int // lines of the server's record
 }
 
-func (b *faultBench) upgrade(t *testing.T, name, stallAfter string) upgradeCase {
+func (b *faultBench) upgrade(t *testing.T, stallAfter string) upgradeCase {
 	t.Helper()
 	b.n++
-	up := upgradeCase{name: fmt.Sprintf("case-%d", b.n), image: image(fmt.Sprintf("%s-%d", b.name, b.n))}
-	up.file = b.cluster.upgrade(t, up.name, pool{"name": b.pool(0), "machineImage": up.image, "wait": map[string]any{"stallAfter": stallAfter}})
+	up := upgradeCase{pool: b.pool, name: fmt.Sprintf("%s-%d", b.pool, b.n), image: image(fmt.Sprintf("%s-%d", b.pool, b.n))}
+	up.file = b.cluster.upgrade(t, up.name, pool{"name": b.pool, "machineImage": up.image, "wait": map[string]any{"stallAfter": stallAfter}})
 	up.template = b.cli.plan(t, up.file).template(t)
 	up.templates = b.templates(t)
 	up.before = len(b.audited(t))
@@ -175,26 +177,30 @@ func (b *faultBench) templates(t *testing.T) []string {
 	t.Helper()
 	var out []string
 	for _, o := range box.list(t, awsMachineTemplates, b.namespace, "") {
-		out = append(out, o.GetName())
+		if o.GetName() == b.pool || strings.HasPrefix(o.GetName(), b.pool+"-") {
+			out = append(out, o.GetName())
+		}
 	}
 	return out
 }
 
 // written gives what the product wrote of its plan since an upgrade began.
 func (up upgradeCase) written(all []audited) []write {
-	return slices.DeleteFunc(written(all[up.before:]), write.isBookkeeping)
+	return slices.DeleteFunc(written(all[up.before:]), func(w write) bool {
+		return w.isBookkeeping() || w.Name != up.pool && !strings.HasPrefix(w.Name, up.pool+"-")
+	})
 }
 
 // check holds the world against what must be once an upgrade is done, and the
 // server's record against what its plan named.
 func (b *faultBench) check(t *testing.T, up upgradeCase, all []audited) {
 	t.Helper()
-	want := []write{{"create", "awsmachinetemplates", up.template}, {"patch", "machinedeployments", b.pool(0)}}
+	want := []write{{"create", "awsmachinetemplates", up.template}, {"patch", "machinedeployments", b.pool}}
 	if diff := cmp.Diff(want, up.written(all)); diff != "" {
 		t.Errorf("writes (-want +got):\n%s", diff)
 	}
 	b.checkRollout(t, up, all)
-	if diff := cmp.Diff([]machine{{Version: newVersion, Template: up.template, Image: up.image, Type: "m5.large"}}, b.machines(t, b.pool(0))); diff != "" {
+	if diff := cmp.Diff([]machine{{Version: newVersion, Template: up.template, Image: up.image, Type: "m5.large"}}, b.machines(t, b.pool)); diff != "" {
 		t.Errorf("machines (-want +got):\n%s", diff)
 	}
 	templates := append([]string{up.template}, up.templates...)
@@ -211,7 +217,7 @@ func (b *faultBench) checkRollout(t *testing.T, up upgradeCase, all []audited) {
 	made := map[string]int{}
 	for _, a := range all[up.before:] {
 		// Controllers make them by server-side apply.
-		if a.code == http.StatusCreated && a.carriedOut() && (a.Resource == "machinesets" || a.Resource == "machines") {
+		if a.code == http.StatusCreated && a.carriedOut() && strings.HasPrefix(a.Name, b.pool+"-") && (a.Resource == "machinesets" || a.Resource == "machines") {
 			made[a.Resource]++
 		}
 	}
@@ -226,7 +232,7 @@ func (b *faultBench) try(t *testing.T, c faultCase, out *outcomes) {
 	if c.stallAfter != "" {
 		stallAfter = c.stallAfter
 	}
-	up := b.upgrade(t, c.name(), stallAfter)
+	up := b.upgrade(t, stallAfter)
 	m := &meddler{fault: c.proxyFault, phase: c.phase, n: c.n, process: make(chan *process, 1)}
 	n := b.cli
 	n.kubeconfig = m.proxy().serve(t)
@@ -261,7 +267,7 @@ func (b *faultBench) truthful(t *testing.T, up upgradeCase, r result, all []audi
 	}
 	switch r.Code {
 	case 0:
-		if ms := b.machines(t, b.pool(0)); len(written) != 2 || len(ms) != 1 || ms[0].Image != up.image {
+		if ms := b.machines(t, b.pool); len(written) != 2 || len(ms) != 1 || ms[0].Image != up.image {
 			t.Errorf("it says that all is done; it wrote %v, and the machines are %+v\n%s", written, ms, r)
 		}
 	case -1:
