@@ -19,7 +19,7 @@ import (
 // A run that holds the lock is frozen right before its patch, past its lease,
 // while others go forth and back: the pool is as it was reviewed, to the last
 // value, and the patch must all the same not be carried out.
-func TestThawedHolder(t *testing.T) {
+func TestFaultsThawedHolder(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "thawed", "--pools", "aws:1,aws:1", "--pool-version", newVersion)
 	out := newOutcomes(t, "thawed")
@@ -84,6 +84,11 @@ func TestThawedHolder(t *testing.T) {
 			if diff := cmp.Diff(back, b.deployment(t, b.pool).Object["spec"]); diff != "" || b.template(t, b.pool) != before {
 				t.Errorf("the thawed run wrote (-before +after):\n%s", diff)
 			}
+			if i == 0 && !slices.ContainsFunc(b.audited(t)[up.before:], func(a audited) bool {
+				return a.product && a.Verb == "patch" && a.Name == b.pool && a.code/100 == 4
+			}) {
+				t.Error("the server has no record of the patch that it refused")
+			}
 			md := write{"patch", "machinedeployments", b.pool}
 			if diff := cmp.Diff([]write{{"create", "awsmachinetemplates", up.template}, md, md}, up.written(b.audited(t))); diff != "" {
 				t.Errorf("writes of all three (-want +got):\n%s", diff)
@@ -119,7 +124,7 @@ func (m *meeting) wait() { m.arrived.Done(); m.arrived.Wait() }
 // Two applies at once: with the lock one waits, or is told who is at work;
 // without it, which is with journals in different files, the server lets one
 // of them through.
-func TestTwoApplies(t *testing.T) {
+func TestFaultsTwoApplies(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "twice", "--pools", "aws:1,aws:1,aws:1,aws:1", "--pool-version", newVersion)
 	out := newOutcomes(t, "two-applies")
@@ -195,7 +200,7 @@ func TestTwoApplies(t *testing.T) {
 		}
 		out.ran("without a lock @ two plans", lost.Code, true)
 		won.exits(t, 0)
-		if lost.exits(t, 4); !strings.Contains(lost.Stderr, "Earlier steps of this run are done") {
+		if lost.exits(t, 4); !strings.Contains(lost.Stderr, "What this run wrote before stays as it is") {
 			t.Errorf("it does not say what it wrote\n%s", lost)
 		}
 		got := up.written(b.audited(t))
@@ -219,7 +224,7 @@ func TestTwoApplies(t *testing.T) {
 // The clocks of two machines need not agree: how long a lock was not renewed is
 // measured here. One of an hour ago is not taken at once, and one of an hour
 // ahead not never.
-func TestLockOfAnotherClock(t *testing.T) {
+func TestFaultsClocks(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "clocks", "--pools", "aws:1,aws:1")
 	out := newOutcomes(t, "clocks")

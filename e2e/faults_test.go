@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestFaults applies an upgrade of a pool of one machine behind a proxy that
+// TestFaultsOnTheWay applies an upgrade of a pool of one machine behind a proxy that
 // does something to one request, or from one request on: each kind of fault at
 // each request of the writing phase, and at a sample of those before and after
 // it. However that run ends, it says so truthfully, and the next one carries
@@ -25,7 +25,7 @@ import (
 // Each worker has a namespace of its own, in which it carries its cases out
 // one after the other; each is one more upgrade of the same pool, with an image
 // of its own.
-func TestFaults(t *testing.T) {
+func TestFaultsOnTheWay(t *testing.T) {
 	t.Parallel()
 	rec := recordApply(t)
 	cases := rec.cases(t)

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"testing"
 	"time"
 )
@@ -22,6 +23,8 @@ type cli struct {
 	home string
 	// env is added to the environment, NAME=value each.
 	env []string
+	// wrap is the command that runs it, when there is one.
+	wrap []string
 }
 
 // newCLI gives the command line of a user with an empty home folder, for the
@@ -84,7 +87,8 @@ func (c cli) start(t testing.TB, args ...string) *process {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	p := &process{args: args, events: make(chan event, 10000), read: make(chan error, 1), cancel: cancel}
-	p.cmd = exec.CommandContext(ctx, box.nodepool, args...)
+	command := slices.Concat(c.wrap, []string{box.nodepool}, args)
+	p.cmd = exec.CommandContext(ctx, command[0], command[1:]...)
 	p.cmd.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig, "HOME="+c.home)
 	p.cmd.Env = append(p.cmd.Env, c.env...)
 	p.cmd.Dir = t.TempDir()

@@ -52,13 +52,17 @@ type CorruptError struct {
 	Err  error
 }
 
+// Error tells the cause, which is not unwrapped: what is to be done about a plan
+// that was damaged does not help where it stands in a journal.
 func (e *CorruptError) Error() string {
-	return fmt.Sprintf("%s: this journal is damaged (%v); %s to go on: it is a record only, what is left to do is read from the cluster",
-		e.Where, e.Err, e.Away)
+	why := e.Err.Error()
+	var file *plan.FileError
+	if errors.As(e.Err, &file) {
+		why = file.Why
+	}
+	return fmt.Sprintf("%s: this journal is damaged (%s); %s to go on: it is a record only, what is left to do is read from the cluster",
+		e.Where, why, e.Away)
 }
-
-// Unwrap gives the cause.
-func (e *CorruptError) Unwrap() error { return e.Err }
 
 // line is one line of the file: a plan with the number of its run, or a
 // record.
