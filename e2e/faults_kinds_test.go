@@ -50,7 +50,28 @@ func (q request) kind() string {
 	return q.method
 }
 
-func (q request) write() bool { return q.method != http.MethodGet && !q.dryRun }
+// purpose is what it is made for, as it is counted.
+func (q request) purpose() string {
+	switch {
+	case q.resource == "configmaps":
+		return "bookkeeping: the journal"
+	case q.resource == "leases":
+		return "bookkeeping: the lock"
+	case q.resource == "events":
+		return "bookkeeping: Events"
+	case q.resource == "selfsubjectaccessreviews":
+		return "asking for rights"
+	case q.watch:
+		return "watches"
+	case q.dryRun:
+		return "dry runs"
+	case strings.HasPrefix(q.resource, "/"):
+		return "discovery"
+	case q.method == http.MethodGet:
+		return "looks"
+	}
+	return "the writes of the plan"
+}
 
 func describe(r *http.Request) request {
 	q := request{method: r.Method, resource: r.URL.Path, watch: r.URL.Query().Get("watch") != "", dryRun: r.URL.Query().Get("dryRun") != ""}

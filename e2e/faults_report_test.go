@@ -14,9 +14,8 @@ import (
 	"testing"
 )
 
-// outcomes is a table of faults and of how they went. It is logged when its
-// test ends, and written as Markdown to the folder that the variable
-// NODEPOOL_FAULTS_REPORT names.
+// outcomes is a table of faults and of how they went, which is reported when
+// its test ends.
 type outcomes struct {
 	mu   sync.Mutex
 	rows map[string]*outcomeRow
@@ -31,15 +30,21 @@ type outcomeRow struct {
 func newOutcomes(t *testing.T, name string) *outcomes {
 	o := &outcomes{rows: map[string]*outcomeRow{}}
 	t.Cleanup(func() {
-		table := o.String()
-		t.Logf("faults and outcomes:\n%s", table)
-		if dir := os.Getenv("NODEPOOL_FAULTS_REPORT"); dir != "" {
-			if err := os.WriteFile(filepath.Join(dir, name+".md"), []byte(table), 0o644); err != nil {
-				t.Error(err)
-			}
-		}
+		report(t, name, o.String())
 	})
 	return o
+}
+
+// report logs a table, and writes it to the folder that the variable
+// NODEPOOL_FAULTS_REPORT names.
+func report(t *testing.T, name, table string) {
+	t.Helper()
+	t.Logf("%s:\n%s", name, table)
+	if dir := os.Getenv("NODEPOOL_FAULTS_REPORT"); dir != "" {
+		if err := os.WriteFile(filepath.Join(dir, name+".md"), []byte(table), 0o644); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // row gives a row to change; the caller holds the lock.

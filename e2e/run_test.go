@@ -5,6 +5,7 @@ package e2e_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,6 +26,10 @@ type cli struct {
 	env []string
 	// wrap is the command that runs it, when there is one.
 	wrap []string
+	// program is what is run; "" is bin/nodepool.
+	program string
+	// patience is how long a run may take; 0 is the patience of all tests.
+	patience time.Duration
 }
 
 // newCLI gives the command line of a user with an empty home folder, for the
@@ -85,9 +90,9 @@ type event struct {
 // start starts the product. The caller must wait for it.
 func (c cli) start(t testing.TB, args ...string) *process {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), cmp.Or(c.patience, patience))
 	p := &process{args: args, events: make(chan event, 10000), read: make(chan error, 1), cancel: cancel}
-	command := slices.Concat(c.wrap, []string{box.nodepool}, args)
+	command := slices.Concat(c.wrap, []string{cmp.Or(c.program, box.nodepool)}, args)
 	p.cmd = exec.CommandContext(ctx, command[0], command[1:]...)
 	p.cmd.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig, "HOME="+c.home)
 	p.cmd.Env = append(p.cmd.Env, c.env...)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -156,6 +157,10 @@ func TestDamageIsSaidAndLeftAlone(t *testing.T) {
 			var corrupt *journal.CorruptError
 			if !errors.As(err, &corrupt) {
 				t.Fatalf("got %v, want a CorruptError", err)
+			}
+			var file *plan.FileError
+			if errors.As(err, &file) || strings.Contains(err.Error(), "nodepool plan") || !strings.Contains(err.Error(), "move it away to go on") {
+				t.Errorf("it is told as a damaged plan, which would be made again: %v", err)
 			}
 			left, err := os.ReadFile(path)
 			if err != nil || string(left) != text {
