@@ -42,7 +42,8 @@ func (r *run) waitCanary(ctx context.Context, i int) error {
 	if err != nil {
 		return err
 	}
-	defer feed.Stop()
+	defer func() { feed.Stop() }()
+	var looked time.Time // the progress after which it was looked anew
 	c := &canary{run: r, step: s, began: began, soak: soak, stallAfter: stallAfter, progress: began,
 		soaking: map[string]soaking{}, passed: map[string]bool{}, seen: map[string]bool{}}
 	for {
@@ -50,7 +51,7 @@ func (r *run) waitCanary(ctx context.Context, i int) error {
 		if at, ok := c.soaked(); ok {
 			until = at
 		}
-		if soon := time.Now().Add(troubleEvery); soon.Before(until) {
+		if soon := time.Now().Add(troubleEvery); soon.Before(until) || looked == c.progress {
 			until = soon
 		}
 		look, cancel := context.WithDeadline(ctx, until)
@@ -72,6 +73,11 @@ func (r *run) waitCanary(ctx context.Context, i int) error {
 			if done, err := c.prove(ctx, i); done || err != nil {
 				return err
 			}
+		case !enough && time.Since(c.progress) >= stallAfter && looked != c.progress:
+			if feed, err = r.lookAnew(ctx, s, feed); err != nil {
+				return r.failed(ctx, s, err)
+			}
+			looked = c.progress
 		case !enough && time.Since(c.progress) >= stallAfter:
 			return c.fail(ctx, stalled(s, c.last, stallAfter))
 		case err != nil:

@@ -519,24 +519,10 @@ func (r *run) wait(ctx context.Context, i int) error {
 	var roll call
 	seen := map[string]bool{}
 	progress := time.Now()
-	// A watch may be silent while the world moves, behind a proxy that has lost
-	// it: before nothing is taken for a stall, it is looked at anew, once.
-	anew := false
-	lookAnew := func() error {
-		fresh, err := r.Cluster.Watch(ctx, s.Reads())
-		if err != nil {
-			return err
-		}
-		feed.Stop()
-		feed, anew = fresh, true
-		return nil
-	}
+	var looked time.Time // the progress after which it was looked anew
 	for {
 		until := progress.Add(stallAfter)
-		if anew {
-			until = time.Now().Add(troubleEvery)
-		}
-		if soon := time.Now().Add(troubleEvery); soon.Before(until) {
+		if soon := time.Now().Add(troubleEvery); soon.Before(until) || looked == progress {
 			until = soon
 		}
 		look, cancel := context.WithDeadline(ctx, until)
@@ -549,10 +535,11 @@ func (r *run) wait(ctx context.Context, i int) error {
 		case errors.Is(err, context.DeadlineExceeded) && time.Since(progress) < stallAfter:
 			r.sayTrouble(ctx, s, feed)
 			continue
-		case errors.Is(err, context.DeadlineExceeded) && !anew:
-			if err := lookAnew(); err != nil {
+		case errors.Is(err, context.DeadlineExceeded) && looked != progress:
+			if feed, err = r.lookAnew(ctx, s, feed); err != nil {
 				return r.failed(ctx, s, err)
 			}
+			looked = progress
 			continue
 		case errors.Is(err, context.DeadlineExceeded):
 			return r.stalled(ctx, s, stalled(s, last, stallAfter))
@@ -577,14 +564,15 @@ func (r *run) wait(ctx context.Context, i int) error {
 		last = a.Rollout
 		switch {
 		case moved.since(last):
-			progress, anew = time.Now(), false
+			progress = time.Now()
 		case time.Since(progress) < stallAfter:
-		case anew:
+		case looked == progress:
 			return r.stalled(ctx, s, stalled(s, last, stallAfter))
 		default:
-			if err := lookAnew(); err != nil {
+			if feed, err = r.lookAnew(ctx, s, feed); err != nil {
 				return r.failed(ctx, s, err)
 			}
+			looked = progress
 		}
 		r.notify(Rolling{Step: s, Rollout: last, Elapsed: time.Since(began)})
 		for _, stall := range last.Stalls {
@@ -596,6 +584,18 @@ func (r *run) wait(ctx context.Context, i int) error {
 			}
 		}
 	}
+}
+
+// lookAnew gives another feed in the place of one that tells nothing new: a
+// watch may be silent while the world moves, behind a proxy that has lost it. No
+// stall is told before that. When there is an error, the feed stays.
+func (r *run) lookAnew(ctx context.Context, s plan.Step, feed Feed) (Feed, error) {
+	fresh, err := r.Cluster.Watch(ctx, s.Reads())
+	if err != nil {
+		return feed, err
+	}
+	feed.Stop()
+	return fresh, nil
 }
 
 // troubleEvery is how often a feed that gives nothing new is asked whether it
