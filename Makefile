@@ -36,7 +36,7 @@ test: build sandbox unit sandbox-test e2e ## Run all tests: formatting, unit, sa
 unit: ## Run go vet and the unit tests; with the race detector where there are goroutines
 	@unformatted=$$(git ls-files '*.go' | xargs gofmt -l); if [ -n "$$unformatted" ]; then echo "run gofmt on:" $$unformatted; exit 1; fi
 	$(GO) vet ./...
-	$(GO) vet -tags e2e ./e2e
+	$(GO) vet -tags e2e,faults ./e2e
 	$(GO) test -race -shuffle=on ./apply/... ./cmd/...
 	$(GO) test -run 'TestInterleavings|TestReductionLosesNothing' ./apply
 	$(GO) test -shuffle=on . ./examples/... ./plan/... ./schema/...
@@ -48,6 +48,11 @@ sandbox-test: ## Run the sandbox module's own tests
 .PHONY: e2e
 e2e: build sandbox ## Run the built binaries against a sandbox
 	$(GO) test -tags e2e -count=1 -timeout 20m ./e2e
+
+.PHONY: faults
+faults: build sandbox ## Run every fault at every request of an apply (an hour at most); tables in bin/faults
+	@mkdir -p bin/faults
+	NODEPOOL_FAULTS_REPORT=$(CURDIR)/bin/faults $(GO) test -tags e2e,faults -count=1 -timeout 100m -parallel 10 -run '^TestFaults' -v ./e2e
 
 .PHONY: lint
 lint: ## Run the linters of .golangci.yml (downloads and builds golangci-lint)

@@ -14,4 +14,11 @@
 //
 //	NODEPOOL_BIN, SANDBOX_BIN  the programs; ../bin/nodepool and ../bin/sandbox by default
 //	NODEPOOL_E2E_DIR           the folder of a running sandbox to use and to leave running
+//
+// Of the faults (TestFaults…) a seeded sample is run. With the build tag faults
+// beside e2e all of them are, for which there is "make faults". For these:
+//
+//	NODEPOOL_FAULTS_REPORT     the folder for the tables of faults and outcomes, as Markdown
+//	NODEPOOL_FAULTS_SEED       the seed of the samples; 1 by default
+//	NODEPOOL_FAULTS_PART       a part of the faults at requests, such as 2/5
 package e2e
