@@ -220,14 +220,13 @@ func (p *pool) steps(up UpgradeRef) []Step {
 		note := p.patchNote() + fmt.Sprintf(" It is held at %s.", newMachines(canary.Machines))
 		if !p.rolls() {
 			note = "The rollout is held already; this brings the hold in line with the upgrade."
-		} else {
-			note += fmt.Sprintf(" It is held at %s.", newMachines(canary.Machines))
 		}
 		write("patch", note, before, p.facts(p.md, before))
 		relies = held
 	}
 	wait := p.wait(p.wanted, p.infra.name(), p.bootstrap.name())
 	wait.Canary = &Canary{Machines: canary.Machines, Soak: canary.Soak.String(), Command: canary.Command}
+	wait.Rollback = p.spec.OnStall == schema.Rollback
 	out = append(out, Step{ID: p.spec.Name + "/wait-canary", Pool: p.spec.Name, Facts: p.holdFacts(held), Wait: wait})
 	// What is held is never what is wanted: no upgrade sets minReadySeconds.
 	changes := p.changes(held, p.wanted)
@@ -240,8 +239,12 @@ func (p *pool) steps(up UpgradeRef) []Step {
 // upgrade says so; run is the mark that its MachineDeployment bears by then.
 func (p *pool) rolloutStep(up UpgradeRef, run string) Step {
 	s := Step{ID: p.spec.Name + "/wait", Pool: p.spec.Name, Wait: p.wait(p.wanted, p.infra.name(), p.bootstrap.name())}
-	if p.spec.OnStall == schema.Pause {
+	switch p.spec.OnStall {
+	case schema.Pause:
 		s.Wait.Pause = p.pause(up, run)
+	case schema.Rollback:
+		s.Wait.Rollback = true
+	case schema.Stop:
 	}
 	return s
 }

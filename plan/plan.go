@@ -187,6 +187,9 @@ type Wait struct {
 	Canary *Canary `json:"canary,omitempty"`
 	// Pause, when set, is the patch to send once the rollout has stalled.
 	Pause *Patch `json:"pause,omitempty"`
+	// Rollback says that the pool is taken back once its rollout has stalled,
+	// by a plan that is compiled then: the inverse of this one for the pool.
+	Rollback bool `json:"rollback,omitempty"`
 }
 
 // Canary is proved once so many new machines have been ready, with the kubelet

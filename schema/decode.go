@@ -428,13 +428,11 @@ func (d decoder) wait(v *value) Wait {
 }
 
 func (d decoder) onStall(v *value) OnStall {
-	const remedy = "write stop (the default) or pause"
+	const remedy = "write stop (the default), pause or rollback"
 	switch o := OnStall(v.text); {
 	case v.shape != text:
 		d.wrongType(v, "what to do on a stall", remedy)
-	case o == Rollback:
-		d.at(v, "rollback is not yet supported", remedy+"; to go back after a stall, plan an upgrade to what was before")
-	case o != Stop && o != Pause:
+	case o != Stop && o != Pause && o != Rollback:
 		d.at(v, quote(v.text)+" is nothing that can be done on a stall", remedy)
 	default:
 		return o

@@ -133,8 +133,8 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 	e.GiveUp = giveUp
 	fmt.Fprintln(stdout)
 	out := ui.NewProgress(p.stdout, progress)
-	defer out.Close()
-	e.Notify = out.Event
+	defer func() { out.Close() }()
+	e.Notify = func(event apply.Event) { out.Event(event) }
 	if j.store != nil {
 		events := j.store.Events(todo.snap, e.Holder)
 		defer events.Close()
@@ -143,7 +143,13 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 			events.Event(event)
 		}
 	}
-	return e.Run(c.Context, made)
+	err = e.Run(c.Context, made)
+	if stall := (*apply.StallError)(nil); errors.As(err, &stall) && stall.Step.Wait != nil && stall.Step.Wait.Rollback && c.Context.Err() == nil {
+		out.Close()
+		out = ui.NewProgress(p.stdout, progress)
+		p.takeBack(c, e, made, stall, p.showInverse(c, made))
+	}
+	return err
 }
 
 // task is a plan with what it takes to carry it out.

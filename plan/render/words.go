@@ -85,8 +85,11 @@ func consequences(w plan.Wait, code func(string) string) []string {
 		out = append(out, "Then a command runs for each of them on the machine of whoever applies this plan, with their rights, and must exit with 0: "+
 			code(strings.Join(words, " ")))
 	}
-	if w.Canary != nil {
+	if w.Canary != nil && !w.Rollback {
 		out = append(out, "On a stall or a failure the rollout stays held: no old machine is deleted for it.")
+	}
+	if w.Rollback {
+		out = append(out, "On a stall the pool is taken back to what it was, without another question, where there is a way back then.")
 	}
 	if w.Pause != nil {
 		out = append(out, "On a stall the pool is paused ("+code("spec.paused")+"), so that the rollout does not go on by itself.")

@@ -54,7 +54,7 @@ var told = map[string]string{
 	"Pool.strategy":                 "Bounds of the rolling update, changed in place; left alone when absent.",
 	"Pool.drain":                    "Bounds of the deletion of a machine, changed in place; left alone when absent.",
 	"Pool.wait":                     "How the rollout is waited for.",
-	"Pool.onStall":                  "What is done to the pool when its rollout has stalled: stop leaves it as it is; pause also sets spec.paused, so that it does not go on by itself.",
+	"Pool.onStall":                  "What is done to the pool when its rollout has stalled: stop leaves it as it is; pause also sets spec.paused, so that it does not go on by itself; rollback takes the pool back to what it was before the run, where there is a way back.",
 	"Pool.canary":                   "Lets the first new machines prove themselves before the others are replaced.",
 	"Canary":                        "The first new machines of a rollout, which prove themselves before it goes on.",
 	"Canary.machines":               "How many machines; 0 means no canary.",
