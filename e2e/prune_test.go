@@ -105,12 +105,18 @@ func TestPrune(t *testing.T) {
 	// where no journal tells of it.
 	fault(t, "missing", image("bad"))
 	roll("bad", 5)
-	r = newCLI(t).run(t, append(prune, "--auto-approve")...).exits(t, 0)
+	journal := c.journal(t, "bad")
+	forget(t, c, "bad")
+	r = n.run(t, append(prune, "--auto-approve")...).exits(t, 0)
 	if got := left(); len(got) < 2 || got[len(got)-2] != made[2] || got[len(got)-1] != made[3] {
 		t.Errorf("left: %v of %v\n%s", got, made, r)
 	}
 	if !strings.Contains(r.Stdout, made[2]+" (pool "+c.pool(0)+"): ") || !strings.Contains(r.Stdout, "MachineSet "+c.namespace+"/"+c.pool(0)) {
 		t.Errorf("it does not say that the old MachineSet refers to %s\n%s", made[2], r)
+	}
+	journal.SetResourceVersion("")
+	if _, err := box.client.Resource(configMaps).Namespace(c.namespace).Create(t.Context(), journal, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
 	}
 	pruner.run(t, append(prune, "--auto-approve")...).exits(t, 0)
 	if diff := cmp.Diff(made[2:], left()); diff != "" {

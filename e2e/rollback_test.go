@@ -60,7 +60,7 @@ func TestRollback(t *testing.T) {
 		t.Errorf("the MachineDeployment is not as it was (-before +after):\n%s", diff)
 	}
 	n.nothingToDo(t, c.upgrade(t, "as-it-was", pool{"name": name, "kubernetesVersion": oldVersion, "machineImage": oldImage}))
-	r = n.run(t, "rollback", "back-up/1", "--auto-approve").exits(t, 0)
+	r = n.run(t, "rollback", "back-up/1", "--namespace", c.namespace, "--auto-approve").exits(t, 0)
 	if !strings.Contains(r.Stdout, "No changes.") {
 		t.Errorf("there is still to take back\n%s", r)
 	}
