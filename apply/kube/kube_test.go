@@ -2,20 +2,25 @@ package kube_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/net/http2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -71,15 +76,6 @@ func TestFetchRepeatsReads(t *testing.T) {
 			answer: func(w http.ResponseWriter, n int) {
 				if n < 3 {
 					lose(w)
-				} else {
-					reply(w, 200, machine("m"))
-				}
-			}, requests: 3, max: 2 * time.Second,
-		},
-		"a stream that is reset": {
-			answer: func(w http.ResponseWriter, n int) {
-				if n < 3 {
-					reset(w)
 				} else {
 					reply(w, 200, machine("m"))
 				}
@@ -155,6 +151,50 @@ func TestFetchRepeatsReads(t *testing.T) {
 					}
 				} else if err == nil || !strings.Contains(err.Error(), test.err) || !strings.Contains(err.Error(), "Machine") && name != "no credentials" {
 					t.Errorf("got %v, want %q and the object in it", err, test.err)
+				}
+			})
+		})
+	}
+}
+
+// What the network says of a read tells whether it is sent again.
+func TestFetchOverABadNetwork(t *testing.T) {
+	tests := map[string]struct {
+		err   error
+		again bool
+	}{
+		"refused":          {&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, true},
+		"broken pipe":      {&net.OpError{Op: "write", Err: syscall.EPIPE}, true},
+		"reset":            {&net.OpError{Op: "read", Err: syscall.ECONNRESET}, true},
+		"stream reset":     {http2.StreamError{StreamID: 7, Code: http2.ErrCodeInternal}, true},
+		"going away":       {http2.GoAwayError{LastStreamID: 7}, true},
+		"closed under it":  {errors.New("http2: client connection force closed via ClientConn.Close"), true},
+		"name for a while": {&net.OpError{Op: "dial", Err: &net.DNSError{Err: "server misbehaving", IsTemporary: true}}, true},
+		"no such name":     {&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", IsNotFound: true}}, false},
+		"not trusted":      {&net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}, false},
+		"unknown issuer":   {&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, false},
+		"no credentials":   {errors.New("getting credentials: exec: no such file"), false},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &server{t: t, served: []served{core}}
+				s.broken = func(r *http.Request, n int) error {
+					if r.URL.Path == onePath && n == 1 {
+						return test.err
+					}
+					return nil
+				}
+				s.answer = func(w http.ResponseWriter, r *http.Request, _ int) bool {
+					if r.URL.Path == onePath {
+						reply(w, 200, machine("m"))
+					}
+					return r.URL.Path == onePath
+				}
+				c := s.client()
+				_, err := c.Fetch(t.Context(), []plan.Selector{one})
+				if again := err == nil; again != test.again {
+					t.Errorf("sent again: %v, want %v (%v)", again, test.again, err)
 				}
 			})
 		})

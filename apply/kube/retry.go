@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -49,12 +50,28 @@ func passing(err error) bool {
 	if status, ok := statusOf(err); ok {
 		return status.Code == http.StatusTooManyRequests || status.Code == http.StatusRequestTimeout || status.Code >= 500
 	}
+	return lost(err) || utilnet.IsProbableEOF(err) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// lost reports whether err is of a connection that was not made or broke, and
+// not of one whose other end is not the one that was meant.
+func lost(err error) bool {
 	var network net.Error
+	if errors.As(err, &network) && network.Timeout() {
+		return true
+	}
+	var name *net.DNSError
+	if errors.As(err, &name) {
+		return !name.IsNotFound
+	}
+	// Errors of TLS come as operations of the network, too.
+	var operation *net.OpError
+	if errors.As(err, &operation) {
+		return operation.Op == "dial" || operation.Op == "read" || operation.Op == "write"
+	}
+	// What HTTP/2 says of one stream has a type, and of a connection mostly none.
 	var stream http2.StreamError
-	var away http2.GoAwayError
-	return errors.As(err, &stream) || errors.As(err, &away) || errors.Is(err, io.ErrUnexpectedEOF) || utilnet.IsConnectionRefused(err) || utilnet.IsConnectionReset(err) || utilnet.IsProbableEOF(err) ||
-		utilnet.IsHTTP2ConnectionLost(err) || errors.Is(err, context.DeadlineExceeded) ||
-		(errors.As(err, &network) && network.Timeout())
+	return errors.As(err, &stream) || strings.HasPrefix(bare(err).Error(), "http2: ")
 }
 
 // reading words the failure of a read for a person.

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"testing"
 
-	"golang.org/x/net/http2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
@@ -30,6 +29,9 @@ type server struct {
 	// answer, when set, sees every other request first, with the number of
 	// its coming for that method and path; it reports whether it answered.
 	answer func(w http.ResponseWriter, r *http.Request, n int) bool
+	// broken, when set, gives what the network says of a request in place of an
+	// answer; nil when it arrives.
+	broken func(r *http.Request, n int) error
 	// watches holds the open watches by path.
 	mu       sync.Mutex
 	watches  map[string][]*io.PipeWriter
@@ -57,9 +59,6 @@ func (s *server) client() *kube.Cluster {
 // errLost is what a transport says of a connection that broke.
 var errLost = io.EOF
 
-// errReset is what it says when a proxy gives up one request of several.
-var errReset = http2.StreamError{StreamID: 7, Code: http2.ErrCodeInternal}
-
 func (s *server) RoundTrip(r *http.Request) (*http.Response, error) {
 	key := r.Method + " " + r.URL.Path
 	s.mu.Lock()
@@ -67,14 +66,16 @@ func (s *server) RoundTrip(r *http.Request) (*http.Response, error) {
 	s.counts[key]++
 	n := s.counts[key]
 	s.mu.Unlock()
+	if s.broken != nil {
+		if err := s.broken(r, n); err != nil {
+			return nil, err
+		}
+	}
 	if r.URL.Query().Get("watch") != "" {
 		return s.watch(r, n)
 	}
 	recorder := httptest.NewRecorder()
 	s.serve(recorder, r, n)
-	if recorder.Header().Get("Test-Lost") == "stream" {
-		return nil, errReset
-	}
 	if recorder.Code == 0 || recorder.Header().Get("Test-Lost") != "" {
 		return nil, errLost
 	}
@@ -170,8 +171,7 @@ func fail(w http.ResponseWriter, code int, reason metav1.StatusReason, message s
 	reply(w, code, status)
 }
 
-func lose(w http.ResponseWriter)  { w.Header().Set("Test-Lost", "yes") }
-func reset(w http.ResponseWriter) { w.Header().Set("Test-Lost", "stream") }
+func lose(w http.ResponseWriter) { w.Header().Set("Test-Lost", "yes") }
 
 // watch holds a watch open until the request ends. Streaming of the first
 // content is refused, as by a server that does not know it.
