@@ -202,10 +202,13 @@ func (b *faultBench) templates(t *testing.T) []string {
 	return out
 }
 
-// written gives what the product wrote of its plan since an upgrade began.
+// written gives what the product wrote besides its books since an upgrade
+// began, but to other pools, which others upgrade.
 func (up upgradeCase) written(all []audited) []write {
+	pools := up.pool[:strings.LastIndexByte(up.pool, '-')+1]
 	return slices.DeleteFunc(written(all[up.before:]), func(w write) bool {
-		return w.isBookkeeping() || w.Name != up.pool && !strings.HasPrefix(w.Name, up.pool+"-")
+		otherPool := strings.HasPrefix(w.Name, pools) && w.Name != up.pool && !strings.HasPrefix(w.Name, up.pool+"-")
+		return w.isBookkeeping() || otherPool
 	})
 }
 
