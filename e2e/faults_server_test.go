@@ -1,4 +1,4 @@
-//go:build e2e && faults
+//go:build e2e
 
 package e2e_test
 
@@ -43,7 +43,8 @@ func TestFaultsServersDie(t *testing.T) {
 	for _, at := range moments {
 		for _, process := range []string{"apiserver", "etcd"} {
 			for _, when := range []string{"before", "behind"} {
-				if when == "behind" && at.name == "the first watch" {
+				short := at.name == "the patch" && when == "behind"
+				if faultsShort && !short || when == "behind" && at.name == "the first watch" { // a watch has no end to be lost
 					continue
 				}
 				t.Run(fmt.Sprintf("%s killed %s %s", process, when, at.name), func(t *testing.T) {
