@@ -38,7 +38,7 @@ func (r *run) waitCanary(ctx context.Context, i int) error {
 	if err != nil {
 		return fmt.Errorf("step %s: canary.soak: %w", s.ID, err)
 	}
-	feed, err := r.Cluster.Watch(ctx, s.Reads())
+	feed, err := r.follow(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -46,8 +46,9 @@ func (r *run) waitCanary(ctx context.Context, i int) error {
 	var looked time.Time // the progress after which it was looked anew
 	c := &canary{run: r, step: s, began: began, soak: soak, stallAfter: stallAfter, progress: began,
 		soaking: map[string]soaking{}, passed: map[string]bool{}, seen: map[string]bool{}}
+	var eyes sight
 	for {
-		until := c.progress.Add(stallAfter)
+		until := eyes.deadline(c.progress, stallAfter)
 		if at, ok := c.soaked(); ok {
 			until = at
 		}
@@ -67,21 +68,21 @@ func (r *run) waitCanary(ctx context.Context, i int) error {
 		case !errors.Is(err, context.DeadlineExceeded):
 			return r.failed(ctx, s, err)
 		}
+		c.progress = c.progress.Add(r.mind(ctx, s, feed, err == nil, &eyes))
 		at, enough := c.soaked()
+		late := !enough && !time.Now().Before(eyes.deadline(c.progress, stallAfter))
 		switch {
 		case enough && !time.Now().Before(at):
 			if done, err := c.prove(ctx, i); done || err != nil {
 				return err
 			}
-		case !enough && time.Since(c.progress) >= stallAfter && looked != c.progress:
+		case late && eyes.trouble == nil && looked != c.progress:
 			if feed, err = r.lookAnew(ctx, s, feed); err != nil {
 				return r.failed(ctx, s, err)
 			}
 			looked = c.progress
-		case !enough && time.Since(c.progress) >= stallAfter:
-			return c.fail(ctx, stalled(s, c.last, stallAfter))
-		case err != nil:
-			r.sayTrouble(ctx, s, feed)
+		case late:
+			return c.fail(ctx, stalled(s, c.last, c.moved.churn, eyes.trouble, stallAfter))
 		}
 	}
 }

@@ -74,6 +74,14 @@ func (e *ForbiddenError) Kind() string {
 	return e.Resource + "." + e.Group
 }
 
+// Passes reports whether err is that of a read which may go well when it is
+// sent again later, since the server or the way to it failed. A Reader tells by
+// an error in the chain with the method Passes() bool.
+func Passes(err error) bool {
+	var p interface{ Passes() bool }
+	return errors.As(err, &p) && p.Passes()
+}
+
 // DriftError says that the cluster is not what was reviewed. Nothing more was
 // written once it was found.
 type DriftError struct {

@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +37,8 @@ type Executor struct {
 	// Notify is told what happens, one event at a time; nil for nobody.
 	Notify func(Event)
 	// Patience is how long a cluster that does not answer is waited for
-	// around a write; 0 means two minutes.
+	// around a write, a webhook that cannot be called among it; 0 means five
+	// minutes.
 	Patience time.Duration
 }
 
@@ -46,7 +48,10 @@ type GiveUp struct {
 	Why  string
 }
 
-const defaultPatience = 2 * time.Minute
+// defaultPatience is long enough for what a rollout of a self-managed cluster
+// takes away for a time: controllers and webhooks that are drained from an old
+// machine come up on another, images and all.
+const defaultPatience = 5 * time.Minute
 
 // Run carries out the steps of p in order, or carries on with them: a step
 // that is found done is passed over, whoever did it. Before the first write
@@ -311,16 +316,13 @@ func (r *run) act(ctx context.Context, i int) error {
 // what the journal keeps of it at its start.
 func (r *run) perform(ctx context.Context, s plan.Step, pool plan.Ref, assess func(plan.Snapshot) plan.Assessment, before func() []Machine) error {
 	began := time.Now()
-	patience := r.Patience
-	if patience == 0 {
-		patience = defaultPatience
-	}
-	delay := time.Second
+	var away outage
+	defer func() { r.noteOutage(ctx, s, away) }()
 	// Refusals of a plan that is still as reviewed may be a race with an
 	// unrelated writer of the same object (annotations); try a few times.
 	const refusals = 3
 	for tries, refused := 1, 0; ; tries++ {
-		snap, err := r.Cluster.Fetch(ctx, s.Reads())
+		snap, err := r.look(ctx, ctx, s, &away)
 		if err != nil {
 			return err
 		}
@@ -352,8 +354,7 @@ func (r *run) perform(ctx context.Context, s plan.Step, pool plan.Ref, assess fu
 		}
 		err = r.write(context.WithoutCancel(ctx), s, pool, snap)
 		if err == nil {
-			ctx := context.WithoutCancel(ctx)
-			snap, err := r.Cluster.Fetch(ctx, s.Reads())
+			snap, err := r.look(ctx, context.WithoutCancel(ctx), s, &away)
 			if err != nil {
 				return err
 			}
@@ -373,7 +374,7 @@ func (r *run) perform(ctx context.Context, s plan.Step, pool plan.Ref, assess fu
 		}
 		if we.Outcome == Refused {
 			// Look first: a drift explains the refusal better than the server.
-			snap, ferr := r.Cluster.Fetch(ctx, s.Reads())
+			snap, ferr := r.look(ctx, ctx, s, &away)
 			if ferr != nil {
 				return ferr
 			}
@@ -383,16 +384,57 @@ func (r *run) perform(ctx context.Context, s plan.Step, pool plan.Ref, assess fu
 			}
 			continue
 		}
-		if time.Since(began) > patience {
-			return r.failed(ctx, s, &UnreachableError{Step: s, Err: errors.New(we.Words)})
-		}
-		r.trouble(ctx, s, we.Words)
-		r.notify(Retrying{Step: s, Why: we.Words, In: delay})
-		if err := pause(ctx, delay); err != nil {
+		if err := r.waitOut(ctx, s, &away, we.Words); err != nil {
 			return err
 		}
-		delay = min(2*delay, 15*time.Second)
 	}
+}
+
+// outage is a time in which the cluster, or a webhook of it, does not answer.
+type outage struct {
+	since time.Time
+	delay time.Duration
+	why   string
+}
+
+// noteOutage records an outage that is over.
+func (r *run) noteOutage(ctx context.Context, s plan.Step, away outage) {
+	if away.why != "" {
+		r.trouble(ctx, s, away.why)
+	}
+}
+
+// look fetches what s reads, and again while the cluster does not answer and
+// ctx is not done. The tries themselves end with reads.
+func (r *run) look(ctx, reads context.Context, s plan.Step, away *outage) (plan.Snapshot, error) {
+	for {
+		snap, err := r.Cluster.Fetch(reads, s.Reads())
+		if err == nil || !Passes(err) {
+			return snap, err
+		}
+		if err := r.waitOut(ctx, s, away, err.Error()); err != nil {
+			return plan.Snapshot{}, err
+		}
+	}
+}
+
+// waitOut waits a little for what does not answer, or gives an error when
+// patience has ended. It writes no record, which would have to wait as well:
+// the journal stands in the same cluster.
+func (r *run) waitOut(ctx context.Context, s plan.Step, away *outage, why string) error {
+	if away.since.IsZero() {
+		away.since, away.delay = time.Now(), time.Second
+	}
+	away.why = why
+	if time.Since(away.since) > cmp.Or(r.Patience, defaultPatience) {
+		return r.failed(ctx, s, &UnreachableError{Step: s, Err: errors.New(why)})
+	}
+	r.notify(Retrying{Step: s, Why: why, In: away.delay})
+	if err := pause(ctx, away.delay); err != nil {
+		return err
+	}
+	away.delay = min(2*away.delay, 15*time.Second)
+	return nil
 }
 
 // undone explains a write that the server took and that is not to be seen.
@@ -509,7 +551,7 @@ func (r *run) wait(ctx context.Context, i int) error {
 	if err != nil {
 		return fmt.Errorf("step %s: stallAfter: %w", s.ID, err)
 	}
-	feed, err := r.Cluster.Watch(ctx, s.Reads())
+	feed, err := r.follow(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -520,8 +562,9 @@ func (r *run) wait(ctx context.Context, i int) error {
 	seen := map[string]bool{}
 	progress := time.Now()
 	var looked time.Time // the progress after which it was looked anew
+	var eyes sight
 	for {
-		until := progress.Add(stallAfter)
+		until := eyes.deadline(progress, stallAfter)
 		if soon := time.Now().Add(troubleEvery); soon.Before(until) || looked == progress {
 			until = soon
 		}
@@ -529,22 +572,24 @@ func (r *run) wait(ctx context.Context, i int) error {
 		snap, err := feed.Next(look)
 		cancel()
 		switch {
-		case err == nil:
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(err, context.DeadlineExceeded) && time.Since(progress) < stallAfter:
-			r.sayTrouble(ctx, s, feed)
-			continue
-		case errors.Is(err, context.DeadlineExceeded) && looked != progress:
-			if feed, err = r.lookAnew(ctx, s, feed); err != nil {
-				return r.failed(ctx, s, err)
-			}
-			looked = progress
-			continue
-		case errors.Is(err, context.DeadlineExceeded):
-			return r.stalled(ctx, s, stalled(s, last, stallAfter))
-		default:
+		case err != nil && !errors.Is(err, context.DeadlineExceeded):
 			return r.failed(ctx, s, err)
+		}
+		progress = progress.Add(r.mind(ctx, s, feed, err == nil, &eyes))
+		if err != nil {
+			switch {
+			case time.Now().Before(eyes.deadline(progress, stallAfter)):
+			case eyes.trouble == nil && looked != progress:
+				if feed, err = r.lookAnew(ctx, s, feed); err != nil {
+					return r.failed(ctx, s, err)
+				}
+				looked = progress
+			default:
+				return r.stalled(ctx, s, stalled(s, last, moved.churn, eyes.trouble, stallAfter))
+			}
+			continue
 		}
 		a := r.plan.Assess(i, snap)
 		roll.take(a.Rollout.Machines)
@@ -567,7 +612,7 @@ func (r *run) wait(ctx context.Context, i int) error {
 			progress = time.Now()
 		case time.Since(progress) < stallAfter:
 		case looked == progress:
-			return r.stalled(ctx, s, stalled(s, last, stallAfter))
+			return r.stalled(ctx, s, stalled(s, last, moved.churn, nil, stallAfter))
 		default:
 			if feed, err = r.lookAnew(ctx, s, feed); err != nil {
 				return r.failed(ctx, s, err)
@@ -590,7 +635,7 @@ func (r *run) wait(ctx context.Context, i int) error {
 // watch may be silent while the world moves, behind a proxy that has lost it. No
 // stall is told before that. When there is an error, the feed stays.
 func (r *run) lookAnew(ctx context.Context, s plan.Step, feed Feed) (Feed, error) {
-	fresh, err := r.Cluster.Watch(ctx, s.Reads())
+	fresh, err := r.follow(ctx, s)
 	if err != nil {
 		return feed, err
 	}
@@ -602,13 +647,67 @@ func (r *run) lookAnew(ctx context.Context, s plan.Step, feed Feed) (Feed, error
 // still reaches the cluster.
 const troubleEvery = 5 * time.Second
 
-// sayTrouble tells when the feed cannot reach the cluster. A feed that cannot
-// tell is taken to reach it.
-func (r *run) sayTrouble(ctx context.Context, s plan.Step, feed Feed) {
+// unanswered begins what is said of a cluster that cannot be seen.
+const unanswered = "the cluster does not answer: "
+
+// troubleOf tells why the feed cannot reach the cluster, nil when it does. A
+// feed that cannot tell is taken to reach it.
+func troubleOf(feed Feed) error {
 	if f, ok := feed.(interface{ Trouble() error }); ok {
-		if err := f.Trouble(); err != nil {
-			r.trouble(ctx, s, "the cluster does not answer: "+err.Error())
-			r.notify(Retrying{Step: s, Why: "the cluster does not answer: " + err.Error(), In: troubleEvery})
+		return f.Trouble()
+	}
+	return nil
+}
+
+// sight is whether the cluster can be seen. While it cannot, nobody can tell
+// whether anything moves, so that time is not held against a rollout.
+type sight struct {
+	blind   time.Time // since when it cannot; zero when it can
+	trouble error     // why
+}
+
+// deadline gives when a rollout has stalled: after a time without progress, or
+// as long a time without sight.
+func (e sight) deadline(progress time.Time, stallAfter time.Duration) time.Time {
+	if e.trouble != nil {
+		return e.blind.Add(stallAfter)
+	}
+	return progress.Add(stallAfter)
+}
+
+// mind tells when the feed cannot reach the cluster, and records it when it can
+// again; it gives how long it could not. seen tells that the feed just gave
+// something.
+func (r *run) mind(ctx context.Context, s plan.Step, feed Feed, seen bool, eyes *sight) (unseen time.Duration) {
+	was := *eyes
+	if eyes.trouble = nil; !seen {
+		eyes.trouble = troubleOf(feed)
+	}
+	switch {
+	case eyes.trouble != nil:
+		if was.trouble == nil {
+			eyes.blind = time.Now()
+		}
+		r.notify(Retrying{Step: s, Why: unanswered + eyes.trouble.Error(), In: troubleEvery})
+	case was.trouble != nil:
+		r.trouble(ctx, s, unanswered+was.trouble.Error())
+		return time.Since(was.blind)
+	}
+	return 0
+}
+
+// follow begins to watch what s reads, and again while the cluster does not
+// answer.
+func (r *run) follow(ctx context.Context, s plan.Step) (Feed, error) {
+	var away outage
+	defer func() { r.noteOutage(ctx, s, away) }()
+	for {
+		feed, err := r.Cluster.Watch(ctx, s.Reads())
+		if err == nil || !Passes(err) {
+			return feed, err
+		}
+		if err := r.waitOut(ctx, s, &away, err.Error()); err != nil {
+			return nil, err
 		}
 	}
 }
@@ -619,7 +718,7 @@ func (r *run) sayTrouble(ctx context.Context, s plan.Step, feed Feed) {
 // ones count.
 type movement struct {
 	fingerprint string
-	churning    bool
+	churn       *capi.Stall // as it was seen last; nil while there is none
 	ready, old  int
 }
 
@@ -629,11 +728,13 @@ func (m *movement) since(r capi.Rollout) bool {
 	further := first || r.NewReady > m.ready || r.Old < m.old
 	changed := r.Fingerprint != m.fingerprint
 	m.fingerprint = r.Fingerprint
-	m.churning = m.churning || slices.ContainsFunc(r.Stalls, func(s capi.Stall) bool { return s.Cause == capi.StallHealthCheckChurn })
+	if i := slices.IndexFunc(r.Stalls, func(s capi.Stall) bool { return s.Cause == capi.StallHealthCheckChurn }); i >= 0 {
+		m.churn = &r.Stalls[i]
+	}
 	if further {
 		m.ready, m.old = r.NewReady, r.Old
 	}
-	if m.churning {
+	if m.churn != nil {
 		return further
 	}
 	return changed
@@ -668,12 +769,22 @@ func (r *run) pausePool(ctx context.Context, s plan.Step) string {
 	return "The pool is paused now (spec.paused), so that its rollout does not go on by itself; the plan that carries on ends the pause."
 }
 
-func stalled(s plan.Step, last capi.Rollout, after time.Duration) *StallError {
-	e := &StallError{Step: s, Rollout: last, After: after}
-	if len(last.Stalls) > 0 {
-		e.Stall = &last.Stalls[0]
-	} else {
-		e.Stall = last.Suspect()
+// stalled gives the error of a rollout that made no progress, or that could not
+// be looked at. A churn that was seen explains it better than what ails the
+// latest machine, which is just another that is about to be deleted; an error
+// that is stated explains both.
+func stalled(s plan.Step, last capi.Rollout, churn *capi.Stall, trouble error, after time.Duration) *StallError {
+	e := &StallError{Step: s, Rollout: last, After: after, Stall: last.Suspect()}
+	md := s.Wait.MachineDeployment
+	switch {
+	case trouble != nil:
+		e.Stall = &capi.Stall{
+			Cause: capi.StallClusterUnreachable, Kind: md.Kind, Namespace: md.Namespace, Name: md.Name, Message: trouble.Error(),
+			Explanation: "The API server of the management cluster does not answer, so nobody can see how far the rollout is.",
+			Next:        "See that the management cluster's API server runs and can be reached from here; the rollout goes on without nodepool.",
+		}
+	case len(last.Stalls) == 0 && churn != nil:
+		e.Stall = churn
 	}
 	return e
 }

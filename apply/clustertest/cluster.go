@@ -101,6 +101,9 @@ func (c *Cluster) guard(call Call, do func() error) error {
 	if err != nil {
 		return err
 	}
+	if err := c.world.away(call.Op); err != nil {
+		return err
+	}
 	if !blow {
 		return do()
 	}

@@ -88,6 +88,14 @@ func (f *feed) Next(ctx context.Context) (plan.Snapshot, error) {
 			return plan.Snapshot{}, ErrStopped
 		default:
 		}
+		if f.Trouble() != nil {
+			select {
+			case <-f.woken:
+			case <-f.stopped:
+			case <-ctx.Done():
+			}
+			continue
+		}
 		if s, changed := f.look(); changed {
 			return s, nil
 		}
@@ -101,6 +109,9 @@ func (f *feed) Next(ctx context.Context) (plan.Snapshot, error) {
 		}
 	}
 }
+
+// Trouble tells why the world cannot be seen; nil when it can.
+func (f *feed) Trouble() error { return f.cluster.world.away(Next) }
 
 func (f *feed) look() (plan.Snapshot, bool) {
 	w := f.cluster.world

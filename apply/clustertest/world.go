@@ -61,6 +61,7 @@ type World struct {
 	lenient bool                // no preflight checks: an example is being built
 
 	before112 bool // see Example.Before112
+	outage    outage
 }
 
 type right struct {

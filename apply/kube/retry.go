@@ -93,6 +93,9 @@ func (e *readError) Error() string {
 
 func (e *readError) Unwrap() error { return e.err }
 
+// Passes reports whether the same read may go well later; see apply.Passes.
+func (e *readError) Passes() bool { return passing(e.err) }
+
 // bare takes the method and the address off the error of a request.
 func bare(err error) error {
 	var u *url.Error

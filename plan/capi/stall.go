@@ -8,7 +8,7 @@ import (
 // StallCause is a stable code for what holds up a rollout.
 type StallCause string
 
-// The causes that Judge and Suspect name.
+// The causes that Judge and Suspect name, save one that says so.
 const (
 	StallPaused                 StallCause = "paused"                   // one of the three pauses is set
 	StallTemplateMissing        StallCause = "template-missing"         // a template that the MachineDeployment or MachineSet names does not exist
@@ -36,6 +36,7 @@ const (
 	StallPoolDeleting           StallCause = "pool-deleting"            // the MachineDeployment itself is being deleted
 	StallControllersSilent      StallCause = "controllers-silent"       // no controller has taken note of the last change (Suspect)
 	StallCanaryFailed           StallCause = "canary-failed"            // a canary did not stay ready, or its command failed (told by apply)
+	StallClusterUnreachable     StallCause = "cluster-unreachable"      // the API server of the management cluster does not answer (told by apply)
 	StallNoProgress             StallCause = "no-progress"              // no better explanation (Suspect)
 )
 

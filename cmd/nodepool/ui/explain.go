@@ -128,6 +128,11 @@ func explain(err error) (string, int) {
 		return render.Escape("another plan of this upgrade, "+unfinished.Unfinished.Short()+", was begun and is not finished; this one is "+
 			unfinished.Wanted.Short()+".") + "\nNothing was written. To carry on with the begun plan, run nodepool apply with the upgrade file that it was made from;\n" +
 			"to take it back, run nodepool rollback with that file; to give it up and begin the new one, add --abandon, which is recorded.", exitError
+	case errors.As(err, &unreachable) && unreachable.Step.Wait != nil:
+		return "the cluster did not answer during " + step(unreachable.Step) + ", and it was waited for in vain.\n" +
+			field("It says", unreachable.Err.Error()) +
+			"The rollout goes on in the cluster. Run the same command again once the cluster answers:\n" +
+			"it goes on waiting where it stopped and repeats nothing.", exitError
 	case errors.As(err, &unreachable):
 		return "the cluster did not answer during " + step(unreachable.Step) + ", and it was waited for in vain.\n" +
 			field("It says", unreachable.Err.Error()) +
