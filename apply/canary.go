@@ -137,7 +137,7 @@ func (c *canary) take(ctx context.Context, i int, snap plan.Snapshot) (done bool
 	c.roll.take(a.Rollout.Machines)
 	switch a.Verdict {
 	case plan.Drifted:
-		return true, c.failed(ctx, c.step, &DriftError{Step: c.step.ID, Differences: a.Differences, Written: c.written.Load()})
+		return true, c.failed(ctx, c.step, &DriftError{Step: c.step.ID, Differences: c.whoDid(ctx, i, a.Differences), Written: c.written.Load()})
 	case plan.Satisfied: // somebody is further already
 		return true, c.done(ctx, "found proved")
 	case plan.Pending:

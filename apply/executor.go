@@ -595,7 +595,7 @@ func (r *run) wait(ctx context.Context, i int) error {
 		roll.take(a.Rollout.Machines)
 		switch a.Verdict {
 		case plan.Drifted:
-			return r.failed(ctx, s, &DriftError{Step: s.ID, Differences: a.Differences, Written: r.written.Load()})
+			return r.failed(ctx, s, &DriftError{Step: s.ID, Differences: r.whoDid(ctx, i, a.Differences), Written: r.written.Load()})
 		case plan.Satisfied:
 			r.notify(Rolling{Step: s, Rollout: a.Rollout, Elapsed: time.Since(began)})
 			note := fmt.Sprintf("%d machines", a.Rollout.New)
@@ -767,6 +767,25 @@ func (r *run) pausePool(ctx context.Context, s plan.Step) string {
 		return unpaused + err.Error() + "."
 	}
 	return "The pool is paused now (spec.paused), so that its rollout does not go on by itself; the plan that carries on ends the pause."
+}
+
+// whoDid reads what drifted under wait step i again: a feed leaves out the
+// managed fields, which tell who it was.
+func (r *run) whoDid(ctx context.Context, i int, seen []plan.Difference) []plan.Difference {
+	s := r.plan.Steps[i]
+	for _, n := range s.Reads() {
+		if n.Ref != s.Wait.MachineDeployment {
+			continue
+		}
+		snap, err := r.Cluster.Fetch(ctx, []plan.Selector{n})
+		if err != nil {
+			break
+		}
+		if again := r.plan.Assess(i, snap); again.Verdict == plan.Drifted {
+			return again.Differences
+		}
+	}
+	return seen // it has changed again, or cannot be read
 }
 
 // stalled gives the error of a rollout that made no progress, or that could not

@@ -694,5 +694,8 @@ func TestChurnIsNoProgress(t *testing.T) {
 		if took := time.Since(began); took > 20*time.Minute {
 			t.Errorf("gave up after %s only: new machines that never join were taken for progress", took)
 		}
+		if stall.Stall == nil || stall.Stall.Cause != capi.StallHealthCheckChurn {
+			t.Errorf("the cause is %+v, want the churn, not what ails the latest machine", stall.Stall)
+		}
 	})
 }

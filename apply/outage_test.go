@@ -8,9 +8,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"nodepool/apply"
 	"nodepool/apply/clustertest"
+	"nodepool/plan"
 	"nodepool/plan/capi"
 )
 
@@ -154,6 +157,38 @@ func TestUnseenTimeIsNoStall(t *testing.T) {
 		}
 		if took := time.Since(began); took < 25*time.Minute || took > 26*time.Minute {
 			t.Errorf("it gave up after %s, want the 15m without progress and the 10m in which nothing could be seen", took)
+		}
+	})
+}
+
+// TestWhoUndidTheChange: another writer who takes our change back while its
+// rollout is waited for is named.
+func TestWhoUndidTheChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := clustertest.AWSExample()
+		w.AutoStep(1)
+		c := w.Open(nil)
+		p, secrets := compile(t, c, read(t, upgradeOne))
+		c.Before(3, func(w *clustertest.World) {
+			w.Edit(clustertest.MachineDeployment("aws-example-md-0"), func(o *unstructured.Unstructured) {
+				_ = unstructured.SetNestedField(o.Object, "v1.34.3", "spec", "template", "spec", "version")
+				o.SetManagedFields([]metav1.ManagedFieldsEntry{
+					{Manager: "manager", Subresource: "status", FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"f:status":{}}`)},
+					{Manager: "nodepool", FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:template":{"f:spec":{"f:infrastructureRef":{"f:name":{}}}}}}`)},
+					{Manager: "argocd-controller", FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:template":{"f:spec":{"f:version":{}}}}}`)},
+				})
+			})
+		}, clustertest.Next)
+		err := (&apply.Executor{Cluster: c, Journal: &memory{}, Secrets: secrets}).Run(t.Context(), p)
+		var drift *apply.DriftError
+		if !errors.As(err, &drift) {
+			t.Fatalf("got %v, want drift", err)
+		}
+		want := []plan.Difference{{Object: clustertest.MachineDeployment("aws-example-md-0"), Path: "/spec/template/spec/version",
+			Reviewed: "v1.35.2", Found: "v1.34.3",
+			Because: "another writer (Argo CD, field manager argocd-controller) changed it after this run did"}}
+		if diff := cmp.Diff(want, drift.Differences); diff != "" {
+			t.Errorf("differences (-want +got):\n%s", diff)
 		}
 	})
 }

@@ -344,13 +344,13 @@ func (w Wait) assess(snap Snapshot) Assessment {
 	} {
 		if found := capi.StringAt(live, f.path...); found != f.want {
 			differences = append(differences, Difference{Object: w.MachineDeployment, Path: PointerTo(f.path...),
-				Reviewed: orAbsent(f.want), Found: orAbsent(found), Because: "another writer changed it after this run did"})
+				Reviewed: orAbsent(f.want), Found: orAbsent(found), Because: changedSince(live, PointerTo(f.path...))})
 		}
 	}
 	for _, f := range w.Propagated {
 		if found := valueAt(live.Object, f.Path); !bytes.Equal(found, f.Value) {
 			differences = append(differences, Difference{Object: w.MachineDeployment, Path: f.Path,
-				Reviewed: text(f.Value), Found: text(found), Because: "another writer changed it after this run did"})
+				Reviewed: text(f.Value), Found: text(found), Because: changedSince(live, f.Path)})
 		}
 	}
 	if len(differences) > 0 {
@@ -361,6 +361,27 @@ func (w Wait) assess(snap Snapshot) Assessment {
 		a.Verdict = Satisfied
 	}
 	return a
+}
+
+// changedSince tells who changed a field behind our back, as far as the object's
+// managed fields tell.
+func changedSince(live *unstructured.Unstructured, path Pointer) string {
+	who := ""
+	for _, m := range live.GetManagedFields() {
+		if m.FieldsV1 == nil || m.Subresource != "" {
+			continue
+		}
+		tree, err := decodeValue(m.FieldsV1.GetRawBytes())
+		if err != nil || !owns(tree, path.Tokens()) {
+			continue
+		}
+		who = " (field manager " + m.Manager + ")"
+		if owner, known := applierOf(m.Manager); known {
+			who = " (" + owner + ", field manager " + m.Manager + ")"
+		}
+		break
+	}
+	return "another writer" + who + " changed it after this run did"
 }
 
 // Rollout judges the pool's machines whatever the MachineDeployment asks for at

@@ -168,6 +168,9 @@ func (w *World) answer(selectors []plan.Selector, verb string) (plan.Snapshot, m
 		for i, o := range found {
 			versions[capi.RefOf(o)] = string(o.GetUID()) + "@" + o.GetResourceVersion()
 			found[i] = o.DeepCopy()
+			if verb == "watch" { // as apply/kube's feeds, which have no use for them
+				found[i].SetManagedFields(nil)
+			}
 		}
 		parts = append(parts, plan.Snapshot{}.With(s, found...))
 	}

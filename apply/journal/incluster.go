@@ -66,7 +66,7 @@ type InCluster struct {
 	core    corev1client.CoreV1Interface
 	leases  coordinationv1client.LeasesGetter
 	// Patience is how long a server that does not answer is waited for, as
-	// the executor does around the writes of a plan; 0 means two minutes.
+	// the executor does around the writes of a plan; 0 means five minutes.
 	Patience time.Duration
 }
 
@@ -119,7 +119,7 @@ func (s *InCluster) Runs(ctx context.Context) ([]apply.Run, error) {
 }
 
 const (
-	defaultPatience = 2 * time.Minute
+	defaultPatience = 5 * time.Minute
 	// readPatience is how long a look is tried, as apply/kube does with reads.
 	readPatience = 20 * time.Second
 	// tryTimeout bounds one request.

@@ -241,7 +241,7 @@ func (p *pool) mismatchHolds(m poolMachine) []hold {
 	if kubelet := m.kubelet(); kubelet != "" && p.template.version != "" && !kubeletRuns(kubelet, p.template.version) {
 		s := m.stall(StallWrongKubeletVersion, rolloutCondition{message: "status.nodeInfo.kubeletVersion is " + kubelet}).saying(
 			fmt.Sprintf("Node %s of Machine %s runs kubelet %s, the pool asks for %s: the image holds another Kubernetes version.", m.node(), m.name(), kubelet, p.template.version),
-			fmt.Sprintf("Name an infrastructure template with an image made for %s.", p.template.version))
+			fmt.Sprintf("Name an image made for %s, or the version that this one holds. Cluster API up to v1.13 takes such a machine for good and goes on: some or all old machines may be gone.", p.template.version))
 		holds = append(holds, hold{Stall: s, stuck: true, line: fmt.Sprintf("kubelet %s, %s is wanted", kubelet, p.template.version)})
 	}
 	for _, made := range []struct {
