@@ -26,6 +26,7 @@ var stallsDoc = filepath.Join("..", "docs", "stalls.md")
 
 const (
 	tableBegin = "<!-- written by the end-to-end tests: go test -tags e2e -run 'TestStalls|TestControllersDown' ./e2e -update -->\n"
+	tableHead  = "\n| what is wrong | cause and line | seen on | next |\n|---|---|---|---|\n"
 	tableEnd   = "<!-- end -->\n"
 )
 
@@ -42,10 +43,10 @@ func newStallTable(t *testing.T) *stallTable {
 			t.Error(err)
 			return
 		}
-		before, rest, ok := strings.Cut(string(raw), tableBegin)
+		before, rest, ok := strings.Cut(string(raw), tableBegin+tableHead)
 		body, after, ended := strings.Cut(rest, tableEnd)
 		if !ok || !ended {
-			t.Errorf("%s has no table between %q and %q", stallsDoc, tableBegin, tableEnd)
+			t.Errorf("%s has no table between %q and %q", stallsDoc, tableBegin+tableHead, tableEnd)
 			return
 		}
 		var lines []string
@@ -72,7 +73,7 @@ func newStallTable(t *testing.T) *stallTable {
 			}
 		}
 		if *update {
-			if err := os.WriteFile(stallsDoc, []byte(before+tableBegin+strings.Join(lines, "")+tableEnd+after), 0o644); err != nil {
+			if err := os.WriteFile(stallsDoc, []byte(before+tableBegin+tableHead+strings.Join(lines, "")+tableEnd+after), 0o644); err != nil {
 				t.Error(err)
 			}
 		}

@@ -135,7 +135,7 @@ var (
 	healthChecks    = clusters.GroupVersion().WithResource("machinehealthchecks")
 	secrets         = schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
 	pods            = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
-	nodes           = schema.GroupVersionResource{Version: "v1", Resource: "nodes"}
+	namespaces      = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
 	budgets         = schema.GroupVersionResource{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"}
 	missingSecret   = "files-of-the-pool"
 	bootstrapSecret = map[string]any{"files": []any{map[string]any{"path": "/etc/motd", "owner": "root:root", "permissions": "0644",
@@ -157,7 +157,7 @@ var stalls = []stall{
 	{name: "a template that was deleted", atPatch: deleteNewTemplate,
 		cause: "template-missing", kind: "MachineDeployment", condition: "ScalingUp", says: []string{"does not exist"}},
 	{name: "a bootstrap file that cannot be read", fields: map[string]any{"bootstrap": bootstrapSecret}, cure: makeBootstrapSecret,
-		cause: "bootstrap-error", kind: "KubeadmConfig", condition: "DataSecretAvailable", says: []string{missingSecret}},
+		cause: "bootstrap-error", kind: "KubeadmConfig", condition: "DataSecretAvailable", says: []string{"Failed to read content from secrets for spec.files"}},
 	{name: "machines that never join", fault: "never-join", suspected: "a node to join",
 		cause: "node-not-joined", kind: "Machine", condition: "NodeHealthy"},
 	{name: "nodes that are not ready", fault: "not-ready", cure: clearFault("not-ready"), suspected: "node:",
@@ -350,6 +350,7 @@ func makeBootstrapSecret(t *testing.T, s *scene) {
 // budget puts a pod on the old machine's node that may not be evicted.
 func budget(t *testing.T, s *scene) {
 	workload := s.workload(t)
+	create(t, workload, namespaces, "", map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": "shop"}})
 	create(t, workload, pods, "shop", map[string]any{"apiVersion": "v1", "kind": "Pod",
 		"metadata": map[string]any{"name": "cart", "labels": map[string]any{"app": "cart"}},
 		"spec": map[string]any{"nodeName": text(s.old(t), "status", "nodeRef", "name"),

@@ -138,7 +138,11 @@ func infrastructureDeletionHold(m poolMachine, c rolloutCondition) hold {
 			break
 		}
 	}
-	explanation := fmt.Sprintf("%s, the infrastructure of Machine %s, is being deleted and still there.", what, m.name())
+	kept := "still there"
+	if finalizers := m.infra.finalizers(); len(finalizers) > 0 {
+		kept = "kept by " + strings.TrimPrefix(count(len(finalizers), "finalizer"), "1 ") + " " + strings.Join(finalizers, ", ")
+	}
+	explanation := fmt.Sprintf("%s, the infrastructure of Machine %s, is being deleted and %s.", what, m.name(), kept)
 	if h.stuck {
 		explanation = fmt.Sprintf("%s, the infrastructure of Machine %s, cannot be deleted: %s.", what, m.name(), firstError(telling))
 	}

@@ -232,6 +232,12 @@ func TestStalls(t *testing.T) {
 			w.new = nil
 			set(w.newSet, int64(0), "spec", "replicas")
 		}, suspected, said{"infrastructure-deletion", "Machine/pool-old-a", "Deleting"}, "AWSMachine pool-old-a"},
+		{"infrastructure kept by finalizers", func(w *world) {
+			w.deleting(w.old[0], "WaitingForInfrastructureDeletion", "Waiting for AWSMachine to be deleted")
+			w.infraMachine(w.old[0], "infra-old").SetFinalizers([]string{"awsmachine.infrastructure.cluster.x-k8s.io", "example.com/inventory"})
+			w.new = nil
+			set(w.newSet, int64(0), "spec", "replicas")
+		}, suspected, said{"infrastructure-deletion", "Machine/pool-old-a", "Deleting"}, "is being deleted and kept by 2 finalizers awsmachine.infrastructure.cluster.x-k8s.io, example.com/inventory"},
 		{"infrastructure deletion fails", func(w *world) {
 			w.deleting(w.old[0], "InternalError", "Failed to delete AWSMachine, please check controller logs for errors")
 		}, stated, said{"infrastructure-deletion", "Machine/pool-old-a", "Deleting"}, "cannot be deleted"},
