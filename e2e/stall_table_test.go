@@ -106,10 +106,10 @@ func (table *stallTable) add(t *testing.T, name string, at *scene, r result) {
 		what *regexp.Regexp
 		with string
 	}{
+		{regexp.MustCompile(regexp.QuoteMeta(at.ami)), "ami-0fedcba9876543210"},
 		{regexp.MustCompile(pool + `(-[a-z0-9]{5}){2}\b`), "md-0-x7k2q-v9d4m"},
 		{regexp.MustCompile(pool + `-[a-f0-9]{8}\b`), "md-0-4ec68833"},
 		{regexp.MustCompile(pool + `-[a-z0-9]{5}\b`), "md-0-x7k2q"},
-		{regexp.MustCompile(regexp.QuoteMeta(at.ami)), "ami-0fedcba9876543210"},
 		{regexp.MustCompile(pool), "md-0"},
 		{regexp.MustCompile(regexp.QuoteMeta(at.namespace)), "default"},
 		{regexp.MustCompile(`\b` + regexp.QuoteMeta(at.cluster.name) + `\b`), "aws-example"},
