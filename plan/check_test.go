@@ -261,6 +261,14 @@ func TestChecks(t *testing.T) {
 			pool: toBoth + ", drain: {nodeDrainTimeout: 5m}", code: plan.CheckInPlace, severity: plan.Warn,
 			words: []string{"3 machines", "earlier rollout", "keep their drain settings", "plan again"}},
 		{name: "no other writer", code: plan.CheckFieldManagers, severity: plan.Pass},
+		{name: "a controller of Cluster API is no other writer", edit: writtenBy("capi-machinedeployment"), code: plan.CheckFieldManagers, severity: plan.Pass},
+		{name: "an unknown tool that updates is no other writer", edit: ownedBy("mycorp-operator", metav1.ManagedFieldsOperationUpdate, versionFields), code: plan.CheckFieldManagers, severity: plan.Pass},
+		{name: "an unknown tool applies the version", edit: writtenBy("mycorp-operator"), code: plan.CheckFieldManagers, severity: plan.Warn,
+			words: []string{`"mycorp-operator"`, "server-side apply", "spec.template.spec.version", "when it applies again", "second rollout"}},
+		{name: "an unknown tool applies a reference as a whole", edit: ownedBy("mycorp-operator", metav1.ManagedFieldsOperationApply, `{"f:spec":{"f:template":{"f:spec":{"f:infrastructureRef":{}}}}}`),
+			code: plan.CheckFieldManagers, severity: plan.Warn, words: []string{`"mycorp-operator"`, "spec.template.spec.infrastructureRef.name"}},
+		{name: "an unknown tool applies other fields", edit: ownedBy("mycorp-operator", metav1.ManagedFieldsOperationApply, `{"f:spec":{"f:replicas":{},"f:template":{"f:spec":{".":{},"f:clusterName":{}}}}}`),
+			code: plan.CheckFieldManagers, severity: plan.Pass},
 		{name: "kubectl is no other writer", edit: writtenBy("kubectl-edit"), code: plan.CheckFieldManagers, severity: plan.Pass},
 		{name: "Argo CD writes the version", edit: writtenBy("argocd-controller"), code: plan.CheckFieldManagers, severity: plan.Warn,
 			words: []string{"Argo CD", "argocd-controller", "spec.template.spec.version", "second rollout", "--export"}},
@@ -329,12 +337,19 @@ func TestChecks(t *testing.T) {
 
 var bootstrapRef = plan.Ref{Group: clustertest.BootstrapGroup, Kind: "KubeadmConfigTemplate", Namespace: "default", Name: "aws-example-md-0"}
 
-// writtenBy has a field manager write the version of the AWS pool.
+const versionFields = `{"f:spec":{"f:template":{"f:spec":{"f:version":{}}}}}`
+
+// writtenBy has a field manager apply the version of the AWS pool.
 func writtenBy(manager string) func(*clustertest.World) {
+	return ownedBy(manager, metav1.ManagedFieldsOperationApply, versionFields)
+}
+
+// ownedBy gives a field manager fields of the AWS pool.
+func ownedBy(manager string, operation metav1.ManagedFieldsOperationType, fields string) func(*clustertest.World) {
 	return func(w *clustertest.World) {
 		w.Edit(awsRef, func(o *unstructured.Unstructured) {
-			o.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: manager, Operation: "Apply", FieldsType: "FieldsV1",
-				FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:template":{"f:spec":{"f:version":{}}}}}`)}})
+			o.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: manager, Operation: operation, FieldsType: "FieldsV1",
+				FieldsV1: metav1.NewFieldsV1(fields)}})
 		})
 	}
 }
@@ -428,7 +443,7 @@ func TestImpact(t *testing.T) {
 		{name: "both come to nothing", replicas: 3, surge: "0%", down: "33%", want: plan.PoolImpact{Action: plan.Replace, Machines: 3, Waves: 3, Peak: 3, Floor: 2}},
 		{name: "not set", replicas: 4, want: plan.PoolImpact{Action: plan.Replace, Machines: 4, Waves: 4, Peak: 5, Floor: 4}},
 		{name: "more than there are", replicas: 2, surge: int64(0), down: int64(5), want: plan.PoolImpact{Action: plan.Replace, Machines: 2, Waves: 1, Peak: 2, Floor: 0}},
-		{name: "nothing there", replicas: 0, want: plan.PoolImpact{Action: plan.Replace, Note: "the pool has no machines: nothing exercises the new template"}},
+		{name: "nothing there", replicas: 0, want: plan.PoolImpact{Action: plan.Replace, Note: "nothing exercises the new template"}},
 		{name: "on delete", replicas: 3, edit: edit(awsRef, "OnDelete", "spec", "rollout", "strategy", "type"),
 			want: plan.PoolImpact{Action: plan.Replace, Machines: 3, Peak: 3, Floor: 3, Note: "strategy OnDelete: nothing moves until machines are deleted"}},
 		{name: "in place", replicas: 3, fields: "drain: {nodeDrainTimeout: 1m}", want: plan.PoolImpact{Action: plan.InPlace, Peak: 3, Floor: 3}},

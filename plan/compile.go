@@ -378,7 +378,7 @@ func (p *pool) impact() PoolImpact {
 	}
 	out.Action = Replace
 	if replicas == 0 {
-		out.Note = "the pool has no machines: nothing exercises the new template"
+		out.Note = "nothing exercises the new template"
 		return out
 	}
 	if p.strategyType() == "OnDelete" {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"nodepool/plan/capi"
@@ -165,14 +166,19 @@ var appliers = []struct{ prefix, owner string }{
 	{"capi-topology", "the cluster's topology"},
 }
 
-// applierOf names the tool behind a field manager that is known to apply again.
-func applierOf(manager string) (owner string, known bool) {
+// applierOf tells whether a field manager is one that applies again: a tool
+// that is known to, which owner names, or any other that has used server-side
+// apply, whose next apply puts back what it owns. The controllers of Cluster
+// API other than that of topologies apply objects that they made (field
+// managers capi-*), and nodepool and kubectl edit apply nothing again.
+func applierOf(manager, operation string) (owner string, applies bool) {
 	for _, a := range appliers {
 		if strings.HasPrefix(manager, a.prefix) {
 			return a.owner, true
 		}
 	}
-	return "", false
+	own := strings.HasPrefix(manager, "capi-") || manager == "nodepool" || manager == "kubectl-edit"
+	return "", operation == string(metav1.ManagedFieldsOperationApply) && !own
 }
 
 // fieldManagers looks in managedFields for who else writes what this plan
@@ -183,8 +189,8 @@ func (c *checker) fieldManagers(p *pool) {
 	writes := map[entry][]string{}
 	var order []entry
 	for _, m := range p.md.GetManagedFields() {
-		owner, known := applierOf(m.Manager)
-		if !known || m.FieldsV1 == nil || m.Subresource != "" {
+		owner, applies := applierOf(m.Manager, string(m.Operation))
+		if !applies || m.FieldsV1 == nil || m.Subresource != "" {
 			continue
 		}
 		tree, err := decodeValue(m.FieldsV1.GetRawBytes())
@@ -202,21 +208,31 @@ func (c *checker) fieldManagers(p *pool) {
 		}
 	}
 	for _, e := range order {
+		who, source, when := fmt.Sprintf("%s (field manager %s)", e.owner, e.manager), e.owner, ""
+		if e.owner == "" {
+			who, source, when = fmt.Sprintf("the field manager %q, which uses server-side apply,", e.manager), "it", " when it applies again"
+		}
 		c.add(Finding{Code: CheckFieldManagers, Severity: Warn, Object: p.ref,
-			Message: fmt.Sprintf("%s (field manager %s) writes %s too, and will put back its own value: that would be a second rollout",
-				e.owner, e.manager, strings.Join(writes[e], ", ")),
-			Remedy: "make the change where " + e.owner + " takes it from: nodepool plan --export DIR writes it as manifests; or have it leave these fields alone"})
+			Message: fmt.Sprintf("%s writes %s too, and will put back its own value%s: that would be a second rollout",
+				who, strings.Join(writes[e], ", "), when),
+			Remedy: "make the change where " + source + " takes it from: nodepool plan --export DIR writes it as manifests; or have it leave these fields alone"})
 	}
 	if len(order) == 0 {
 		c.pass(CheckFieldManagers, p.ref, "no other tool is known to write the fields that change")
 	}
 }
 
+// owns reports whether tree holds the field at tokens. An empty node above it
+// is owned as a whole: references of v1beta1 are atomic (core/v1,
+// ObjectReference).
 func owns(tree any, tokens []string) bool {
-	for _, t := range tokens {
+	for i, t := range tokens {
 		m, ok := tree.(map[string]any)
 		if !ok {
 			return false
+		}
+		if i > 0 && len(m) == 0 {
+			return true
 		}
 		if tree, ok = m["f:"+t]; !ok {
 			return false

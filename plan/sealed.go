@@ -144,7 +144,8 @@ func managedFieldsOf(v any) []any {
 		entry, _ := v.(map[string]any)
 		manager, _ := entry["manager"].(string)
 		fields, _ := entry["fieldsV1"].(map[string]any)
-		if _, known := applierOf(manager); !known || entry["subresource"] != nil || fields["f:spec"] == nil {
+		operation, _ := entry["operation"].(string)
+		if _, applies := applierOf(manager, operation); !applies || entry["subresource"] != nil || fields["f:spec"] == nil {
 			continue
 		}
 		kept := map[string]any{"fieldsV1": fieldNames(map[string]any{"f:spec": fields["f:spec"]})}
@@ -167,6 +168,9 @@ func fieldNames(tree any) map[string]any {
 		if strings.HasPrefix(k, "f:") {
 			out[k] = fieldNames(v)
 		}
+	}
+	if len(node) > 0 && len(out) == 0 {
+		out["."] = map[string]any{} // an empty node is one that is owned as a whole
 	}
 	return out
 }

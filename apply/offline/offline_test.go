@@ -47,20 +47,22 @@ var worlds = map[string]func() *clustertest.World{
 	"many pools": func() *clustertest.World { return clustertest.AWSExample(secretFile, clustertest.ExtraPools(3, 1)) },
 	"topology":   func() *clustertest.World { return clustertest.AWSExample(secretFile, clustertest.TopologyOwned()) },
 	"no cluster": func() *clustertest.World { return clustertest.AWSExample(clustertest.InNamespace("other")) },
-	// What Argo CD applies is told of, and what others own and the values of
+	// What Argo CD and unknown tools apply is told of, and what others own and the values of
 	// its own sets and keys of lists are nobody's affair.
 	"field managers": func() *clustertest.World {
 		w := clustertest.AWSExample(secretFile)
 		w.Edit(clustertest.MachineDeployment("aws-example-md-0"), func(o *unstructured.Unstructured) {
-			entry := func(manager string) any {
-				return map[string]any{"manager": manager, "operation": "Apply", "apiVersion": o.GetAPIVersion(), "fieldsType": "FieldsV1",
+			entry := func(manager, operation string) any {
+				return map[string]any{"manager": manager, "operation": operation, "apiVersion": o.GetAPIVersion(), "fieldsType": "FieldsV1",
 					"time": "2026-08-01T00:00:00Z", "fieldsV1": map[string]any{
 						"f:metadata": map[string]any{"f:annotations": map[string]any{"f:" + canary: map[string]any{}}},
 						"f:spec": map[string]any{"f:template": map[string]any{"f:spec": map[string]any{
-							"f:version": map[string]any{}, ".": map[string]any{}, "f:taints": map[string]any{
+							"f:version": map[string]any{}, "f:infrastructureRef": map[string]any{},
+							"f:bootstrap": map[string]any{".": map[string]any{}}, ".": map[string]any{}, "f:taints": map[string]any{
 								`k:{"key":"` + canary + `"}`: map[string]any{}, `v:"` + canary + `"`: map[string]any{}}}}}}}
 			}
-			_ = unstructured.SetNestedSlice(o.Object, []any{entry("argocd-controller"), entry("manager")}, "metadata", "managedFields")
+			_ = unstructured.SetNestedSlice(o.Object, []any{
+				entry("argocd-controller", "Update"), entry("mycorp-operator", "Apply"), entry("manager", "Update")}, "metadata", "managedFields")
 		})
 		return w
 	},
