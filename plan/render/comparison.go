@@ -12,8 +12,9 @@ import (
 )
 
 // Comparison writes what differs between two plans for people: what is
-// signed, step by step, then what was merely seen. Revisions are those that
-// plan.Compare gives for the two. The error is that of w.
+// signed, step by step, then what was merely seen: the machines, and the
+// findings but for those that pass. Revisions are those that plan.Compare gives
+// for the two. The error is that of w.
 func Comparison(w io.Writer, older, newer plan.Plan, revisions []plan.Revision, o Options) error {
 	v := &comparison{view: view{page: page{o: o}, Plan: newer}, old: older}
 	v.write(revisions)
@@ -65,7 +66,26 @@ func (v *comparison) write(revisions []plan.Revision) {
 
 	v.section("Upgrade", revisions, plan.PartUpgrade)
 	v.section("Steps", revisions, plan.PartStep, plan.PartOrder, plan.PartChange, plan.PartFact, plan.PartDetail)
-	v.section("Seen when the plan was made", revisions, plan.PartFinding, plan.PartImpact)
+	seen := slices.DeleteFunc(slices.Clone(revisions), func(r plan.Revision) bool { return r.Part.Signed() || passedOnly(r) })
+	slices.SortStableFunc(seen, func(a, b plan.Revision) int { // machines first
+		return strings.Compare(string(b.Part), string(a.Part))
+	})
+	v.section("Seen when the plan was made", seen, plan.PartImpact, plan.PartFinding)
+	if len(seen) == 0 && len(revisions) > len(signed(revisions)) {
+		v.blank()
+		v.put(faint, 0, 2, "Of what was seen when they were made, only checks that passed differ: -o json tells them.")
+	}
+}
+
+// passedOnly reports whether r is about a check that passes, in each plan that
+// has it: the machine counts would drown in these.
+func passedOnly(r plan.Revision) bool {
+	if r.Part != plan.PartFinding {
+		return false
+	}
+	older, had := decode[plan.Finding](r.Old)
+	newer, has := decode[plan.Finding](r.New)
+	return (!had || older.Severity == plan.Pass) && (!has || newer.Severity == plan.Pass)
 }
 
 func signed(revisions []plan.Revision) []plan.Revision {

@@ -58,6 +58,11 @@ func TestComparisonOfTheSame(t *testing.T) {
 	seen := p
 	seen.Findings = append([]plan.Finding(nil), p.Findings...)
 	seen.Findings = append(seen.Findings, plan.Finding{Code: "new", Severity: plan.Warn, Message: "something"})
+	passed := p
+	passed.Findings = append(append([]plan.Finding(nil), p.Findings...), plan.Finding{Code: "new", Severity: plan.Pass, Message: "as it should be"})
+	if got := comparison(t, p, passed, render.Options{}); strings.Contains(got, "as it should be") || !strings.Contains(got, "only checks that passed differ") {
+		t.Errorf("a check that passed is told:\n%s", got)
+	}
 	got := comparison(t, p, seen, render.Options{})
 	for _, want := range []string{"The same plan:", "+ now: warning new: something"} {
 		if !strings.Contains(got, want) {

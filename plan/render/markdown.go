@@ -321,7 +321,7 @@ func (s *sheet) fate(pool string) (machines, waves, peak, floor string) {
 		case i.Action == plan.Replace && i.Machines == 0:
 			machines = "**none to replace**"
 			if note == "" {
-				note = "nothing will exercise the new template"
+				note = nothingExercises
 			}
 		case manual(i):
 			machines = "**" + strconv.Itoa(i.Machines) + " to replace**"

@@ -112,11 +112,17 @@ func manual(i plan.PoolImpact) bool {
 	return i.Action == plan.Replace && i.Machines > 0 && i.Waves == 0
 }
 
+// nothingExercises is said of a rollout of no machines.
+const nothingExercises = "nothing exercises the new template"
+
 func impact(i plan.PoolImpact) string {
 	var s string
 	switch {
 	case i.Action == plan.Replace && i.Machines == 0:
-		s = "no machines to replace: nothing will exercise the new template"
+		s = "no machines to replace"
+		if i.Note == "" {
+			i.Note = nothingExercises
+		}
 	case manual(i):
 		s = count(i.Machines, "machine") + " to replace, each once someone deletes it"
 	case i.Action == plan.Replace:
