@@ -453,7 +453,7 @@ func text(raw json.RawMessage) string {
 		return absentValue
 	}
 	var s string
-	if json.Unmarshal(raw, &s) == nil {
+	if json.Unmarshal(raw, &s) == nil && s != "" {
 		return s
 	}
 	return string(raw)

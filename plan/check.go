@@ -391,7 +391,9 @@ func (c *checker) image(p *pool) {
 				from, to, pinned, to),
 			Remedy: "set machineImage to an image built for " + to})
 	case from != to && known && pinned == "" && !changed:
-		c.pass(CheckImage, p.infra.ref, fmt.Sprintf("%s pins no image: its provider looks one up for %s", p.infra.ref, to))
+		c.add(Finding{Code: CheckImage, Severity: Warn, Object: p.infra.ref,
+			Message: fmt.Sprintf("%s pins no image: its provider looks one up for %s when it makes each machine, so which one is not reviewed here, and one machine's may differ from the next one's", p.infra.ref, to),
+			Remedy:  "pin it with machineImage, or see to it that the lookup finds an image built for " + to})
 	case from != to && !known && !changed && capi.KnowsImages(p.infra.ref.Kind):
 		c.pass(CheckImage, p.infra.ref, fmt.Sprintf("machines of %s have no image", p.infra.ref))
 	case from != to && !known && !changed:
@@ -402,6 +404,8 @@ func (c *checker) image(p *pool) {
 		c.pass(CheckImage, p.infra.ref, "image and version agree as far as can be seen")
 	}
 	switch {
+	case p.infra.create != nil && p.infra.there:
+		c.pass(CheckInfrastructureReuse, p.infra.create.Ref, fmt.Sprintf("the changed copy of %s is there already, and is used again", p.infra.ref))
 	case p.infra.create != nil:
 		c.pass(CheckInfrastructureReuse, p.infra.create.Ref, fmt.Sprintf("a changed copy of %s is made", p.infra.ref))
 	case from != to:

@@ -204,7 +204,7 @@ func TestChecks(t *testing.T) {
 		{name: "image by patch", pool: toVersion + ", infrastructure: {ami: {id: ami-new}}",
 			code: plan.CheckImage, severity: plan.Pass},
 		{name: "image looked up", pool: toVersion, edit: edit(awsTemplateRef, nil, "spec", "template", "spec", "ami"),
-			code: plan.CheckImage, severity: plan.Pass, words: []string{"pins no image", "v1.35.2"}},
+			code: plan.CheckImage, severity: plan.Warn, words: []string{"pins no image", "v1.35.2", "may differ", "pin it with machineImage"}},
 		{name: "kind with images unknown", pool: toVersion, edit: func(w *clustertest.World) {
 			w.Serve(clustertest.Kind{Group: clustertest.InfrastructureGroup, Kind: "OddMachineTemplate", Version: "v1"},
 				clustertest.Kind{Group: clustertest.InfrastructureGroup, Kind: "OddMachine", Version: "v1"})

@@ -62,7 +62,13 @@ func Compile(up schema.Upgrade, snap Snapshot) (Plan, error) {
 			continue
 		}
 		perPool = append(perPool, pl.steps(p.Upgrade))
-		p.Impact = append(p.Impact, pl.impact())
+		impact := pl.impact()
+		for _, t := range []template{pl.infra, pl.bootstrap} {
+			if t.create != nil && t.there {
+				impact.Reuses = append(impact.Reuses, t.create.Ref.Name)
+			}
+		}
+		p.Impact = append(p.Impact, impact)
 	}
 	p.Steps = append(p.Steps, ordered(up.Spec.Order, perPool)...)
 	if len(p.Steps) > 0 {

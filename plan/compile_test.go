@@ -396,3 +396,38 @@ pools:
 		snap = snap.Merge(got)
 	}
 }
+
+// TestCompileReuse tells that a template is there already, and changes nothing
+// else by it: the digest is that of before.
+func TestCompileReuse(t *testing.T) {
+	t.Parallel()
+	w := clustertest.AWSExample()
+	up := onePool(t, toBoth)
+	before := compile(t, w, up)
+	if got := before.Impact[0].Reuses; got != nil {
+		t.Errorf("reuses %v before anything is there", got)
+	}
+	s := step(t, before, createStep)
+	carry(t, w, up, s)
+	after := compile(t, w, up)
+	if d := cmp.Diff([]string{s.Create.Ref.Name}, after.Impact[0].Reuses); d != "" {
+		t.Errorf("reuses (-want +got):\n%s", d)
+	}
+	if after.Digest != before.Digest {
+		t.Error("the digest changed by it")
+	}
+}
+
+func TestHoldsSecrets(t *testing.T) {
+	t.Parallel()
+	w := clustertest.AWSExample()
+	for fields, want := range map[string]bool{
+		toBoth: false,
+		"bootstrap: {files: [{path: /a, content: x}]}":                               true,
+		"bootstrap: {files: [{path: /a, contentFrom: {secret: {name: s, key: k}}}]}": false,
+	} {
+		if got := compile(t, w, onePool(t, fields)).HoldsSecrets(); got != want {
+			t.Errorf("%s: %t", fields, got)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"sigs.k8s.io/yaml"
 	goyaml "sigs.k8s.io/yaml/goyaml.v3"
@@ -24,6 +25,36 @@ func Write(p Plan) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
+// planFields is a Plan without its way of writing itself.
+type planFields Plan
+
+// MarshalJSON writes p with the digest of what is not signed. It has no
+// counterpart: Read alone reads a plan, strictly.
+func (p Plan) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		planFields
+		Seen Digest `json:"seen"`
+	}{planFields(p), p.seen()})
+}
+
+// seen is the digest of what was seen when the plan was made.
+func (p Plan) seen() Digest {
+	return digestOf(struct {
+		Blocked  bool         `json:"blocked"`
+		Findings []Finding    `json:"findings,omitempty"`
+		Impact   []PoolImpact `json:"impact,omitempty"`
+	}{p.Blocked, p.Findings, p.Impact})
+}
+
+// sameTree reports whether two documents, YAML or JSON, hold the same.
+func sameTree(a, b []byte) bool {
+	var x, y any
+	if yaml.Unmarshal(a, &x) != nil || yaml.Unmarshal(b, &y) != nil {
+		return false
+	}
+	return bytes.Equal(mustCanonical(x), mustCanonical(y))
+}
+
 // FileError says why something is no plan that can be used.
 type FileError struct{ Why, Remedy string }
 
@@ -36,33 +67,47 @@ func Read(data []byte) (Plan, error) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return Plan{}, &FileError{"the plan is empty", "make it again with nodepool plan"}
 	}
-	var head struct {
-		APIVersion string `json:"apiVersion"`
-		Kind       string `json:"kind"`
+	if !utf8.Valid(data) || bytes.HasPrefix(data, []byte("\ufeff")) {
+		return Plan{}, &FileError{"this file was re-encoded: a plan is UTF-8 without a byte order mark", "give the file as nodepool plan wrote it"}
 	}
+	var head map[string]any
 	if err := yaml.Unmarshal(data, &head); err != nil {
-		return Plan{}, &FileError{"this is neither JSON nor YAML, or it is cut off: " + oneLine(err), "make the plan again with nodepool plan"}
+		return Plan{}, &FileError{"this is neither JSON nor YAML, or it is cut off", "give a file that nodepool plan --out, -o json or -o yaml wrote; text and Markdown are for people"}
 	}
-	if head.Kind != Kind {
-		return Plan{}, &FileError{fmt.Sprintf("this is of kind %q, not a %s", head.Kind, Kind), "give a file that nodepool plan wrote"}
+	kind, _ := head["kind"].(string)
+	version, _ := head["apiVersion"].(string)
+	if kind != Kind {
+		return Plan{}, &FileError{fmt.Sprintf("this is of kind %q, not a %s", kind, Kind), "give a file that nodepool plan wrote"}
 	}
-	if head.APIVersion != APIVersion {
-		return Plan{}, &FileError{fmt.Sprintf("this plan is in the format %q, and this release reads %s", head.APIVersion, APIVersion),
+	if version != APIVersion {
+		return Plan{}, &FileError{fmt.Sprintf("this plan is in the format %q, and this release reads %s", version, APIVersion),
 			"use the release of nodepool that wrote it, or plan again"}
 	}
 	if !alone(data) {
 		return Plan{}, &FileError{"there is more than one document in this file, and a plan is one", "give the file as nodepool plan wrote it"}
 	}
-	var p Plan
-	if err := yaml.UnmarshalStrict(data, &p); err != nil {
+	stored := struct {
+		*planFields
+		Seen Digest `json:"seen"`
+	}{planFields: &planFields{}}
+	if err := yaml.UnmarshalStrict(data, &stored); err != nil {
 		return Plan{}, &FileError{"this plan cannot be read: " + oneLine(err), "make it again with nodepool plan"}
 	}
+	p := Plan(*stored.planFields)
 	if err := p.normalise(); err != nil {
 		return Plan{}, &FileError{"this plan cannot be read: " + oneLine(err), "make it again with nodepool plan"}
 	}
 	if got := p.Sum(); got != p.Digest {
 		return Plan{}, &FileError{fmt.Sprintf("this plan was edited or cut: its content has the digest %s, and it says %s", got.Short(), p.Digest.Short()),
 			"make it again with nodepool plan and have it reviewed"}
+	}
+	if p.seen() != stored.Seen {
+		return Plan{}, &FileError{"what this plan says of machines and checks (impact, findings, blocked) was edited", "make it again with nodepool plan and have it reviewed"}
+	}
+	// Keys are read whatever their case is; one that is not as it was written
+	// tells of another hand.
+	if again, err := json.Marshal(p); err != nil || !sameTree(data, again) {
+		return Plan{}, &FileError{"this plan was edited or re-encoded: it is not what nodepool wrote", "make it again with nodepool plan"}
 	}
 	if len(p.Upgrade.Content) > 0 && digestOf(p.Upgrade.Content) != p.Upgrade.Spec {
 		return Plan{}, &FileError{"this plan does not go with the upgrade that it holds", "make it again with nodepool plan"}

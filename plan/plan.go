@@ -19,7 +19,9 @@ const (
 //
 // Digest covers APIVersion, Kind, Upgrade and Steps. Blocked, Findings and
 // Impact are what was seen when the plan was made; they are for people and
-// must not drive what apply does.
+// must not drive what apply does. They are not signed, since they may differ
+// with the rights of who looks; encoded, they bear a digest of their own
+// ("seen"), by which Read tells that they were edited.
 type Plan struct {
 	APIVersion string       `json:"apiVersion"`
 	Kind       string       `json:"kind"`
@@ -270,6 +272,9 @@ type PoolImpact struct {
 	Peak     int    `json:"peak"`
 	Floor    int    `json:"floor"`
 	Note     string `json:"note,omitempty"`
+	// Reuses names the templates of the plan's creates that are there already,
+	// with the very content: they are used again.
+	Reuses []string `json:"reuses,omitempty"`
 }
 
 // WithFindings gives p with more findings; one that blocks makes p blocked.
@@ -280,6 +285,28 @@ func (p Plan) WithFindings(more ...Finding) Plan {
 		p.Blocked = p.Blocked || (f.Severity == Block && f.Waived == "")
 	}
 	return p
+}
+
+// HoldsSecrets reports whether p cannot be carried out without the upgrade file
+// that it was made from: some of what it writes stands in it sealed.
+func (p Plan) HoldsSecrets() bool {
+	for _, s := range p.Steps {
+		var changes []Change
+		switch {
+		case s.Create != nil:
+			changes = s.Create.Changes
+		case s.Patch != nil:
+			changes = s.Patch.Changes
+		}
+		for _, c := range changes {
+			if v, err := decodeValue(append(json.RawMessage{}, orNull(c.After)...)); err == nil {
+				if _, sealed := sealedAt("", v); sealed {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // IsEmpty reports whether there is nothing to do.

@@ -47,6 +47,8 @@ type template struct {
 	// taken are the names that other content holds, tried before the name
 	// of create.
 	taken []Ref
+	// there tells that create has been carried out already.
+	there bool
 }
 
 // name gives the name that the pool's MachineDeployment is to have.
@@ -344,6 +346,7 @@ func (p *pool) wantTemplate(t *template, spec map[string]any, snap Snapshot, nee
 			break
 		}
 		if ok, _ := isOurs(live, content, s, p.cluster); ok {
+			t.there = true
 			break
 		}
 		t.taken = append(t.taken, create.Ref)

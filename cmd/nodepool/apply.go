@@ -221,7 +221,7 @@ func (p *program) prepare(c *cli.Context) (apply.Cluster, task, error) {
 			return nil, task{}, &apply.StaleError{Reviewed: saved.Digest, Found: made.Digest}
 		}
 		// What stood in the way is old; what does now stands in the new plan.
-		saved.Blocked, saved.Findings = made.Blocked, made.Findings
+		saved.Blocked, saved.Findings, saved.Impact = made.Blocked, made.Findings, made.Impact
 		t.plan, t.saved = saved, true
 	}
 	return cluster, t, nil
@@ -303,7 +303,7 @@ func (p *program) choose(c *cli.Context, e *apply.Executor, todo task) (made pla
 	switch err := verify(begun); {
 	case err == nil:
 		fmt.Fprintf(p.stderr, "Carrying on with the plan %s, which was begun and not finished.\n\n", begun.Digest.Short())
-		begun.Blocked, begun.Findings = made.Blocked, made.Findings
+		begun.Blocked, begun.Findings, begun.Impact = made.Blocked, made.Findings, made.Impact
 		return begun, apply.GiveUp{}, nil
 	case errors.As(err, &drift):
 		fmt.Fprintf(p.stderr, "The plan %s, which was begun and not finished, no longer goes with the cluster; this is a new one.\n\n", begun.Digest.Short())

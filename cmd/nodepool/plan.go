@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"strings"
 
 	"github.com/google/renameio/v2"
 	"github.com/urfave/cli/v2"
@@ -134,6 +136,9 @@ func (p *program) save(file string, made plan.Plan) error {
 		return err
 	}
 	next := "To carry out exactly this plan: nodepool apply --plan " + file
+	if made.HoldsSecrets() {
+		next += ", with -f and the upgrade file: the plan holds its secrets as hashes only"
+	}
 	if made.Blocked {
 		next = "It is blocked: it can be shown, and not applied."
 	}
@@ -146,6 +151,12 @@ func savePlan(file string, made plan.Plan) error {
 	data, err := plan.Write(made)
 	if err != nil {
 		return err
+	}
+	if old, err := os.ReadFile(file); err == nil && len(old) > 0 {
+		var foreign *plan.FileError
+		if _, err := plan.Read(old); errors.As(err, &foreign) && !strings.Contains(string(old), plan.APIVersion) {
+			return fmt.Errorf("save the plan: %s exists and is no plan; give another name to --out, or remove it first", render.Escape(file))
+		}
 	}
 	if err := renameio.WriteFile(file, data, 0o600, renameio.WithStaticPermissions(0o600)); err != nil {
 		return fmt.Errorf("save the plan: %w", err)

@@ -176,7 +176,7 @@ func (s *sheet) deeds() string {
 	if t.manual > 0 {
 		machines += fmt.Sprintf(", %d of them only once someone deletes them", t.manual)
 	}
-	if t.creates+t.patches == 0 {
+	if t.creates+t.reused+t.patches == 0 {
 		return "writes nothing: it waits for " + count(t.waits, "rollout") + " that began before, to replace " + machines
 	}
 	pools := count(len(s.stepPools()), "pool")
@@ -196,6 +196,9 @@ func (s *sheet) deeds() string {
 	var writes []string
 	if t.creates > 0 {
 		writes = append(writes, "creates "+count(t.creates, "template"))
+	}
+	if t.reused > 0 {
+		writes = append(writes, "uses "+count(t.reused, "template")+" again")
 	}
 	if t.patches > 0 {
 		writes = append(writes, "patches "+count(t.patches, "MachineDeployment"))

@@ -294,7 +294,7 @@ func (s *sheet) section(pool string, holes []slot) string {
 		}
 		switch {
 		case step.Create != nil:
-			w.hunk("create "+w.ref(step.Create.Ref)+" (copy of "+w.name(step.Create.BasedOn.Ref.Name)+")", step)
+			w.hunk("create "+w.ref(step.Create.Ref)+" (copy of "+w.name(step.Create.BasedOn.Ref.Name)+")"+s.again(step), step)
 			w.all(step.Create.Changes)
 		case step.Patch != nil:
 			w.hunk("patch "+w.ref(step.Patch.Target), step)

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"slices"
 	"strings"
 
 	"nodepool/plan"
@@ -16,6 +17,21 @@ var (
 )
 
 const templateSpec = plan.Pointer("/spec/template/spec")
+
+// reused reports whether the template of a create is there already.
+func (v *view) reused(s plan.Step) bool {
+	return slices.ContainsFunc(v.Impact, func(i plan.PoolImpact) bool {
+		return i.Pool == s.Pool && s.Create != nil && slices.Contains(i.Reuses, s.Create.Ref.Name)
+	})
+}
+
+// again says that a template is there already.
+func (v *view) again(s plan.Step) string {
+	if v.reused(s) {
+		return ": there already with this content, and used again"
+	}
+	return ""
+}
 
 // changesOf says in a few words what changes for a pool: the version, the
 // image, the type, and how many other fields of what.

@@ -181,7 +181,7 @@ func (v *view) step(i int, s plan.Step) {
 			v.passed(*s.Preflight)
 		}
 	case s.Create != nil:
-		title(Title(s) + " (copy of " + s.Create.BasedOn.Ref.Name + ")")
+		title(Title(s) + " (copy of " + s.Create.BasedOn.Ref.Name + ")" + v.again(s))
 		v.changes(s.Create.Changes)
 	case s.Patch != nil:
 		title(Title(s))
@@ -304,7 +304,7 @@ func (v *view) facts(facts []plan.Fact) {
 
 // totals is the plan in numbers.
 type totals struct {
-	creates, waits, deletes int
+	creates, reused, waits, deletes int
 	// patches counts MachineDeployments: one may be patched more than once.
 	patches int
 	// machines are all to replace; manual, those of them that someone has to
@@ -318,7 +318,11 @@ func (v *view) totals() totals {
 	for _, s := range v.Steps {
 		switch {
 		case s.Create != nil:
-			t.creates++
+			if v.reused(s) {
+				t.reused++
+			} else {
+				t.creates++
+			}
 		case s.Patch != nil:
 			patched[s.Patch.Target] = true
 		case s.Wait != nil:
@@ -345,6 +349,9 @@ func (v *view) tally() {
 	var todo []string
 	if t.creates > 0 {
 		todo = append(todo, count(t.creates, "template")+" to create")
+	}
+	if t.reused > 0 {
+		todo = append(todo, count(t.reused, "template")+" to use again")
 	}
 	if t.patches > 0 {
 		todo = append(todo, count(t.patches, "MachineDeployment")+" to patch")

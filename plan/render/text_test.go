@@ -140,3 +140,26 @@ func TestWriteErrorsAreReturned(t *testing.T) {
 		t.Error("an error of the writer was lost")
 	}
 }
+
+// TestReusedTemplate: a template that is there already is not told as created.
+func TestReusedTemplate(t *testing.T) {
+	p := around("md-0")
+	for i := range p.Steps {
+		if c := p.Steps[i].Create; c != nil {
+			p.Steps[i].Pool, p.Impact[0].Pool = "md-0", "md-0"
+			p.Impact[0].Reuses = append(p.Impact[0].Reuses, c.Ref.Name)
+		}
+	}
+	var text, markdown strings.Builder
+	if err := render.Text(&text, p, render.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := render.Markdown(&markdown, p, render.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	for name, got := range map[string]string{"text": text.String(), "markdown": markdown.String()} {
+		if !strings.Contains(got, "there already with this content, and used again") || strings.Contains(got, " to create") || strings.Contains(got, "it creates") {
+			t.Errorf("%s:\n%s", name, got)
+		}
+	}
+}

@@ -240,6 +240,10 @@ func planSchema(t *testing.T) []byte {
 	at("Plan.apiVersion").Const = plan.APIVersion
 	at("Plan.kind").Const = plan.Kind
 	at("Plan.digest").Description = "Covers apiVersion, kind, upgrade and steps: what is reviewed and signed."
+	// Plan.MarshalJSON adds it.
+	root.Properties.Set("seen", &generator.Schema{Type: "string", Pattern: digest,
+		Description: "The digest of blocked, findings and impact: what was seen when the plan was made, which is not signed."})
+	root.Required = append(root.Required, "seen")
 	at("Wait.stallAfter").Pattern = duration
 	at("Canary.soak").Pattern = duration
 	at("UpgradeRef.content").Type = "object"
