@@ -376,7 +376,7 @@ func changedSince(live *unstructured.Unstructured, path Pointer) string {
 			continue
 		}
 		who = " (field manager " + m.Manager + ")"
-		if owner, known := applierOf(m.Manager); known {
+		if owner, _ := applierOf(m.Manager, string(m.Operation)); owner != "" {
 			who = " (" + owner + ", field manager " + m.Manager + ")"
 		}
 		break
