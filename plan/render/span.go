@@ -82,7 +82,8 @@ func prose(s string) string {
 		before := w[:len(w)-len(core)]
 		core = strings.TrimRight(core, closing)
 		after := w[len(before)+len(core):]
-		if core != "" && (!word.MatchString(core) || commit.MatchString(core)) {
+		// GitHub makes a link of what begins with "www.".
+		if core != "" && (!word.MatchString(core) || commit.MatchString(core) || strings.EqualFold(core, "www")) {
 			core = code(core)
 		}
 		words[i] = before + core + after
