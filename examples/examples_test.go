@@ -3,8 +3,10 @@
 package examples_test
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -13,6 +15,7 @@ import (
 	"nodepool/apply/clustertest"
 	"nodepool/plan"
 	"nodepool/schema"
+	"nodepool/schema/jsonschema"
 )
 
 // want are the steps of each example's plan in the world that the examples
@@ -91,6 +94,26 @@ func TestNames(t *testing.T) {
 			t.Errorf("%s and %s are both named %s", file, other, name)
 		}
 		names[name] = file
+	}
+}
+
+// TestSchemaLine holds every example to a first line by which editors find the
+// schema: that of upgrade files, as the program prints it.
+func TestSchemaLine(t *testing.T) {
+	for file := range want {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, _, _ := strings.Cut(string(data), "\n")
+		path, ok := strings.CutPrefix(first, "# yaml-language-server: $schema=")
+		if !ok {
+			t.Errorf("the first line of %s names no schema: %s", file, first)
+			continue
+		}
+		if found, err := os.ReadFile(path); err != nil || !bytes.Equal(found, jsonschema.Upgrade()) {
+			t.Errorf("%s names %s, which is not the schema of upgrade files (%v)", file, path, err)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package examples_test
 import (
 	"bytes"
 	"flag"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,24 +54,50 @@ func TestSnapshot(t *testing.T) {
 					t.Errorf("%s: %s", f.Severity, f.Message)
 				}
 			}
-			var b bytes.Buffer
-			if err := render.Text(&b, p, render.Options{}); err != nil {
-				t.Fatal(err)
-			}
-			golden := filepath.Join("testdata", strings.TrimSuffix(file, ".yaml")+".txt")
-			if *update {
-				if err := os.WriteFile(golden, b.Bytes(), 0o644); err != nil {
+			for suffix, write := range map[string]func(io.Writer) error{
+				".txt":  func(w io.Writer) error { return render.Text(w, p, render.Options{}) },
+				".md":   func(w io.Writer) error { return render.Markdown(w, p, render.Options{}) },
+				".json": func(w io.Writer) error { return render.JSON(w, p) },
+				".yaml": func(w io.Writer) error { return render.YAML(w, p) },
+			} {
+				var b bytes.Buffer
+				if err := write(&b); err != nil {
 					t.Fatal(err)
 				}
-			}
-			text, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if d := cmp.Diff(string(text), b.String()); d != "" {
-				t.Errorf("%s (-want +got):\n%s", golden, d)
+				golden(t, strings.TrimSuffix(file, ".yaml")+suffix, b.Bytes())
 			}
 		})
+	}
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	name = filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(name, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), string(got)); d != "" {
+		t.Errorf("%s (-want +got):\n%s", name, d)
+	}
+}
+
+// TestGoldenFilesAreAll finds files that no example writes any more.
+func TestGoldenFilesAreAll(t *testing.T) {
+	files, err := filepath.Glob("testdata/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		name := filepath.Base(file)
+		if _, ok := want[strings.TrimSuffix(name, filepath.Ext(name))+".yaml"]; !ok {
+			t.Errorf("%s belongs to no example", file)
+		}
 	}
 }
 
