@@ -307,7 +307,8 @@ func explainForbidden(rights []*apply.ForbiddenError) string {
 	if r.Namespace != "" {
 		check += " -n " + r.Namespace
 	}
-	b.WriteString(" another kubeconfig context (--context); deploy/rbac.yaml holds all rights that nodepool needs.\n")
+	b.WriteString(" another kubeconfig context (--context); deploy/rbac.yaml holds all rights that nodepool needs:\n" +
+		"put the kinds of your providers there, in place of those of AWS and kubeadm.\n")
 	b.WriteString(render.Escape(toCheck + check))
 	if slices.ContainsFunc(rights, isBookkeeping) {
 		b.WriteString("\nThose to configmaps and leases serve the record of the run and its lock. To do without them, keep the record in a\n" +
