@@ -96,7 +96,7 @@ func sortedNames(rows map[string]string) []string {
 	return out
 }
 
-var moments = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`)
+var timestamps = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`)
 
 // add takes a row from what a run said, with names as they might be.
 func (table *stallTable) add(t *testing.T, name string, at *scene, r result) {
@@ -113,7 +113,7 @@ func (table *stallTable) add(t *testing.T, name string, at *scene, r result) {
 		{regexp.MustCompile(pool), "md-0"},
 		{regexp.MustCompile(regexp.QuoteMeta(at.namespace)), "default"},
 		{regexp.MustCompile(`\b` + regexp.QuoteMeta(at.cluster.name) + `\b`), "aws-example"},
-		{moments, "2026-11-22T07:00:00Z"},
+		{timestamps, "2026-11-22T07:00:00Z"},
 		{regexp.MustCompile(`\|`), `\|`},
 	}
 	cells := []string{name}
