@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// moment is a point of an apply: the first request of a phase that is as
+// serverMoment is a point of an apply: the first request of a phase that is as
 // wanted.
-type moment struct {
+type serverMoment struct {
 	name  string
 	phase phase
 	at    func(request) bool
@@ -23,7 +23,7 @@ func is(method, resource string) func(request) bool {
 }
 
 // A moment in the middle of every kind of step, and before and after them.
-var moments = []moment{
+var serverMoments = []serverMoment{
 	{"the look for the plan", planning, is(http.MethodGet, "machinedeployments")},
 	{"taking the lock", writing, is(http.MethodPost, "leases")},
 	{"opening the journal", writing, is(http.MethodPost, "configmaps")},
@@ -40,7 +40,7 @@ var moments = []moment{
 func TestFaultsServersDie(t *testing.T) {
 	b := newFaultBench(t, "servers")
 	out := newOutcomes(t, "servers")
-	for _, at := range moments {
+	for _, at := range serverMoments {
 		for _, process := range []string{"apiserver", "etcd"} {
 			for _, when := range []string{"before", "behind"} {
 				short := at.name == "the patch" && when == "behind"
