@@ -54,11 +54,18 @@ func TestSnapshot(t *testing.T) {
 					t.Errorf("%s: %s", f.Severity, f.Message)
 				}
 			}
+			previews, err := p.Previews(snap)
+			if err != nil {
+				t.Fatal(err)
+			}
+			full := render.Options{Full: true, Previews: previews}
 			for suffix, write := range map[string]func(io.Writer) error{
-				".txt":  func(w io.Writer) error { return render.Text(w, p, render.Options{}) },
-				".md":   func(w io.Writer) error { return render.Markdown(w, p, render.Options{}) },
-				".json": func(w io.Writer) error { return render.JSON(w, p) },
-				".yaml": func(w io.Writer) error { return render.YAML(w, p) },
+				".full.txt": func(w io.Writer) error { return render.Text(w, p, full) },
+				".full.md":  func(w io.Writer) error { return render.Markdown(w, p, full) },
+				".txt":      func(w io.Writer) error { return render.Text(w, p, render.Options{}) },
+				".md":       func(w io.Writer) error { return render.Markdown(w, p, render.Options{}) },
+				".json":     func(w io.Writer) error { return render.JSON(w, p) },
+				".yaml":     func(w io.Writer) error { return render.YAML(w, p) },
 			} {
 				var b bytes.Buffer
 				if err := write(&b); err != nil {
@@ -94,8 +101,8 @@ func TestGoldenFilesAreAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, file := range files {
-		name := filepath.Base(file)
-		if _, ok := want[strings.TrimSuffix(name, filepath.Ext(name))+".yaml"]; !ok {
+		name, _, _ := strings.Cut(filepath.Base(file), ".")
+		if _, ok := want[name+".yaml"]; !ok {
 			t.Errorf("%s belongs to no example", file)
 		}
 	}

@@ -147,3 +147,49 @@ func TestPreviewShowsTheTemplateWithoutItsSecrets(t *testing.T) {
 		}
 	}
 }
+
+// TestPreviewsShowTheMachineDeployment: of a MachineDeployment that is patched
+// twice, the preview is what both patches leave, without a secret, the key of
+// the seals, or what the server keeps.
+func TestPreviewsShowTheMachineDeployment(t *testing.T) {
+	w := clustertest.AWSExample(clustertest.V1Beta1Only())
+	md := clustertest.MachineDeployment("aws-example-md-0")
+	w.Edit(md, func(o *unstructured.Unstructured) {
+		o.SetAnnotations(map[string]string{"example.com/token": "canary"})
+		put(o, []any{map[string]any{"manager": "x", "operation": "Update"}}, "metadata", "managedFields")
+	})
+	up := onePool(t, toBoth+", drain: {nodeDrainTimeout: 5m}")
+	p := compile(t, w, up)
+	snap := observe(t, w, up)
+	got, err := p.Previews(snap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var patches []string
+	for _, s := range p.Steps {
+		if s.Create != nil && got[s.ID].Object == nil {
+			t.Errorf("step %s has no preview", s.ID)
+		}
+		if s.Patch != nil {
+			patches = append(patches, s.ID)
+		}
+	}
+	if len(patches) != 2 {
+		t.Fatalf("the patches are %v, and two are to be tested", patches)
+	}
+	if _, ok := got[patches[0]]; ok {
+		t.Error("the first of two patches has a preview of its own")
+	}
+	preview := got[patches[1]].Object
+	if preview == nil {
+		t.Fatal("the last patch has no preview")
+	}
+	raw, _ := json.Marshal(preview)
+	mustContain(t, string(raw), `"version":"v1.35.2"`, `"nodeDrainTimeout":"5m`, "nodepool/run", "(sealed)")
+	cluster := w.Get(plan.Ref{Group: "cluster.x-k8s.io", Kind: "Cluster", Namespace: "default", Name: "aws-example"})
+	for _, never := range []string{"canary", "hmac-sha256", "managedFields", "resourceVersion", `"status"`, string(cluster.GetUID())} {
+		if strings.Contains(string(raw), never) {
+			t.Errorf("the preview holds %q:\n%s", never, raw)
+		}
+	}
+}

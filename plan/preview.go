@@ -4,15 +4,20 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"nodepool/plan/capi"
 )
 
-// Preview shows the template that a Create makes.
+// Preview shows an object as a plan leaves it: the template that a Create
+// makes, or the MachineDeployment after its patches.
 type Preview struct {
-	// Object is the whole template, sealed.
+	// Object is the whole object, sealed. A MachineDeployment is without its
+	// status and what the server keeps in its metadata.
 	Object map[string]any
-	// Kept and Stripped name the labels and annotations of the source that
+	// Kept and Stripped name the labels and annotations of a template's source that
 	// the copy has and has not, as labels["…"] and annotations["…"].
 	Kept, Stripped []string
 }
@@ -62,6 +67,66 @@ func (c Create) Preview(snap Snapshot) (Preview, error) {
 				out.Stripped = append(out.Stripped, name)
 			}
 		}
+	}
+	return out, nil
+}
+
+// Previews gives every object that p writes, as p leaves it, by the ID of the
+// step that writes it: of a MachineDeployment that is patched more than once,
+// by the last one. It needs no secrets. An object that is gone, and a source
+// that has changed, is an error.
+func (p Plan) Previews(snap Snapshot) (map[string]Preview, error) {
+	out := map[string]Preview{}
+	patched := map[Ref]*unstructured.Unstructured{}
+	last := map[Ref]string{}
+	for _, step := range p.Steps {
+		var err error
+		switch {
+		case step.Create != nil:
+			out[step.ID], err = step.Create.Preview(snap)
+		case step.Patch != nil:
+			target := step.Patch.Target
+			live := patched[target]
+			if live == nil {
+				var ok bool
+				if live, ok = snap.Object(target); !ok {
+					return nil, fmt.Errorf("%s is not there", target)
+				}
+			}
+			patched[target], err = step.Patch.Result(live)
+			last[target] = step.ID
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if len(patched) == 0 {
+		return out, nil
+	}
+	ref := Ref{Group: capi.Group, Kind: "Cluster", Namespace: p.Upgrade.Cluster.Namespace, Name: p.Upgrade.Cluster.Name}
+	cluster, ok := snap.Object(ref)
+	if !ok {
+		return nil, fmt.Errorf("%s is not there", ref)
+	}
+	s := sealerOf(cluster)
+	for target, obj := range patched {
+		sealed := s.sealObject(obj).Object
+		delete(sealed, "status")
+		if metadata, ok := sealed["metadata"].(map[string]any); ok {
+			// The owner's UID is the key of the seals.
+			for _, k := range []string{"uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "ownerReferences", "finalizers", "selfLink"} {
+				delete(metadata, k)
+			}
+			for _, k := range []string{"annotations", "labels"} {
+				marks, _ := metadata[k].(map[string]any)
+				for name, v := range marks {
+					if text, _ := v.(string); strings.HasPrefix(text, sealedMark) {
+						marks[name] = "(sealed)"
+					}
+				}
+			}
+		}
+		out[last[target]] = Preview{Object: sealed}
 	}
 	return out, nil
 }

@@ -31,7 +31,7 @@ func (p *program) planCommand() *cli.Command {
 			"3 a preflight check blocks the plan; 1 error.",
 		Flags: append([]cli.Flag{fileFlag, poolFlag, outputFlag("text, markdown, json or yaml"),
 			&cli.StringFlag{Name: "out", Usage: "save the plan to `FILE`, for nodepool show, diff and apply --plan"},
-			&cli.BoolFlag{Name: "full", Usage: "show passed checks, facts, and every new template whole"},
+			&cli.BoolFlag{Name: "full", Usage: "show passed checks, facts, and every new template and resulting MachineDeployment whole (text and markdown)"},
 			&cli.StringFlag{Name: "export", Usage: "write the changes as manifests for a Git repository into the folder `DIR`"},
 			&cli.BoolFlag{Name: "reveal", Usage: "let --export write secrets in clear (mode 0600)"},
 			&cli.BoolFlag{Name: "detailed-exitcode", Usage: "exit 2 when there is something to do"}, noColorFlag, fromFlag}, kubeFlags...),
@@ -59,15 +59,16 @@ func (p *program) plan(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := show(p.stdout, made); err != nil {
-		return err
-	}
-	secrets := plan.SecretsOf(up.Upgrade, snap)
-	if c.Bool("full") && c.String("output") == "text" {
-		if err := p.previews(made, snap); err != nil {
+	var previews map[string]plan.Preview
+	if c.Bool("full") {
+		if previews, err = made.Previews(snap); err != nil {
 			return err
 		}
 	}
+	if err := show(p.stdout, made, previews); err != nil {
+		return err
+	}
+	secrets := plan.SecretsOf(up.Upgrade, snap)
 	if dir := c.String("export"); dir != "" {
 		if err := p.export(dir, made, snap, secrets, c.Bool("reveal")); err != nil {
 			return err
@@ -89,17 +90,25 @@ func (p *program) plan(c *cli.Context) error {
 	return nil
 }
 
+// renderer writes a plan. Previews are needed with --full alone, and are nil
+// where no cluster was looked at.
+type renderer func(w io.Writer, made plan.Plan, previews map[string]plan.Preview) error
+
 // planRenderer gives the renderer that -o asks for.
-func (p *program) planRenderer(c *cli.Context) (func(io.Writer, plan.Plan) error, error) {
+func (p *program) planRenderer(c *cli.Context) (renderer, error) {
 	switch form := c.String("output"); form {
 	case "text":
-		return p.text(c), nil
+		return func(w io.Writer, made plan.Plan, previews map[string]plan.Preview) error {
+			return render.Text(w, made, p.options(c, w, previews))
+		}, nil
 	case "markdown":
-		return func(w io.Writer, made plan.Plan) error { return render.Markdown(w, made, render.Options{}) }, nil
+		return func(w io.Writer, made plan.Plan, previews map[string]plan.Preview) error {
+			return render.Markdown(w, made, p.options(c, w, previews))
+		}, nil
 	case "json":
-		return render.JSON, nil
+		return func(w io.Writer, made plan.Plan, _ map[string]plan.Preview) error { return render.JSON(w, made) }, nil
 	case "yaml":
-		return render.YAML, nil
+		return func(w io.Writer, made plan.Plan, _ map[string]plan.Preview) error { return render.YAML(w, made) }, nil
 	default:
 		return nil, fmt.Errorf("-o %s: there is no such form of a plan; there are text, markdown, json and yaml", form)
 	}
@@ -107,27 +116,11 @@ func (p *program) planRenderer(c *cli.Context) (func(io.Writer, plan.Plan) error
 
 // text renders a plan for people, for the terminal that it is written to.
 func (p *program) text(c *cli.Context) func(io.Writer, plan.Plan) error {
-	return func(w io.Writer, made plan.Plan) error {
-		return render.Text(w, made, render.Options{Color: p.color(c, w), Width: width(w), Full: c.Bool("full")})
-	}
+	return func(w io.Writer, made plan.Plan) error { return render.Text(w, made, p.options(c, w, nil)) }
 }
 
-// previews shows every template that made creates, whole.
-func (p *program) previews(made plan.Plan, snap plan.Snapshot) error {
-	for _, s := range made.Steps {
-		if s.Create == nil {
-			continue
-		}
-		preview, err := s.Create.Preview(snap)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintln(p.stdout)
-		if err := render.Preview(p.stdout, s.Create.Ref, s.Create.BasedOn.Ref, preview); err != nil {
-			return err
-		}
-	}
-	return nil
+func (p *program) options(c *cli.Context, w io.Writer, previews map[string]plan.Preview) render.Options {
+	return render.Options{Color: p.color(c, w), Width: width(w), Full: c.Bool("full"), Previews: previews}
 }
 
 // save saves made and says what can be done with it.

@@ -44,6 +44,7 @@ func TestNoSecretGetsOutOfARun(t *testing.T) {
 		do(0, "plan", "-f", good, "-o", form, "--full")
 	}
 	do(0, "plan", "-f", good, "--out", "good.plan")
+	do(0, "show", "good.plan", "--full", "-o", "markdown")
 	do(0, "list")
 	do(0, "init", "--cluster", "aws-example", "--out", "init.yaml")
 	s.world.Break(md, bad)

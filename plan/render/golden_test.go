@@ -39,6 +39,7 @@ func TestGolden(t *testing.T) {
 			".json":     func(w io.Writer) error { return render.JSON(w, p) },
 			".yaml":     func(w io.Writer) error { return render.YAML(w, p) },
 			".full.txt": func(w io.Writer) error { return render.Text(w, p, render.Options{Full: true}) },
+			".full.md":  func(w io.Writer) error { return render.Markdown(w, p, render.Options{Full: true}) },
 			".md":       func(w io.Writer) error { return render.Markdown(w, p, render.Options{}) },
 			".html": func(w io.Writer) error {
 				var md bytes.Buffer
@@ -49,7 +50,7 @@ func TestGolden(t *testing.T) {
 			},
 			".color.txt": func(w io.Writer) error { return render.Text(w, p, render.Options{Color: true, Width: 60}) },
 		} {
-			if (suffix == ".full.txt" || suffix == ".color.txt") && name != "image-type-version" && name != "blocked" {
+			if (suffix == ".full.txt" || suffix == ".full.md" || suffix == ".color.txt") && name != "image-type-version" && name != "blocked" {
 				continue
 			}
 			t.Run(name+suffix, func(t *testing.T) {

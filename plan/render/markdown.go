@@ -46,16 +46,22 @@ var brevities = []brevity{
 // Markdown writes p as GitHub-flavoured Markdown for a ticket of a change
 // review: what it does in one paragraph, what stands in its way, one table over
 // all pools, and collapsed, the changes of each pool and the checks that
-// passed. Of the Options, Full alone counts.
+// passed. Of the Options, Full and Previews count: each step's facts and the
+// objects that are written follow then, collapsed.
 //
 // Text of the cluster and of the upgrade can make no markup and stands where
 // GitHub makes no link, mention or reference of it. The result stays below
 // 60,000 bytes: a longer plan has pools of the same changes told together, and
 // then long values cut, which it says. A plan that is too long even without
-// its values says that, and is written whole. The error is that of w.
+// its values says that, and is written whole, and with Full nothing is left out
+// or told together. The error is that of w.
 func Markdown(w io.Writer, p plan.Plan, o Options) error {
 	var text string
-	for _, c := range brevities {
+	attempts := brevities
+	if o.Full {
+		attempts = []brevity{{}, {tooLong: true}}
+	}
+	for _, c := range attempts {
 		s := &sheet{view: view{page: page{o: o}, Plan: p}, brevity: c}
 		if text = s.document(); len(text) < limit && !s.abandoned {
 			break

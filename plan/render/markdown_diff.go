@@ -158,26 +158,3 @@ func (w *writer) clip(s string, columns int) string {
 	w.wasCut = true
 	return fmt.Sprintf("%s (%s in all, checksum %.4x)", Truncate(s, columns), count(len([]rune(s)), "character"), sha256.Sum256([]byte(s)))
 }
-
-// facts lists what a step relies on.
-func (w *writer) facts(facts []plan.Fact) {
-	for _, f := range facts {
-		shown := "absent"
-		switch {
-		case f.Digest != "":
-			shown = "content " + f.Digest.Short()
-		case len(f.Equals) > 0:
-			n, _ := value(f.Equals)
-			shown = oneLine(w.anonymous(n))
-		}
-		line := "relies on " + w.ref(f.Object)
-		if f.Path != "" {
-			line += " " + f.Path.Dotted()
-		}
-		line += ": " + w.clip(shown, w.columns)
-		if f.Because != "" {
-			line += " (" + f.Because + ")"
-		}
-		w.line('#', 0, line)
-	}
-}

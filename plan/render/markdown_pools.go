@@ -233,6 +233,18 @@ func (s *sheet) sections() string {
 			b.WriteString(s.section(sec.members[0][0].value, holes[0]) + "\nWhat stands for `‹…›` in each pool:\n\n" + slotTable(holes))
 		}
 		b.WriteString("\n</details>\n\n")
+		if !s.o.Full {
+			continue
+		}
+		pool := "" // with Full every pool has a section of its own
+		if len(sec.members) > 0 {
+			pool = sec.members[0][0].value
+		}
+		for i, step := range s.Steps {
+			if step.Pool == pool && step.Preflight == nil {
+				b.WriteString(s.whole(i))
+			}
+		}
 	}
 	return b.String()
 }
@@ -320,9 +332,6 @@ func (s *sheet) section(pool string, holes []slot) string {
 			w.hunk(step.ID, step)
 		}
 		facts += len(step.Facts)
-		if s.o.Full {
-			w.facts(step.Facts)
-		}
 	}
 	if facts > 0 {
 		after = append(after, "Relies on "+count(facts, "fact")+", checked again before anything is written.")
@@ -335,6 +344,32 @@ func (s *sheet) section(pool string, holes []slot) string {
 		b.WriteString("\n" + p + "\n")
 	}
 	return strings.TrimPrefix(b.String(), "\n")
+}
+
+// whole gives what Full adds to a step, collapsed: its facts, and the object
+// that it writes. Their summaries hold no text of the cluster: the step goes
+// by its number, as in the text form.
+func (s *sheet) whole(i int) string {
+	var b strings.Builder
+	step, number := s.Steps[i], strconv.Itoa(i+1)
+	if len(step.Facts) > 0 {
+		var ls []string
+		for _, f := range step.Facts {
+			line := factLine(f)
+			if f.Because != "" {
+				line += " (" + f.Because + ")"
+			}
+			ls = append(ls, Escape(line))
+		}
+		b.WriteString("<details>\n<summary>Step " + number + " relies on " + count(len(step.Facts), "fact") + "</summary>\n\n" +
+			fenced("", ls) + "\n</details>\n\n")
+	}
+	if title, metadata, body, ok := s.previewOf(step); ok {
+		b.WriteString("<details>\n<summary>Step " + number + ": the object in full</summary>\n\n" +
+			fenced("", append([]string{title}, metadata...)) + "\n")
+		b.WriteString(fenced("yaml", body) + "\n</details>\n\n")
+	}
+	return b.String()
 }
 
 func (w *writer) waiting(wait plan.Wait) string {

@@ -2,28 +2,34 @@ package render
 
 import (
 	"encoding/json"
-	"fmt"
-	"io"
 	"strings"
 
 	"nodepool/plan"
 )
 
-// Preview writes the whole template that a create makes, as YAML with secrets
-// told by their length, and which metadata of its source the copy keeps.
-func Preview(w io.Writer, ref plan.Ref, source plan.Ref, p plan.Preview) error {
+// previewOf gives the object that a step writes, as the plan leaves it: a
+// title, for a template which metadata of its source the copy keeps, and the
+// whole object as YAML with secrets told by their length. All of it is escaped;
+// false when there is none.
+func (v *view) previewOf(s plan.Step) (title string, metadata, body []string, ok bool) {
+	p, ok := v.o.Previews[s.ID]
+	if !ok || !v.o.Full {
+		return "", nil, nil, false
+	}
 	raw, err := json.Marshal(p.Object)
 	if err != nil {
-		return fmt.Errorf("encode %s: %w", ref, err)
+		return "", nil, nil, false // what the plan made of JSON is JSON
 	}
 	n, ok := parse(raw)
 	if !ok {
-		return fmt.Errorf("encode %s: not an object", ref)
+		return "", nil, nil, false
 	}
-	out := &printer{display: true}
-	out.emit("", 0, false, n)
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s in full (a copy of %s)\n", Escape(ref.String()), Escape(source.Name))
+	for _, l := range lines(n) {
+		body = append(body, l.String())
+	}
+	if s.Create == nil {
+		return Escape(s.Patch.Target.String()) + " in full (as this plan leaves it)", nil, body, true
+	}
 	for _, list := range []struct {
 		what  string
 		names []string
@@ -32,11 +38,26 @@ func Preview(w io.Writer, ref plan.Ref, source plan.Ref, p plan.Preview) error {
 		if len(list.names) > 0 {
 			names = Escape(strings.Join(list.names, ", "))
 		}
-		fmt.Fprintf(&b, "  %s: %s\n", list.what, names)
+		metadata = append(metadata, list.what+": "+names)
 	}
-	for _, l := range out.lines {
-		b.WriteString("    " + l.String() + "\n")
+	return Escape(s.Create.Ref.String()) + " in full (a copy of " + Escape(s.Create.BasedOn.Ref.Name) + ")", metadata, body, true
+}
+
+// previews writes all of them, below the plan. Nothing is wrapped, so that it
+// can be copied.
+func (v *view) previews() {
+	for _, s := range v.Steps {
+		title, metadata, body, ok := v.previewOf(s)
+		if !ok {
+			continue
+		}
+		v.blank()
+		v.WriteString(title + "\n")
+		for _, l := range metadata {
+			v.WriteString("  " + l + "\n")
+		}
+		for _, l := range body {
+			v.WriteString("    " + l + "\n")
+		}
 	}
-	_, err = io.WriteString(w, b.String())
-	return err
 }

@@ -19,6 +19,9 @@ type Options struct {
 	// Full adds what was checked and found good, what each step relies on,
 	// and the unchanged lines of a value that changed.
 	Full bool
+	// Previews are what plan.Plan.Previews gives, where the caller has the
+	// snapshot; with Full, the objects are written whole.
+	Previews map[string]plan.Preview
 }
 
 // Text writes p for the person who reviews it: what stands in its way, then
@@ -58,6 +61,7 @@ func (v *view) write() {
 	if v.Digest != "" {
 		v.whole(none, 0, "Digest: "+string(v.Digest))
 	}
+	v.previews()
 }
 
 // pools writes one line per pool: what changes, and what that does to its
@@ -282,19 +286,7 @@ func (v *view) facts(facts []plan.Fact) {
 	}
 	v.put(faint, body, 2, "relies on:")
 	for _, f := range facts {
-		shown := "absent"
-		switch {
-		case f.Digest != "":
-			shown = "content " + f.Digest.Short()
-		case len(f.Equals) > 0:
-			n, _ := value(f.Equals)
-			shown = oneLine(n)
-		}
-		line := f.Object.String()
-		if f.Path != "" {
-			line += " " + f.Path.Dotted()
-		}
-		line += ": " + shown
+		line := factLine(f)
 		if f.Because != "" {
 			line += " (" + f.Because + ")"
 		}
