@@ -37,13 +37,18 @@ func (p Plan) MarshalJSON() ([]byte, error) {
 	}{planFields(p), p.seen()})
 }
 
-// seen is the digest of what was seen when the plan was made.
+// seen is the digest of what was seen when the plan was made, as it is read
+// again: bytes that are no UTF-8 are lost as it is written.
 func (p Plan) seen() Digest {
-	return digestOf(struct {
+	tree, err := decodeValue(mustCanonical(struct {
 		Blocked  bool         `json:"blocked"`
 		Findings []Finding    `json:"findings,omitempty"`
 		Impact   []PoolImpact `json:"impact,omitempty"`
-	}{p.Blocked, p.Findings, p.Impact})
+	}{p.Blocked, p.Findings, p.Impact}))
+	if err != nil {
+		panic(err) // canonical JSON of our own always decodes
+	}
+	return digestOf(tree)
 }
 
 // sameTree reports whether two documents, YAML or JSON, hold the same.
