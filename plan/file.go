@@ -51,13 +51,15 @@ func (p Plan) seen() Digest {
 	return digestOf(tree)
 }
 
-// sameTree reports whether two documents, YAML or JSON, hold the same.
-func sameTree(a, b []byte) bool {
-	var x, y any
-	if yaml.Unmarshal(a, &x) != nil || yaml.Unmarshal(b, &y) != nil {
+// sameTree reports whether a document, YAML or JSON, holds what a JSON one does.
+func sameTree(data, encoded []byte) bool {
+	converted, err := yaml.YAMLToJSON(data)
+	if err != nil {
 		return false
 	}
-	return bytes.Equal(mustCanonical(x), mustCanonical(y))
+	x, errX := decodeValue(converted)
+	y, errY := decodeValue(encoded)
+	return errX == nil && errY == nil && bytes.Equal(mustCanonical(x), mustCanonical(y))
 }
 
 // FileError says why something is no plan that can be used.
