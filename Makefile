@@ -47,7 +47,7 @@ sandbox-test: ## Run the sandbox module's own tests
 
 .PHONY: e2e
 e2e: build sandbox ## Run the built binaries against a sandbox
-	$(GO) test -tags e2e -count=1 -timeout 20m ./e2e
+	$(GO) test -tags e2e -count=1 -timeout 45m ./e2e
 
 .PHONY: faults
 faults: build sandbox ## Run every fault at every request of an apply (an hour at most); tables in bin/faults
