@@ -46,7 +46,7 @@ func TestTheClusterChanges(t *testing.T) {
 		n, name := newCLI(t), c.pool(0)
 		template := n.plan(t, upgradeOf(t, name)).template(t)
 		r := during(t, n, name, `{"spec":{"template":{"spec":{"version":"`+otherVersion+`"}}}}`).exits(t, 4)
-		for _, want := range []string{"error: the cluster is not as it was reviewed", "spec.template.spec.version", oldVersion, otherVersion, "Earlier steps of this run are done"} {
+		for _, want := range []string{"error: the cluster is not as it was reviewed", "spec.template.spec.version", oldVersion, otherVersion, "What this run wrote before stays as it is"} {
 			if !strings.Contains(r.Stderr, want) {
 				t.Errorf("it does not say %q\n%s", want, r)
 			}
