@@ -45,7 +45,7 @@ func checkCodes() []string {
 // is there. A pool that is as wanted and complete is asked for its cluster
 // alone: what would stand in the way of a change is of no matter to it.
 func check(up schema.Upgrade, pools []*pool, snap Snapshot) (findings []Finding, blocked bool) {
-	c := checker{snap: snap}
+	c := checker{snap: snap, upgrade: up.Spec.Pools}
 	clusterRef := clusterRefOf(up)
 	cluster, ok := snap.Object(clusterRef)
 	if !ok {
@@ -98,15 +98,34 @@ func (p *pool) idle() bool {
 
 type checker struct {
 	snap     Snapshot
-	pool     string
+	upgrade  []schema.Pool
+	pool     string // the one that is checked, empty while the cluster is
 	findings []Finding
 	blocked  bool
 }
 
 func (c *checker) add(f Finding) {
 	f.Pool = c.pool
-	c.blocked = c.blocked || f.Severity == Block
+	if f.Severity != Pass {
+		f.Waived = c.waived(f.Code)
+	}
+	c.blocked = c.blocked || f.blocks()
 	c.findings = append(c.findings, f)
+}
+
+// waived gives the reason for which a check does not count for the pool. One
+// of the cluster does not count when no pool of the upgrade wants it to.
+func (c *checker) waived(code string) string {
+	reason := ""
+	for _, spec := range c.upgrade {
+		if c.pool != "" && spec.Name != c.pool {
+			continue
+		}
+		if reason = waives(spec, code); reason == "" {
+			return ""
+		}
+	}
+	return reason
 }
 
 func (c *checker) pass(code string, obj Ref, message string) {

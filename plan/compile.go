@@ -328,8 +328,16 @@ func (p *pool) facts(from *unstructured.Unstructured, changes []Change) []Fact {
 	}
 	cluster := capi.RefOf(p.cluster)
 	digest(cluster, p.cluster.Object, "the cluster must be the one that was reviewed", "metadata", "uid")
-	absent(cluster, "nothing moves in a paused cluster", "spec", "paused")
-	absent(cluster, "nothing moves in a paused cluster", "metadata", "annotations", capi.PausedAnnotation)
+	// What a check looked at and the upgrade waives is held to what it was.
+	unlessWaived := func(check string, obj Ref, tree map[string]any, because string, path ...string) {
+		if waives(p.spec, check) != "" {
+			as(obj, tree, because, path...)
+		} else {
+			absent(obj, because, path...)
+		}
+	}
+	unlessWaived(CheckClusterPaused, cluster, p.cluster.Object, "nothing moves in a paused cluster", "spec", "paused")
+	unlessWaived(CheckClusterPaused, cluster, p.cluster.Object, "nothing moves in a paused cluster", "metadata", "annotations", capi.PausedAnnotation)
 	absent(cluster, "the cluster must not be going away", "metadata", "deletionTimestamp")
 	if p.controlPlane != nil {
 		cp := capi.RefOf(p.controlPlane)
@@ -338,10 +346,10 @@ func (p *pool) facts(from *unstructured.Unstructured, changes []Change) []Fact {
 	}
 	md := p.ref
 	if !changed(PointerTo(p.fields.Paused...)) {
-		absent(md, "a paused MachineDeployment does not roll", p.fields.Paused...)
+		unlessWaived(CheckPaused, md, from.Object, "a paused MachineDeployment does not roll", p.fields.Paused...)
 	}
-	absent(md, "a paused MachineDeployment does not roll", "metadata", "annotations", capi.PausedAnnotation)
-	absent(md, "a topology would revert the change", "metadata", "labels", capi.TopologyOwnedLabel)
+	unlessWaived(CheckPaused, md, p.md.Object, "a paused MachineDeployment does not roll", "metadata", "annotations", capi.PausedAnnotation)
+	unlessWaived(CheckTopology, md, p.md.Object, "a topology would revert the change", "metadata", "labels", capi.TopologyOwnedLabel)
 	absent(md, "the MachineDeployment must not be going away", "metadata", "deletionTimestamp")
 	keeps := func(because string, paths ...[]string) {
 		for _, path := range paths {

@@ -149,6 +149,22 @@ func (p Plan) Select(pools ...string) (Plan, error) {
 	return p, nil
 }
 
+// waivedBack gives the waivers of p that hold for the way back, by pool: those
+// that let others have a hand in the pool. What was said of the new version
+// says nothing of the old one.
+func waivedBack(p Plan) map[string][]schema.Waiver {
+	out := map[string][]schema.Waiver{}
+	up, _ := UpgradeOf(p)
+	for _, spec := range up.Spec.Pools {
+		for _, w := range spec.Waive {
+			if slices.Contains([]string{CheckClusterPaused, CheckPaused, CheckTopology, CheckFieldManagers}, w.Check) {
+				out[spec.Name] = append(out[spec.Name], w)
+			}
+		}
+	}
+	return out
+}
+
 // lookBack gathers the pools that p patches, the last first, in rounds as look
 // does.
 func lookBack(p Plan, snap Snapshot, to direction) (pools []*pool, missing []Selector) {
@@ -163,6 +179,7 @@ func lookBack(p Plan, snap Snapshot, to direction) (pools []*pool, missing []Sel
 	}
 	clusterRef := Ref{Group: capi.Group, Kind: "Cluster", Namespace: p.Upgrade.Cluster.Namespace, Name: p.Upgrade.Cluster.Name}
 	ready := need(Selector{Ref: clusterRef})
+	waived := waivedBack(p)
 	for _, s := range p.Steps {
 		if _, paused := s.Paused(snap); paused {
 			s = Step{ID: s.ID + "/pause", Pool: s.Pool, Patch: s.Wait.Pause} // is taken back like any patch
@@ -173,7 +190,8 @@ func lookBack(p Plan, snap Snapshot, to direction) (pools []*pool, missing []Sel
 		i := slices.IndexFunc(pools, func(pl *pool) bool { return pl.ref == s.Patch.Target })
 		if i < 0 {
 			pools = append([]*pool{{ref: s.Patch.Target, back: &wayBack{plan: p}, spec: schema.Pool{
-				Name: s.Patch.Target.Name, Wait: schema.Wait{StallAfter: stallAfterOf(p, s.Patch.Target)}}}}, pools...)
+				Name: s.Patch.Target.Name, Wait: schema.Wait{StallAfter: stallAfterOf(p, s.Patch.Target)},
+				Waive: waived[s.Patch.Target.Name]}}}, pools...)
 			i = 0
 			ready = need(Selector{Ref: s.Patch.Target}) && ready
 		}
@@ -430,6 +448,9 @@ func backCodes() []string {
 // checkBack answers the checks of an inverse.
 func checkBack(of Plan, pools []*pool, snap Snapshot) (findings []Finding, blocked bool, impact []PoolImpact) {
 	c := checker{snap: snap}
+	for _, p := range pools {
+		c.upgrade = append(c.upgrade, p.spec)
+	}
 	clusterRef := Ref{Group: capi.Group, Kind: "Cluster", Namespace: of.Upgrade.Cluster.Namespace, Name: of.Upgrade.Cluster.Name}
 	cluster, ok := snap.Object(clusterRef)
 	if !ok {

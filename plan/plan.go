@@ -248,8 +248,12 @@ type Finding struct {
 	Object   Ref      `json:"object,omitzero"`
 	Message  string   `json:"message"`
 	Remedy   string   `json:"remedy,omitempty"`
-	Waived   string   `json:"waived,omitempty"`
+	// Waived is the reason for which the upgrade lets the pool go on all the
+	// same; a finding that has one does not block.
+	Waived string `json:"waived,omitempty"`
 }
+
+func (f Finding) blocks() bool { return f.Severity == Block && f.Waived == "" }
 
 // Action is what happens to the machines of a pool.
 type Action string
@@ -282,7 +286,7 @@ type PoolImpact struct {
 func (p Plan) WithFindings(more ...Finding) Plan {
 	p.Findings = append(slices.Clone(p.Findings), more...)
 	for _, f := range more {
-		p.Blocked = p.Blocked || (f.Severity == Block && f.Waived == "")
+		p.Blocked = p.Blocked || f.blocks()
 	}
 	return p
 }

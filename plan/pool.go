@@ -79,16 +79,17 @@ func look(up schema.Upgrade, snap Snapshot) (pools []*pool, missing []Selector, 
 	for i, spec := range up.Spec.Pools {
 		p := &pool{spec: spec, path: "spec.pools[" + strconv.Itoa(i) + "]",
 			ref: Ref{Group: capi.Group, Kind: "MachineDeployment", Namespace: ns, Name: spec.Name}}
+		problems = append(problems, p.waivers()...)
 		pools = append(pools, p)
 		ready = need(Selector{Ref: p.ref}) && ready
 	}
 	if !ready {
-		return pools, missing, nil
+		return pools, missing, problems
 	}
 	cluster, ok := snap.Object(clusterRef)
 	if !ok {
 		need(clustersAnywhere())
-		return pools, missing, nil
+		return pools, missing, problems
 	}
 	var controlPlane *unstructured.Unstructured
 	if ref, ok := capi.ReferenceAt(cluster, "spec", "controlPlaneRef"); ok {

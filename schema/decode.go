@@ -17,19 +17,16 @@ var (
 	metadataFields = []string{"name"}
 	specFields     = []string{"cluster", "order", "defaults", "pools"}
 	clusterFields  = []string{"name", "namespace"}
-	defaultsFields = []string{"kubernetesVersion", "machineImage", "instanceType", "infrastructure", "bootstrap", "strategy", "drain", "wait", "onStall", "canary"}
+	defaultsFields = []string{"kubernetesVersion", "machineImage", "instanceType", "infrastructure", "bootstrap", "strategy", "drain", "wait", "onStall", "canary", "waive"}
 	poolFields     = append([]string{"name"}, defaultsFields...)
 	strategyFields = []string{"maxSurge", "maxUnavailable"}
 	drainFields    = []string{"nodeDrainTimeout", "nodeVolumeDetachTimeout", "nodeDeletionTimeout"}
 	waitFields     = []string{"stallAfter"}
 	canaryFields   = []string{"machines", "soak", "command"}
+	waiverFields   = []string{"check", "reason"}
 
 	// requiredFields are those that have no default, wherever they stand.
-	requiredFields = []string{"apiVersion", "kind", "metadata", "spec", "cluster", "pools", "name"}
-
-	// laterFields belong to the format and are not built yet. To ignore one
-	// would be to run an upgrade without the care it asks for.
-	laterFields = []string{"waive"}
+	requiredFields = []string{"apiVersion", "kind", "metadata", "spec", "cluster", "pools", "name", "check", "reason"}
 
 	// deeper are fields that are looked for right in a pool.
 	deeper = []string{
@@ -66,8 +63,6 @@ func (d decoder) mapping(v *value, known []string, field func(key string, v *val
 			d.at(child, "has no value", remedy)
 		case slices.Contains(known, key):
 			field(key, child)
-		case inPool && slices.Contains(laterFields, key):
-			d.add(child.path(), child.keyPos, "is not yet supported", "remove it: this nodepool would not act on it")
 		default:
 			d.unknown(child, known, inPool)
 		}
@@ -78,7 +73,7 @@ func (d decoder) unknown(v *value, known []string, inPool bool) {
 	key, remedy := v.step.key, ""
 	candidates := known
 	if inPool {
-		candidates = slices.Concat(known, laterFields, deeper)
+		candidates = slices.Concat(known, deeper)
 	}
 	switch near := nearest(key, candidates); {
 	case key == "name" && inPool:
@@ -284,6 +279,8 @@ func (d decoder) pool(v *value, known []string) Pool {
 			p.OnStall = d.onStall(v)
 		case "canary":
 			p.Canary = d.canary(v)
+		case "waive":
+			p.Waive = d.waive(v)
 		}
 	})
 	return p
@@ -465,6 +462,61 @@ func (d decoder) canary(v *value) *Canary {
 		}
 	})
 	return &c
+}
+
+// waive reads the waivers that stand together in one list.
+func (d decoder) waive(v *value) []Waiver {
+	const remedy = "write each as {check: CODE, reason: why}"
+	if v.shape != list {
+		d.wrongType(v, "a list of waivers", remedy)
+		return nil
+	}
+	var out []Waiver
+	first := map[string]*value{}
+	for _, item := range v.children {
+		if item.shape == null {
+			d.at(item, "is an empty item", remedy)
+			continue
+		}
+		var w Waiver
+		d.mapping(item, waiverFields, func(key string, v *value) {
+			switch key {
+			case "check":
+				w.Check, _ = d.text(v, "version-skew")
+			case "reason":
+				w.Reason = d.reason(v)
+			}
+		})
+		d.missing(item, "check", "write the code of the check, as the plan shows it")
+		d.missing(item, "reason", "write why the check does not count here; it stands in the plan for the reviewer")
+		if other := first[w.Check]; other != nil && w.Check != "" {
+			d.at(item.field("check"), fmt.Sprintf("the check %s is already waived at %s", w.Check, other.pos), "write each check once")
+			continue
+		}
+		first[w.Check] = item
+		out = append(out, w)
+	}
+	return out
+}
+
+// maxReason keeps a reason to what a reviewer reads.
+const maxReason = 500
+
+func (d decoder) reason(v *value) string {
+	const remedy = "write one line for the reviewer, such as \"auto-sync is off until Monday\""
+	switch s := strings.TrimSpace(v.text); {
+	case v.shape != text:
+		d.wrongType(v, "a reason", remedy)
+	case s == "":
+		d.at(v, "is an empty reason", remedy)
+	case strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) >= 0:
+		d.at(v, "has line breaks or control characters in it", remedy)
+	case len(s) > maxReason:
+		d.at(v, fmt.Sprintf("the reason has %d bytes, and %d are allowed", len(s), maxReason), "write what the reviewer must know, and name a ticket for the rest")
+	default:
+		return s
+	}
+	return ""
 }
 
 // command reads a program and its arguments.

@@ -29,6 +29,9 @@ func inherit(ps *problems, root *value) (Positions, bool) {
 	}
 	for i, item := range pools {
 		pools[i] = merge(defaults, item)
+		if all := addUp(defaults.field("waive"), item.field("waive")); all != nil {
+			pools[i].replace("waive", all)
+		}
 		name := item.field("name")
 		if name == nil || name.shape != text {
 			continue
@@ -38,6 +41,29 @@ func inherit(ps *problems, root *value) (Positions, bool) {
 		}
 	}
 	return positions, true
+}
+
+// addUp gives the waivers of defaults and of a pool together, where both have
+// some. The pool's word for a check counts.
+func addUp(defaults, own *value) *value {
+	if defaults == nil || own == nil || defaults.shape != list || own.shape != list {
+		return nil
+	}
+	waives := func(check *value) bool {
+		return slices.ContainsFunc(own.children, func(v *value) bool {
+			c := v.field("check")
+			return c != nil && check != nil && c.text == check.text
+		})
+	}
+	all := *own
+	all.children = nil
+	for _, v := range defaults.children {
+		if !waives(v.field("check")) {
+			all.children = append(all.children, v)
+		}
+	}
+	all.children = append(all.children, own.children...)
+	return &all
 }
 
 func poolItems(root *value) []*value {
@@ -98,7 +124,7 @@ func effective(ps *problems, root *value) []Pool {
 func changesNothing(pool *value) bool {
 	for _, child := range pool.children {
 		empty := child.shape == mapping && len(child.children) == 0
-		if key := child.step.key; !slices.Contains([]string{"name", "wait", "onStall", "canary"}, key) && !empty {
+		if key := child.step.key; !slices.Contains([]string{"name", "wait", "onStall", "canary", "waive"}, key) && !empty {
 			return false
 		}
 	}

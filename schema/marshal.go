@@ -105,6 +105,16 @@ func poolNode(p Pool) (*yaml.Node, error) {
 		}
 		pool.node("canary", f.mapping())
 	}
+	if len(p.Waive) > 0 {
+		waivers := &yaml.Node{Kind: yaml.SequenceNode}
+		for _, w := range p.Waive {
+			var f fields
+			f.text("check", w.Check)
+			f.text("reason", w.Reason)
+			waivers.Content = append(waivers.Content, f.mapping())
+		}
+		pool.node("waive", waivers)
+	}
 	return pool.mapping(), nil
 }
 

@@ -36,6 +36,7 @@ spec:
       strategy: {maxSurge: 25%}
       drain: {nodeDrainTimeout: 10m, nodeVolumeDetachTimeout: 0s, nodeDeletionTimeout: 90s}
       wait: {stallAfter: 1h}
+      waive: [{check: rollout-under-way, reason: "superseded by this one, CHG-4711"}]
     - name: aws-example-md-1
 `
 
@@ -73,7 +74,8 @@ func TestReadWhole(t *testing.T) {
 						NodeVolumeDetachTimeout: ptr(schema.Duration(0)),
 						NodeDeletionTimeout:     ptr(schema.Duration(90 * time.Second)),
 					},
-					Wait: schema.Wait{StallAfter: schema.Duration(time.Hour)},
+					Wait:  schema.Wait{StallAfter: schema.Duration(time.Hour)},
+					Waive: []schema.Waiver{{Check: "rollout-under-way", Reason: "superseded by this one, CHG-4711"}},
 				},
 				{
 					Name:              "aws-example-md-1",

@@ -91,6 +91,17 @@ type Pool struct {
 	OnStall OnStall `json:"onStall,omitempty"`
 	// Canary is nil where no machine is to prove itself first.
 	Canary *Canary `json:"canary,omitempty"`
+	// Waive holds each check at most once after Read.
+	Waive []Waiver `json:"waive,omitempty"`
+}
+
+// Waiver lets a pool go on although a preflight check blocks it.
+type Waiver struct {
+	// Check is the code of the check. Which codes there are, and which of them
+	// can be waived, is not known to this package.
+	Check string `json:"check"`
+	// Reason is one line for the reviewer.
+	Reason string `json:"reason"`
 }
 
 // OnStall says what is done to a pool whose rollout has stalled.

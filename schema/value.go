@@ -148,3 +148,13 @@ func merge(def, own *value) *value {
 	}
 	return &merged
 }
+
+// replace puts v in the place of the child of that key.
+func (v *value) replace(key string, with *value) {
+	for i, child := range v.children {
+		if child == v.byKey[key] {
+			v.children[i] = with
+		}
+	}
+	v.byKey[key] = with
+}

@@ -99,7 +99,7 @@ goes back.`),
 			}
 			return cli.ShowAppHelp(c)
 		},
-		Commands: []*cli.Command{p.planCommand(), p.applyCommand(), p.rollbackCommand(), p.statusCommand(), p.historyCommand(), p.unlockCommand(), p.pruneCommand(), p.showCommand(), p.diffCommand(), p.initCommand(), p.listCommand(), p.validateCommand(), p.schemaCommand(), p.snapshotCommand()},
+		Commands: []*cli.Command{p.planCommand(), p.applyCommand(), p.rollbackCommand(), p.statusCommand(), p.historyCommand(), p.unlockCommand(), p.pruneCommand(), p.showCommand(), p.diffCommand(), p.initCommand(), p.listCommand(), p.validateCommand(), p.explainCommand(), p.schemaCommand(), p.snapshotCommand()},
 	}
 }
 

@@ -22,6 +22,7 @@ const (
 	subdomain  = `^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
 	label      = `^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
 	word       = `^\S+$`
+	notBlank   = `^[^\n\r\t]*[^\s][^\n\r\t]*$`
 	percentage = `^(0|[1-9][0-9]{0,6})%$`
 	atMost100  = `^(0|[1-9][0-9]?|100)%$`
 	duration   = `^\+?(0|(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$`
@@ -60,6 +61,10 @@ var told = map[string]string{
 	"Canary.machines":               "How many machines; 0 means no canary.",
 	"Canary.soak":                   "How long they must stay ready without a break.",
 	"Canary.command":                "A program and its arguments, without a shell, that is run once for each of them where nodepool apply runs, and must exit with 0.",
+	"Pool.waive":                    "Preflight checks that may block the pool and are let pass, each with the reason, which the plan shows. Those of defaults add up with the pool's.",
+	"Waiver":                        "Lets the pool go on although a check blocks it.",
+	"Waiver.check":                  "The code of the check, as the plan shows it; nodepool explain lists those that can be waived.",
+	"Waiver.reason":                 "Why the check does not count here, in one line for the reviewer.",
 	"Strategy":                      "Bounds of a rolling update. Not both can be zero.",
 	"Strategy.maxSurge":             "How many machines may be there beyond the replicas: a count, or a percentage of the replicas.",
 	"Strategy.maxUnavailable":       "How many machines may be missing from the replicas: a count, or a percentage of the replicas.",
@@ -77,6 +82,7 @@ var required = map[string][]string{
 	"Spec":       {"cluster", "pools"},
 	"ClusterRef": {"name"},
 	"Pool":       {"name"},
+	"Waiver":     {"check", "reason"},
 }
 
 func reflector(t *testing.T, folders ...string) *generator.Reflector {
@@ -115,7 +121,7 @@ func mapped(t reflect.Type) *generator.Schema {
 	case reflect.TypeFor[schema.Order]():
 		return &generator.Schema{Type: "string", Enum: []any{schema.Sequential, schema.Parallel}}
 	case reflect.TypeFor[schema.OnStall]():
-		return &generator.Schema{Type: "string", Enum: []any{schema.Stop, schema.Pause}}
+		return &generator.Schema{Type: "string", Enum: []any{schema.Stop, schema.Pause, schema.Rollback}}
 	case reflect.TypeFor[plan.Digest]():
 		return &generator.Schema{Type: "string", Pattern: digest}
 	case reflect.TypeFor[plan.Pointer]():
@@ -123,7 +129,7 @@ func mapped(t reflect.Type) *generator.Schema {
 	case reflect.TypeFor[plan.Severity]():
 		return &generator.Schema{Type: "string", Enum: []any{plan.Pass, plan.Warn, plan.Block}}
 	case reflect.TypeFor[plan.Purpose]():
-		return &generator.Schema{Type: "string", Enum: []any{plan.ForRollback, plan.ForPrune}}
+		return &generator.Schema{Type: "string", Enum: []any{plan.ForRollback, plan.ForPrune, plan.ForAbandon}}
 	case reflect.TypeFor[plan.Action]():
 		return &generator.Schema{Type: "string", Enum: []any{plan.Replace, plan.InPlace, plan.None}}
 	}
@@ -200,6 +206,9 @@ func upgradeSchema(t *testing.T) []byte {
 	at("Canary.machines").Maximum = "2147483647"
 	at("Canary.soak").Default = shortest(schema.DefaultSoak.String())
 	at("Canary.command").MinItems = pointerTo(uint64(1))
+	at("Waiver.check").Pattern = word
+	at("Waiver.reason").Pattern = notBlank
+	at("Waiver.reason").MaxLength = pointerTo(uint64(500))
 
 	for path, text := range told {
 		if path != "Spec.defaults" {

@@ -1,0 +1,288 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	"nodepool/schema"
+)
+
+// Check describes a preflight check to people: what nodepool explain prints and
+// docs/checks.md holds.
+type Check struct {
+	// Code names the check in plans, waivers and pipelines. It is stable.
+	Code string
+	// Asks is the question that the check answers, in one line.
+	Asks string
+	// Worst is the gravest answer that it can give.
+	Worst Severity
+	// Means says what an answer other than a pass means.
+	Means string
+	// Why says why the check exists.
+	Why string
+	// Source is where the rule comes from, in Kubernetes, Cluster API or
+	// elsewhere; empty where it is nodepool's own.
+	Source string
+	// Fix says what to do.
+	Fix string
+	// Firm says why the check cannot be waived; empty where it can, and where
+	// it blocks nothing.
+	Firm string
+}
+
+// Waivable reports whether an upgrade may waive the check. Waiving one that
+// only warns acknowledges its warning.
+func (c Check) Waivable() bool { return c.Firm == "" && c.Worst != Pass }
+
+// Checks gives every check, in the order in which they are made and shown.
+func Checks() []Check { return slices.Clone(catalogue) }
+
+// CheckOf gives the check of that code.
+func CheckOf(code string) (Check, bool) {
+	i := slices.IndexFunc(catalogue, func(c Check) bool { return c.Code == code })
+	if i < 0 {
+		return Check{}, false
+	}
+	return catalogue[i], true
+}
+
+// NearestCheck gives the code most like code, or nothing when none is.
+func NearestCheck(code string) string {
+	best, distance := "", len(code)/2+1
+	for _, c := range catalogue {
+		if d := schema.Distance(code, c.Code); d < distance {
+			best, distance = c.Code, d
+		}
+	}
+	return best
+}
+
+// waives gives the reason for which the pool waives a check, empty when it
+// does not. Only what can be waived is.
+func waives(spec schema.Pool, code string) string {
+	if c, ok := CheckOf(code); !ok || !c.Waivable() {
+		return ""
+	}
+	for _, w := range spec.Waive {
+		if w.Check == code {
+			return w.Reason
+		}
+	}
+	return ""
+}
+
+// CheckWaivers tells which waivers of up name no check, or one that cannot be
+// waived. It needs no cluster; Compile tells the same. The error is a
+// *schema.InvalidError with all of them.
+func CheckWaivers(up schema.Upgrade) error {
+	var problems []schema.Problem
+	for i, spec := range up.Spec.Pools {
+		p := pool{spec: spec, path: "spec.pools[" + strconv.Itoa(i) + "]"}
+		problems = append(problems, p.waivers()...)
+	}
+	if len(problems) > 0 {
+		return &schema.InvalidError{Problems: problems}
+	}
+	return nil
+}
+
+// waivers gives what is wrong with the pool's waivers.
+func (p *pool) waivers() []schema.Problem {
+	var out []schema.Problem
+	for i, w := range p.spec.Waive {
+		at := fmt.Sprintf("%s.waive[%d].check", p.path, i)
+		c, ok := CheckOf(w.Check)
+		switch {
+		case !ok:
+			remedy := "nodepool explain lists the checks"
+			if near := NearestCheck(w.Check); near != "" {
+				remedy = "did you mean " + near + "? " + remedy
+			}
+			out = append(out, schema.Problem{Path: at, Message: fmt.Sprintf("there is no check %q", w.Check), Remedy: remedy})
+		case !c.Waivable():
+			why := c.Firm
+			if why == "" {
+				why = "it never blocks, nor does it warn"
+			}
+			out = append(out, schema.Problem{Path: at, Message: fmt.Sprintf("the check %s cannot be waived: %s", w.Check, why),
+				Remedy: "remove this waiver; nodepool explain " + w.Check + " says what to do instead"})
+		}
+	}
+	return out
+}
+
+// nothingToDo is why checks of what must be there cannot be waived.
+const nothingToDo = "without it there is nothing that could be carried out"
+
+var catalogue = []Check{
+	{
+		Code: CheckCluster, Asks: "Is the Cluster there, and does it stay?", Worst: Block,
+		Means:  "The Cluster that spec.cluster names does not exist or is being deleted.",
+		Why:    "Pools are looked up in the namespace of their Cluster, and new templates belong to it, so that they are deleted and moved with it. While a Cluster is being deleted its machines are, too.",
+		Source: "Cluster API book, \"Cluster API objects must have an owner\"; Kubernetes garbage collection by ownerReferences",
+		Fix:    "Correct spec.cluster.name and spec.cluster.namespace; nodepool list shows all clusters. Check that the kubeconfig is the management cluster's and not the workload cluster's.",
+		Firm:   nothingToDo,
+	},
+	{
+		Code: CheckClusterPaused, Asks: "Is the Cluster paused?", Worst: Block,
+		Means:  "spec.paused of the Cluster is true, or it has the annotation cluster.x-k8s.io/paused. No controller of Cluster API does anything in it, so the patch would wait there until somebody ends the pause, and then roll when nobody expects it.",
+		Why:    "Somebody paused the Cluster for a reason: a move to another management cluster, an incident, manual work.",
+		Source: "Cluster API, util/annotations.IsPaused, and ClusterSpec.Paused (api/core/v1beta2/cluster_types.go)",
+		Fix:    "Find out who paused it and why; then set spec.paused to false, or remove the annotation. Waive it to write the change now and have it roll once the pause ends; apply waits meanwhile and tells the pause as the cause.",
+	},
+	{
+		Code: CheckMachineDeployment, Asks: "Is the MachineDeployment there, and does it belong to the Cluster?", Worst: Block,
+		Means:  "No MachineDeployment has the pool's name, or it belongs to another Cluster or is being deleted; or the name is that of a MachinePool.",
+		Why:    "nodepool upgrades MachineDeployments. A MachinePool has no templates to rotate: its provider replaces the machines by means of its own.",
+		Source: "MachineDeploymentSpec.ClusterName, which is immutable (api/core/v1beta2/machinedeployment_types.go)",
+		Fix:    "Correct the pool's name; the message lists the ones that there are. Change a MachinePool's version and its infrastructure object directly.",
+		Firm:   nothingToDo,
+	},
+	{
+		Code: CheckPaused, Asks: "Is the MachineDeployment paused?", Worst: Block,
+		Means:  "spec.paused of the MachineDeployment is true, so it scales and does not roll; or it has the annotation cluster.x-k8s.io/paused, so nothing happens to it.",
+		Why:    "The change would take effect when somebody ends the pause, and not when it was approved.",
+		Source: "internal/controllers/machinedeployment (sync with spec.paused scales only); util/annotations.HasPaused",
+		Fix:    "Find out who paused it and why; then set spec.paused to false, or remove the annotation. A pause that an earlier run of nodepool left is ended by the plan itself.",
+	},
+	{
+		Code: CheckTopology, Asks: "Does a ClusterClass topology own the MachineDeployment?", Worst: Block,
+		Means:  "The label topology.cluster.x-k8s.io/owned says that the MachineDeployment is made from Cluster.spec.topology. The topology controller would put its own values back: a rollout forth and one back.",
+		Why:    "What owns an object must be changed, not the object.",
+		Source: "internal/controllers/topology/cluster (server-side apply of the desired state)",
+		Fix:    "Change Cluster.spec.topology.version, or the variables of the pool's entry in spec.topology.workers.machineDeployments.",
+	},
+	{
+		Code: CheckTemplates, Asks: "Are the templates there that the MachineDeployment names, and is the new name free?", Worst: Block,
+		Means:  "A template that the MachineDeployment names is gone or going, so there is nothing to copy and no machine can be made; or the new template's name would be too long. As a warning: the name is taken by other content, and the new template gets a number behind its name.",
+		Why:    "Cluster API accepts a MachineDeployment whose template is missing, and then says so only in the message of the condition ScalingUp.",
+		Source: "internal/controllers/machineset (template lookup); names are RFC 1123 subdomains of at most 253 characters",
+		Fix:    "Restore the template, or point the MachineDeployment at one that exists.",
+		Firm:   "machines cannot be made without a template",
+	},
+	{
+		Code: CheckControlPlane, Asks: "Is the control plane wholly at its version?", Worst: Block,
+		Means:  "The control plane is being upgraded or made, or some of its machines are not ready: Cluster API makes no worker machine meanwhile. As a warning: no control plane object, or one that tells no version.",
+		Why:    "A kubelet that joins while the API servers disagree about their version may be newer than one of them.",
+		Source: "MachineSet preflight check ControlPlaneIsStable (internal/controllers/machineset/machineset_preflight.go), on by default; control plane contract (spec.version, status.version)",
+		Fix:    "Wait until the control plane has finished, or repair it; then plan again. The annotation machineset.cluster.x-k8s.io/skip-preflight-checks on the MachineDeployment makes Cluster API skip its check.",
+	},
+	{
+		Code: CheckVersion, Asks: "Does the wanted version go with the control plane's?", Worst: Block,
+		Means:  "The pool's version is newer than the control plane's, or too far behind, or, for machines that join by kubeadm, not of the same minor: Cluster API would accept the change and never make a machine. This holds for every rollout, also when only the image or the type changes. As a warning: a newer patch release, which only the Kubernetes policy forbids.",
+		Why:    "A kubelet must not be newer than its API server and at most three minors older (two before v1.25). kubeadm join works with the minor of its control plane alone.",
+		Source: "kubernetes.io/releases/version-skew-policy; MachineSet preflight checks KubernetesVersionSkew and KubeadmVersionSkew (internal/controllers/machineset/machineset_preflight.go)",
+		Fix:    "Upgrade the control plane first, or set kubernetesVersion to what the remedy says, with an image that carries it.",
+	},
+	{
+		Code: CheckImage, Asks: "Do image and version change together?", Worst: Warn,
+		Means: "The version changes and the pinned image does not, or the other way round; or the provider looks the image up by itself when it makes a machine.",
+		Why:   "A machine whose image carries another Kubernetes than the pool asks for boots and never joins, or joins with another kubelet. Cluster API up to v1.13 counts the latter as up to date.",
+		Fix:   "Set machineImage to an image built for kubernetesVersion.",
+	},
+	{
+		Code: CheckInfrastructureReuse, Asks: "Where are the new machines made from?", Worst: Pass,
+		Means: "It never warns: it says whether a changed copy of the infrastructure template is made, or one that is there is used again.",
+		Why:   "Infrastructure templates are immutable, so a change of one is a copy.",
+		Fix:   "Nothing is to be done.",
+	},
+	{
+		Code: CheckRollout, Asks: "Is a rollout under way?", Worst: Warn,
+		Means:  "The MachineDeployment is rolling already, or its rollout is stuck. The change would start another rollout on top of it.",
+		Why:    "Two rollouts at once replace machines twice. But a stuck rollout is best ended by a correct one on top.",
+		Source: "nodepool's own judgement on MachineSets and Machines (docs/rollout-judgement.md)",
+		Fix:    "Wait until the rollout is done and plan again; or go on if this upgrade is meant to supersede it.",
+	},
+	{
+		Code: CheckStrategy, Asks: "Does the rollout move by itself?", Worst: Warn,
+		Means:  "The strategy is OnDelete: nothing is replaced until somebody deletes machines.",
+		Why:    "apply would wait for somebody who does not know that he is waited for.",
+		Source: "MachineDeploymentRolloutStrategy (api/core/v1beta2/machinedeployment_types.go)",
+		Fix:    "Delete the old machines at your own pace, or set the strategy to RollingUpdate.",
+	},
+	{
+		Code: CheckReplicas, Asks: "Are there machines that exercise the new template?", Worst: Warn,
+		Means: "The pool has no replicas, so a mistake in the new template shows only when it is scaled up.",
+		Why:   "A pool that scales from zero is upgraded in a second and proves nothing.",
+		Fix:   "Scale up by one afterwards to see whether its machines join.",
+	},
+	{
+		Code: CheckAutoscaler, Asks: "Does the cluster autoscaler move the replicas?", Worst: Warn,
+		Means:  "The annotations of the cluster autoscaler are on the MachineDeployment.",
+		Why:    "A scale-down in the middle of a rollout may take the new machines first, and the number of machines to replace moves.",
+		Source: "cluster-autoscaler, cloudprovider/clusterapi; kubernetes/autoscaler issue 8494",
+		Fix:    "Nothing has to be done; nodepool never writes replicas and follows them.",
+	},
+	{
+		Code: CheckBootstrapEdited, Asks: "Was the bootstrap template edited since the machines were made?", Worst: Warn,
+		Means:  "New machines will be made from a bootstrap template that differs from what the present machines were made from, by changes that this upgrade does not name.",
+		Why:    "Bootstrap templates of kubeadm are mutable, and an edit rolls nothing: it waits for the next rollout, whatever that is for.",
+		Source: "KubeadmConfigTemplate has no webhook against updates (bootstrap/kubeadm)",
+		Fix:    "Review the differences that the plan shows as part of this change, or revert them first.",
+	},
+	{
+		Code: CheckImagesDiffer, Asks: "Do all machines of the pool run one image?", Worst: Warn,
+		Means: "Machines of one template run different images.",
+		Why:   "A provider that looks images up does so for each machine anew.",
+		Fix:   "Pin machineImage, so that all machines run the one that was reviewed.",
+	},
+	{
+		Code: CheckInPlace, Asks: "Do fields that change in place reach the machines in time?", Worst: Warn,
+		Means:  "Drain settings of this upgrade are taken over in place. Cluster API up to v1.11 gives them to the machines that a rollout replaces only when they were written before it; the plan does so, with a wait.",
+		Why:    "A drain time-out that reaches the new machines alone does not bound the drains of this rollout.",
+		Source: "internal/controllers/machinedeployment (computeDesiredOldMS, syncMachines) in v1.10 to v1.13",
+		Fix:    "Nothing has to be done where the plan has a step for it.",
+	},
+	{
+		Code: CheckFieldManagers, Asks: "Does another tool write the fields that change?", Worst: Warn,
+		Means:  "managedFields names a tool that applies again what it owns: Argo CD, Flux, Helm, kapp, a topology, or any other user of server-side apply.",
+		Why:    "The tool would put its own value back: a second rollout, back to where the pool came from.",
+		Source: "Kubernetes server-side apply, metadata.managedFields",
+		Fix:    "Make the change where the tool takes it from: nodepool plan --export DIR writes it as manifests. Or have the tool leave these fields alone.",
+	},
+	{
+		Code: CheckHold, Asks: "Does an earlier run hold the pool?", Worst: Warn,
+		Means: "The annotation nodepool/hold on the MachineDeployment says what a canary or a pause of an earlier run has changed and still holds.",
+		Why:   "Whoever goes on must end the hold, or the pool keeps settings that nobody asked for.",
+		Fix:   "Go on: the plan ends the hold.",
+	},
+	{
+		Code: CheckCanary, Asks: "Can the canary prove anything?", Worst: Warn,
+		Means: "The canary is as large as the pool, needs more machines than maxSurge allows at other times, or there is none to be.",
+		Why:   "A canary holds the rollout at its first new machines (docs/canary.md), which takes room for them.",
+		Fix:   "Set canary.machines to fewer than the replicas, and see that there is room and quota.",
+	},
+	{
+		Code: CheckServer, Asks: "Would the API server take the writes?", Worst: Block,
+		Means:  "A dry run of a create or patch was refused by the API server, a webhook or a policy; its words are quoted. As a warning: the writes were not tried, and why.",
+		Why:    "What the server refuses now it refuses later, after other steps have been done.",
+		Source: "Kubernetes dry run (dryRun=All) and field validation (fieldValidation=Strict)",
+		Fix:    "Correct the field that the message names.",
+		Firm:   "the API server would refuse the write all the same",
+	},
+	{
+		Code: CheckUnused, Asks: "Does anything refer to the template?", Worst: Pass,
+		Means: "Of nodepool prune: the template is unused, and the plan lists what was looked at.",
+		Why:   "A template that a MachineSet still needs must stay: without it the MachineSet makes no machine.",
+		Fix:   "Nothing is to be done.",
+	},
+	{
+		Code: CheckKept, Asks: "Why is the template kept?", Worst: Pass,
+		Means: "Of nodepool prune: something refers to the template, or it is one of the last that are kept.",
+		Why:   "The newest unused templates are the way back.",
+		Fix:   "Nothing is to be done.",
+	},
+	{
+		Code: CheckForeign, Asks: "Are there templates that nodepool did not make?", Worst: Pass,
+		Means: "Of nodepool prune: they are counted and left alone.",
+		Why:   "What others made may be in use in ways that cannot be seen.",
+		Fix:   "Nothing is to be done.",
+	},
+	{
+		Code: CheckRollbackTarget, Asks: "Is a way back still there?", Worst: Warn,
+		Means: "Of nodepool prune: the template that a rollback would need cannot be told or is gone.",
+		Why:   "A rollback names the old template again.",
+		Fix:   "Keep more templates with --keep, or have a look at nodepool history first.",
+	},
+}
