@@ -34,7 +34,8 @@ func TestFaultsThawedHolder(t *testing.T) {
 			b := &faultBench{cluster: c, pool: c.pool(i), cli: newCLI(t)}
 			up := b.upgrade(t, "3m")
 			freeze := make(chan *process, 1)
-			frozen, thawed := make(chan struct{}), make(chan struct{})
+			frozen, thawed, answered := make(chan struct{}), make(chan struct{}), make(chan struct{})
+			replied := sync.OnceFunc(func() { close(answered) })
 			stop := sync.OnceFunc(func() {
 				p := <-freeze
 				p.signal(t, syscall.SIGSTOP)
@@ -51,6 +52,9 @@ func TestFaultsThawedHolder(t *testing.T) {
 					return true
 				},
 				reply: func(r *http.Response) error {
+					if i == 0 && isWrite(r.Request, http.MethodPatch, "machinedeployments") {
+						replied()
+					}
 					if i == 1 && r.Request.Method == http.MethodGet && strings.Contains(r.Request.URL.Path, "/leases/") {
 						// It looks to take the lock, before the create, and before the patch.
 						if looks++; looks == 3 {
@@ -73,6 +77,10 @@ func TestFaultsThawedHolder(t *testing.T) {
 			second.run(t, "rollback", "-f", up.file, "--auto-approve").exits(t, 0)
 			back := b.deployment(t, b.pool).Object["spec"]
 			close(thawed)
+			if i == 0 {
+				// Awake, it would take its request back.
+				<-answered
+			}
 			p.signal(t, syscall.SIGCONT)
 			r := p.wait(t)
 			out.ran(name+" @ forth and back", r.Code, true)

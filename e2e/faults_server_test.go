@@ -49,6 +49,7 @@ func TestFaultsServersDie(t *testing.T) {
 				}
 				t.Run(fmt.Sprintf("%s killed %s %s", process, when, at.name), func(t *testing.T) {
 					up := b.upgrade(t, "3m")
+					up.serverKilled = process == "apiserver"
 					kill := func() {
 						// It returns when there is another process, which is not yet ready.
 						if text, err := exec.CommandContext(t.Context(), box.program, "kill", "--dir", box.dir, process).CombinedOutput(); err != nil {

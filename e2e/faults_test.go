@@ -178,6 +178,7 @@ type upgradeCase struct {
 	pool, name, file, image, template string
 	templates                         []string
 	before                            int // lines of the server's record
+	serverKilled                      bool
 }
 
 func (b *faultBench) upgrade(t *testing.T, stallAfter string) upgradeCase {
@@ -232,7 +233,10 @@ func (b *faultBench) check(t *testing.T, up upgradeCase, all []audited) {
 	b.cli.nothingToDo(t, up.file)
 }
 
-// checkRollout wants one rollout: one MachineSet and one Machine made.
+// checkRollout wants one rollout: one MachineSet and one Machine made. Behind a
+// killed API server the controllers of Cluster API may make some twice: they
+// wait ten seconds for a new one to show in their caches, whose watches come
+// back later than that, and make another.
 func (b *faultBench) checkRollout(t *testing.T, up upgradeCase, all []audited) {
 	t.Helper()
 	made := map[string]int{}
@@ -241,6 +245,12 @@ func (b *faultBench) checkRollout(t *testing.T, up upgradeCase, all []audited) {
 		if a.code == http.StatusCreated && a.carriedOut() && strings.HasPrefix(a.Name, b.pool+"-") && (a.Resource == "machinesets" || a.Resource == "machines") {
 			made[a.Resource]++
 		}
+	}
+	if up.serverKilled && made["machinesets"] >= 1 && made["machines"] >= 1 {
+		if made["machinesets"] > 1 || made["machines"] > 1 {
+			t.Logf("Cluster API made %d MachineSets and %d Machines", made["machinesets"], made["machines"])
+		}
+		return
 	}
 	if diff := cmp.Diff(map[string]int{"machinesets": 1, "machines": 1}, made); diff != "" {
 		t.Errorf("one rollout makes one MachineSet and one Machine (-want +got):\n%s", diff)
