@@ -32,6 +32,10 @@ type Executor struct {
 	// Seen is the snapshot that the plan was compiled from, when there is one:
 	// the journal takes from it which machines there were before.
 	Seen plan.Snapshot
+	// Preflight, when set, makes the checks of the plan again and gives those
+	// findings that block. Run asks it under the lock, behind the facts and
+	// before anything is written.
+	Preflight func(context.Context) ([]plan.Finding, error)
 	// Command runs the commands of canaries; nil where none may run.
 	Command Command
 	// Notify is told what happens, one event at a time; nil for nobody.
@@ -59,7 +63,7 @@ const defaultPatience = 5 * time.Minute
 // *DriftError. Consecutive waits are waited for together.
 //
 // Run alone says how it went: nil when every step is satisfied; *DriftError,
-// *StallError, *RejectedError, *UnreachableError, *plan.SecretError,
+// *BlockedError, *StallError, *RejectedError, *UnreachableError, *plan.SecretError,
 // *UnfinishedError, *LockedError, *LockLostError; an error with ErrInterrupted in its chain when ctx is
 // done; otherwise the error of the journal or the reader.
 //
@@ -105,6 +109,15 @@ func (r *run) carryOut(ctx context.Context) (err error) {
 	done, err := r.verify(ctx)
 	if err != nil {
 		return interrupted(ctx, err)
+	}
+	if r.Preflight != nil {
+		blocking, err := r.Preflight(ctx)
+		if err == nil && len(blocking) > 0 {
+			err = &BlockedError{Findings: blocking}
+		}
+		if err != nil {
+			return interrupted(ctx, err)
+		}
 	}
 	if err := r.giveUp(ctx); err != nil {
 		return interrupted(ctx, err)

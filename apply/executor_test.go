@@ -346,6 +346,50 @@ func TestDriftStopsBeforeTheFirstWrite(t *testing.T) {
 	}
 }
 
+// TestPreflightAgain holds the checks that are made under the lock: behind the
+// facts, and before anything is written or recorded.
+func TestPreflightAgain(t *testing.T) {
+	unstable := plan.Finding{Code: plan.CheckControlPlane, Severity: plan.Block, Message: "it is not stable any more"}
+	lost := errors.New("the cluster cannot be asked")
+	md := clustertest.MachineDeployment("aws-example-md-0")
+	for name, tc := range map[string]struct {
+		drift bool
+		said  []plan.Finding
+		err   error
+		want  func(error) bool
+	}{
+		"a block": {said: []plan.Finding{unstable}, want: func(err error) bool {
+			var blocked *apply.BlockedError
+			return errors.As(err, &blocked) && cmp.Equal(blocked.Findings, []plan.Finding{unstable})
+		}},
+		"drift comes first": {drift: true, said: []plan.Finding{unstable}, want: func(err error) bool {
+			var drift *apply.DriftError
+			return errors.As(err, &drift)
+		}},
+		"no answer": {err: lost, want: func(err error) bool { return errors.Is(err, lost) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := clustertest.AWSExample()
+			c := w.Open(nil)
+			p, secrets := compile(t, c, read(t, upgradeOne))
+			if tc.drift {
+				w.Edit(md, func(o *unstructured.Unstructured) {
+					_ = unstructured.SetNestedField(o.Object, true, "spec", "paused")
+				})
+			}
+			j := &memory{}
+			e := &apply.Executor{Cluster: c, Journal: j, Secrets: secrets,
+				Preflight: func(context.Context) ([]plan.Finding, error) { return tc.said, tc.err }}
+			if err := e.Run(t.Context(), p); !tc.want(err) {
+				t.Errorf("got %v", err)
+			}
+			if got := writes(w); len(got) > 0 || j.opened || len(j.records) > 0 {
+				t.Errorf("written all the same: %v, records %v", got, j.records)
+			}
+		})
+	}
+}
+
 // TestRaceIsLostToTheServer lets another writer move the version right before
 // our patch arrives, when nothing but the server can notice.
 func TestRaceIsLostToTheServer(t *testing.T) {

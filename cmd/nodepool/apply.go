@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -93,7 +94,7 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 	defer func() { err = errors.Join(err, j.close()) }()
 
 	e := &apply.Executor{Cluster: cluster, Journal: j, Secrets: todo.secrets, Lock: j.lock, Holder: holder(c), Seen: todo.snap,
-		Command: runCommand(c.String("kubeconfig"))}
+		Command: runCommand(c.String("kubeconfig")), Preflight: todo.preflight(time.Now())}
 	made, giveUp, abandoned, err := p.abandon(c, e, todo)
 	if err == nil && !abandoned {
 		made, giveUp, err = p.choose(c, e, todo)
@@ -163,6 +164,27 @@ type task struct {
 	saved bool
 	// of is the plan that is taken back, for a rollback.
 	of plan.Plan
+	// again makes the plan's checks again; nil where there are none that could
+	// answer otherwise than when the plan was made.
+	again func(context.Context) (plan.Plan, error)
+}
+
+// fresh is how old the checks of a plan may be when its first step begins.
+const fresh = 30 * time.Second
+
+// preflight makes the checks again where somebody was asked, or another run
+// was waited for, since they were made.
+func (t task) preflight(made time.Time) func(context.Context) ([]plan.Finding, error) {
+	if t.again == nil {
+		return nil
+	}
+	return func(ctx context.Context) ([]plan.Finding, error) {
+		if time.Since(made) < fresh {
+			return nil, nil
+		}
+		now, err := t.again(ctx)
+		return blocks(now), err
+	}
 }
 
 // prepare compiles the plan of -f, or reads the one of --plan and compiles
@@ -211,6 +233,13 @@ func (p *program) prepare(c *cli.Context) (apply.Cluster, task, error) {
 		return nil, task{}, err // before anything is written
 	}
 	t := task{plan: made, snap: snap, secrets: plan.SecretsOf(up.Upgrade, snap)}
+	t.again = func(ctx context.Context) (plan.Plan, error) {
+		now, err := apply.Observe(ctx, cluster, up.Upgrade)
+		if err != nil {
+			return plan.Plan{}, err
+		}
+		return plan.Compile(up.Upgrade, now)
+	}
 	if c.IsSet("plan") {
 		if up.Metadata.Name != saved.Upgrade.Name || up.Spec.Cluster != saved.Upgrade.Cluster {
 			return nil, task{}, fmt.Errorf("%s is the upgrade %s of %s/%s, and the plan is of %s of %s/%s; give the file that the plan was made from",

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -131,6 +132,14 @@ func (p *program) inverse(c *cli.Context) (_ apply.Cluster, t task, rights, err 
 		return nil, t, nil, err
 	}
 	t.plan, rights = validate(c.Context, cluster, t.plan, t.snap, t.secrets)
+	of := t.of
+	t.again = func(ctx context.Context) (plan.Plan, error) {
+		now, err := apply.ObserveInverse(ctx, cluster, of)
+		if err != nil {
+			return plan.Plan{}, err
+		}
+		return plan.Invert(of, now)
+	}
 	return cluster, t, rights, nil
 }
 
@@ -146,6 +155,13 @@ func (p *program) recheck(c *cli.Context, saved plan.Plan) (apply.Cluster, task,
 	}
 	if t.plan, err = plan.Recheck(saved, t.snap); err != nil {
 		return nil, task{}, err
+	}
+	t.again = func(ctx context.Context) (plan.Plan, error) {
+		now, err := apply.ObserveRecheck(ctx, cluster, saved)
+		if err != nil {
+			return plan.Plan{}, err
+		}
+		return plan.Recheck(saved, now)
 	}
 	var rights error
 	t.plan, rights = validate(c.Context, cluster, t.plan, t.snap, t.secrets)
