@@ -188,11 +188,13 @@ var catalogue = []Check{
 		Fix:   "Nothing is to be done.",
 	},
 	{
-		Code: CheckRollout, Asks: "Is a rollout under way?", Worst: Warn,
-		Means:  "The MachineDeployment is rolling already, or its rollout is stuck. The change would start another rollout on top of it.",
-		Why:    "Two rollouts at once replace machines twice. But a stuck rollout is best ended by a correct one on top.",
+		Code: CheckRollout, Asks: "Is a rollout under way?", Worst: Block,
+		Means: "Machines of the pool are being replaced for a change that was made before, and this upgrade would start the next rollout on top of it. " +
+			"It only warns where that rollout is stuck, where an earlier run of this same upgrade began it, where machines wait to be deleted by somebody (OnDelete), and where this upgrade replaces no machine. " +
+			"A rollout towards what this upgrade asks for is not on top of anything: it is waited for.",
+		Why:    "Two rollouts at once replace machines twice, and whoever began the first one has not seen its end. But a stuck rollout is best ended by a correct one on top.",
 		Source: "nodepool's own judgement on MachineSets and Machines (docs/rollout-judgement.md)",
-		Fix:    "Wait until the rollout is done and plan again; or go on if this upgrade is meant to supersede it.",
+		Fix:    "Wait until the rollout is done and plan again; nodepool status shows how far it is. Waive it if this upgrade is meant to supersede that rollout.",
 	},
 	{
 		Code: CheckStrategy, Asks: "Does the rollout move by itself?", Worst: Warn,

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"nodepool/plan/capi"
@@ -45,7 +46,7 @@ func checkCodes() []string {
 // is there. A pool that is as wanted and complete is asked for its cluster
 // alone: what would stand in the way of a change is of no matter to it.
 func check(up schema.Upgrade, pools []*pool, snap Snapshot) (findings []Finding, blocked bool) {
-	c := checker{snap: snap, upgrade: up.Spec.Pools}
+	c := checker{snap: snap, name: up.Metadata.Name, upgrade: up.Spec.Pools}
 	clusterRef := clusterRefOf(up)
 	cluster, ok := snap.Object(clusterRef)
 	if !ok {
@@ -98,6 +99,7 @@ func (p *pool) idle() bool {
 
 type checker struct {
 	snap     Snapshot
+	name     string // of the upgrade
 	upgrade  []schema.Pool
 	pool     string // the one that is checked, empty while the cluster is
 	findings []Finding
@@ -450,17 +452,62 @@ func (c *checker) rolling(p *pool) {
 	c.pass(CheckRollout, p.ref, fmt.Sprintf("%s is rolling to what this upgrade asks for: %s", p.ref, p.rollout.Waiting))
 }
 
+// rollout looks for a rollout on top of which the change would start the next
+// one. One that moves blocks: its machines would be replaced twice. One that is
+// stuck does not: a correct rollout on top is the way out of it. Nor does one
+// that an earlier run of the same upgrade began, nor a change that replaces no
+// machine.
 func (c *checker) rollout(p *pool) {
-	if p.rollout.Complete {
+	f := Finding{Code: CheckRollout, Severity: Warn, Object: p.ref}
+	switch {
+	case p.rollout.Old == 0:
+		// What else is not complete is told by CheckUnhealthy: machines that come
+		// up, or fail.
 		c.pass(CheckRollout, p.ref, "no rollout is under way")
 		return
+	case len(p.rollout.Stalls) > 0:
+		f.Message = fmt.Sprintf("%s has a rollout that is stuck: %s", p.ref, p.rollout.Stalls[0].Explanation)
+		f.Remedy = "go on if this upgrade is meant to supersede it; otherwise solve its problem first and plan again"
+	case !p.rolls():
+		f.Message = fmt.Sprintf("%s is rolling already (%s); this change takes effect in the middle of it", p.ref, p.rollout.Waiting)
+		f.Remedy = "go on if that is meant; otherwise wait until it is done and plan again"
+	case p.ownRun(c.name):
+		f.Message = fmt.Sprintf("%s is rolling already (%s), by an earlier run of this upgrade (annotation %s); this change starts the next rollout on top of it",
+			p.ref, p.rollout.Waiting, RunAnnotation)
+		f.Remedy = "go on if what was changed in the upgrade since is meant to supersede it; otherwise wait until it is done and plan again"
+	default:
+		f.Severity = Block
+		f.Message = fmt.Sprintf("%s is rolling already (%s); this change would start the next rollout on top of it, and replace machines twice", p.ref, p.rollout.Waiting)
+		f.Remedy = "wait until it is done and plan again; or waive this check, with the reason, if this upgrade is meant to supersede it"
 	}
-	message := fmt.Sprintf("%s is rolling already (%s); this change starts the next rollout on top of it", p.ref, p.rollout.Waiting)
-	if len(p.rollout.Stalls) > 0 {
-		message = fmt.Sprintf("%s has a rollout that is stuck: %s", p.ref, p.rollout.Stalls[0].Explanation)
+	c.add(f)
+}
+
+// ownRun reports whether the rollout under way is that of an earlier run of the
+// upgrade of that name: the pool bears its mark, and nobody else has written a
+// field that rolls since then (metadata.managedFields, where it is seen).
+func (p *pool) ownRun(name string) bool {
+	if mark, ok := strings.CutPrefix(p.md.GetAnnotations()[RunAnnotation], name+"-"); !ok || strings.Contains(mark, "-") {
+		return false
 	}
-	c.add(Finding{Code: CheckRollout, Severity: Warn, Object: p.ref, Message: message,
-		Remedy: "go on if this upgrade is meant to supersede it; otherwise wait until it is done and plan again"})
+	var ours, others metav1.Time
+	for _, m := range p.md.GetManagedFields() {
+		if m.Time == nil || m.FieldsV1 == nil || m.Subresource != "" {
+			continue
+		}
+		tree, err := decodeValue(m.FieldsV1.GetRawBytes())
+		if err != nil || !slices.ContainsFunc(rollingFields(p.fields), func(path []string) bool { return owns(tree, path) }) {
+			continue
+		}
+		latest := &others
+		if m.Manager == fieldManager {
+			latest = &ours
+		}
+		if latest.Before(m.Time) {
+			*latest = *m.Time
+		}
+	}
+	return !ours.Before(&others)
 }
 
 // hold tells what an earlier run holds, which the plan goes on from.

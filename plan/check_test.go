@@ -217,11 +217,24 @@ func TestChecks(t *testing.T) {
 		{name: "template kept", pool: toVersion, code: plan.CheckInfrastructureReuse, severity: plan.Pass, words: []string{"no new infrastructure template is needed", "AWSMachineTemplate default/aws-example-md-0"}},
 
 		{name: "no rollout", code: plan.CheckRollout, severity: plan.Pass},
-		{name: "rollout under way", edit: all(edit(awsRef, "v1.35.1", "spec", "template", "spec", "version"), func(w *clustertest.World) {
-			for range 9 {
-				w.Step()
-			}
-		}), code: plan.CheckRollout, severity: plan.Warn, words: []string{md + " is rolling already", "the next rollout on top of it", "supersede"}},
+		{name: "rollout under way", edit: rolling("v1.35.1"),
+			code: plan.CheckRollout, severity: plan.Block, words: []string{md + " is rolling already", "the next rollout on top of it", "twice", "wait until it is done", "waive"}},
+		{name: "rollout under way, and nothing that rolls changes", edit: rolling("v1.35.1"), pool: "drain: {nodeDrainTimeout: 5m}",
+			code: plan.CheckRollout, severity: plan.Warn, words: []string{md + " is rolling already", "in the middle of it"}},
+		{name: "rollout to what is asked for, and a setting beside it", edit: rolling("v1.35.2"), pool: toVersion + ", strategy: {maxSurge: 2}",
+			code: plan.CheckRollout, severity: plan.Warn, words: []string{md + " is rolling already", "in the middle of it"}},
+		{name: "rollout under way of an earlier run of this upgrade", edit: all(marked("to-1-35-0123456789ab"), rolling("v1.35.1")),
+			code: plan.CheckRollout, severity: plan.Warn, words: []string{md + " is rolling already", "by an earlier run of this upgrade", plan.RunAnnotation, "supersede"}},
+		{name: "rollout under way of a run of another upgrade", edit: all(marked("to-1-35-more-0123456789ab"), rolling("v1.35.1")),
+			code: plan.CheckRollout, severity: plan.Block, words: []string{md + " is rolling already"}},
+		{name: "rollout that somebody began after an earlier run of this upgrade", edit: all(marked("to-1-35-0123456789ab"), rolling("v1.35.1"), lastWriters("nodepool", "kubectl-edit")),
+			code: plan.CheckRollout, severity: plan.Block, words: []string{md + " is rolling already"}},
+		{name: "rollout that an earlier run of this upgrade began after somebody's", edit: all(marked("to-1-35-0123456789ab"), rolling("v1.35.1"), lastWriters("kubectl-edit", "nodepool")),
+			code: plan.CheckRollout, severity: plan.Warn, words: []string{"by an earlier run of this upgrade"}},
+		{name: "machines still to be deleted by somebody", edit: all(edit(awsRef, "OnDelete", "spec", "rollout", "strategy", "type"), edit(awsRef, "v1.35.1", "spec", "template", "spec", "version"), settle),
+			code: plan.CheckRollout, severity: plan.Warn, words: []string{md, "OnDelete", "3 old Machines", "supersede"}},
+		{name: "scaled up a moment ago", edit: all(edit(awsRef, int64(4), "spec", "replicas"), steps(3)),
+			code: plan.CheckRollout, severity: plan.Pass, words: []string{"no rollout is under way"}},
 		{name: "rollout stuck", edit: all(edit(awsRef, "v1.35.1", "spec", "template", "spec", "version"), func(w *clustertest.World) {
 			w.Break(awsRef, clustertest.Fault{Drain: "cannot evict pod as it would violate the pod's disruption budget."})
 			w.Settle()
@@ -332,6 +345,42 @@ func TestChecks(t *testing.T) {
 	}
 	if len(codes) != len(preflight.Checks) {
 		t.Errorf("%d codes in cases and %d in the plan", len(codes), len(preflight.Checks))
+	}
+}
+
+func settle(w *clustertest.World) { w.Settle() }
+
+func steps(n int) func(*clustertest.World) {
+	return func(w *clustertest.World) {
+		for range n {
+			w.Step()
+		}
+	}
+}
+
+// rolling begins a rollout of the AWS pool to a version.
+func rolling(version string) func(*clustertest.World) {
+	return all(edit(awsRef, version, "spec", "template", "spec", "version"), steps(9))
+}
+
+// marked gives the AWS pool the mark of a run.
+func marked(run string) func(*clustertest.World) {
+	return edit(awsRef, run, "metadata", "annotations", plan.RunAnnotation)
+}
+
+// lastWriters has each manager write the version of the AWS pool, the last of
+// them last.
+func lastWriters(managers ...string) func(*clustertest.World) {
+	return func(w *clustertest.World) {
+		w.Edit(awsRef, func(o *unstructured.Unstructured) {
+			var fields []metav1.ManagedFieldsEntry
+			for i, m := range managers {
+				at := metav1.Unix(int64(1_700_000_000+60*i), 0)
+				fields = append(fields, metav1.ManagedFieldsEntry{Manager: m, Operation: metav1.ManagedFieldsOperationUpdate, Time: &at,
+					FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(versionFields)})
+			}
+			o.SetManagedFields(fields)
+		})
 	}
 }
 

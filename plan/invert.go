@@ -691,7 +691,10 @@ func Forward(p, inverse Plan, snap Snapshot) (schema.Upgrade, bool) {
 		if pl.wanted == nil || !blocked(CheckVersion) && !blocked(CheckTemplates) {
 			continue
 		}
-		spec := schema.Pool{Name: pl.spec.Name, Wait: pl.spec.Wait}
+		spec := schema.Pool{Name: pl.spec.Name, Wait: pl.spec.Wait, Waive: slices.Clone(pl.spec.Waive)}
+		if pl.rollout.Old > 0 {
+			spec.Waive = append(spec.Waive, schema.Waiver{Check: CheckRollout, Reason: "it supersedes the rollout of the plan " + p.Digest.Short()})
+		}
 		if skew, _, severity, _, known, err := pl.skew(); !known || err == nil && (len(skew.PreflightChecks(true)) == 0 || severity != Block) {
 			if was := capi.StringAt(pl.wanted, pl.fields.Version...); was != capi.StringAt(pl.md, pl.fields.Version...) {
 				spec.KubernetesVersion = was

@@ -155,6 +155,10 @@ func (c *checker) imagesDiffer(p *pool, infraMachines []*unstructured.Unstructur
 		Remedy: "pin machineImage, so that all machines run the one that was reviewed"})
 }
 
+// fieldManager is the name under which the API server records what nodepool
+// writes.
+const fieldManager = "nodepool"
+
 // appliers are the field managers that write a field again when somebody else
 // changed it, by the start of their name.
 var appliers = []struct{ prefix, owner string }{
@@ -177,7 +181,7 @@ func applierOf(manager, operation string) (owner string, applies bool) {
 			return a.owner, true
 		}
 	}
-	own := strings.HasPrefix(manager, "capi-") || manager == "nodepool" || manager == "kubectl-edit"
+	own := strings.HasPrefix(manager, "capi-") || manager == fieldManager || manager == "kubectl-edit"
 	return "", operation == string(metav1.ManagedFieldsOperationApply) && !own
 }
 
