@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -834,4 +835,57 @@ contexts:
 			}
 		})
 	}
+}
+
+// TestWatchKeepsNoMoreThanIsAskedFor holds what a feed keeps of each object:
+// there are thousands of them.
+func TestWatchKeepsNoMoreThanIsAskedFor(t *testing.T) {
+	const group = "bootstrap.cluster.x-k8s.io"
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{t: t, served: []served{{group + "/v1beta2", []string{"KubeadmConfig", "KubeadmConfigTemplate"}}}}
+		s.answer = func(w http.ResponseWriter, r *http.Request, _ int) bool {
+			if r.URL.Query().Get("watch") != "" || !strings.Contains(r.URL.Path, "/namespaces/") {
+				return false
+			}
+			kind := "KubeadmConfig"
+			if strings.HasSuffix(r.URL.Path, "templates") {
+				kind += "Template"
+			}
+			reply(w, 200, map[string]any{"kind": kind + "List", "apiVersion": group + "/v1beta2", "metadata": map[string]any{"resourceVersion": "7"},
+				"items": []any{map[string]any{"kind": kind, "apiVersion": group + "/v1beta2",
+					"metadata": map[string]any{"name": "a", "namespace": "default", "resourceVersion": "6", "managedFields": []any{map[string]any{"manager": "m"}}},
+					"spec":     map[string]any{"files": []any{map[string]any{"content": "secret"}}}, "status": map[string]any{"ready": true}}}})
+			return true
+		}
+		config := plan.Selector{Ref: plan.Ref{Group: group, Kind: "KubeadmConfig", Namespace: "default"}}
+		template := plan.Selector{Ref: plan.Ref{Group: group, Kind: "KubeadmConfigTemplate", Namespace: "default"}}
+		feed, err := s.client().Watch(t.Context(), []plan.Selector{config, template})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer feed.Stop()
+		snap, err := feed.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept := func(sel plan.Selector) []string {
+			var out []string
+			for _, o := range snap.List(sel) {
+				for k := range o.Object {
+					out = append(out, k)
+				}
+				if o.GetManagedFields() != nil {
+					out = append(out, "managedFields")
+				}
+			}
+			slices.Sort(out)
+			return out
+		}
+		if diff := cmp.Diff([]string{"apiVersion", "kind", "metadata", "status"}, kept(config)); diff != "" {
+			t.Errorf("of a bootstrap config (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff([]string{"apiVersion", "kind", "metadata", "spec", "status"}, kept(template)); diff != "" {
+			t.Errorf("of a bootstrap template (-want +got):\n%s", diff)
+		}
+	})
 }

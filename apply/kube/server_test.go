@@ -20,7 +20,7 @@ import (
 // server is an API server that answers without a network, so that a test can
 // run in a bubble where time passes by itself.
 type server struct {
-	t *testing.T
+	t testing.TB
 	// groups: "infrastructure.cluster.x-k8s.io/v1beta2" → kinds; the first
 	// version of a group is its preferred one.
 	served []served

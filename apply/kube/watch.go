@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -149,10 +150,9 @@ func (c *Cluster) source(s plan.Selector, k kind, wake func()) (*source, error) 
 		},
 	}
 	out.informer = cache.NewSharedIndexInformerWithOptions(lw, &unstructured.Unstructured{}, cache.SharedIndexInformerOptions{})
-	// Managed fields are half of an object, and nothing that watches asks for them.
 	err := out.informer.SetTransform(func(o any) (any, error) {
 		if u, ok := o.(*unstructured.Unstructured); ok {
-			unstructured.RemoveNestedField(u.Object, "metadata", "managedFields")
+			slim(u)
 		}
 		return o, nil
 	})
@@ -173,6 +173,20 @@ func (c *Cluster) source(s plan.Selector, k kind, wake func()) (*source, error) 
 	})
 	return out, err
 }
+
+// slim takes out of an object what nothing that watches asks for: managed
+// fields, which are half of it, and what a bootstrap config tells a machine,
+// which is long and may hold secrets. There is one of these for every machine.
+func slim(o *unstructured.Unstructured) {
+	unstructured.RemoveNestedField(o.Object, "metadata", "managedFields")
+	if kind := o.GroupVersionKind(); kind.Group == bootstrapGroup && !strings.HasSuffix(kind.Kind, "Template") {
+		unstructured.RemoveNestedField(o.Object, "spec")
+	}
+}
+
+// bootstrapGroup is where the bootstrap provider contract of Cluster API puts
+// the kinds of its providers.
+const bootstrapGroup = "bootstrap.cluster.x-k8s.io"
 
 // failed notes what a request came to. An expired place in the history is no
 // trouble: the reflector lists again.
