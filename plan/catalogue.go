@@ -237,11 +237,12 @@ var catalogue = []Check{
 		Fix:    "Nothing has to be done where the plan has a step for it.",
 	},
 	{
-		Code: CheckFieldManagers, Asks: "Does another tool write the fields that change?", Worst: Warn,
-		Means:  "managedFields names a tool that applies again what it owns: Argo CD, Flux, Helm, kapp, a topology, or any other user of server-side apply.",
+		Code: CheckFieldManagers, Asks: "Does another tool write the fields that change?", Worst: Block,
+		Means: "managedFields of the MachineDeployment names a tool that applies again what it owns: Argo CD, Flux, Helm, kapp, or any other user of server-side apply. " +
+			"It blocks for what makes machines roll: version, infrastructureRef, bootstrap. As a warning: other fields; a topology; kubectl apply, which nobody may run again; marks of a tool on the object while managedFields does not name it; and any of these on the way back.",
 		Why:    "The tool would put its own value back: a second rollout, back to where the pool came from.",
-		Source: "Kubernetes server-side apply, metadata.managedFields",
-		Fix:    "Make the change where the tool takes it from: nodepool plan --export DIR writes it as manifests. Or have the tool leave these fields alone.",
+		Source: "Kubernetes server-side apply, metadata.managedFields: a write by anybody takes a field over, until its applier applies again",
+		Fix:    "Make the change where the tool takes it from: nodepool plan --export DIR writes it as manifests. Or have the tool leave these fields alone (Argo CD: ignoreDifferences). Or waive it, when the tool is switched off until the change has reached its source.",
 	},
 	{
 		Code: CheckHold, Asks: "Does an earlier run hold the pool?", Worst: Warn,

@@ -69,6 +69,7 @@ func TestWaive(t *testing.T) {
 		{"a topology", nil, edit(awsRef, "", "metadata", "labels", "topology.cluster.x-k8s.io/owned"), toBoth, plan.CheckTopology},
 		{"a control plane on its way", []clustertest.Adjust{clustertest.ControlPlaneVersion("v1.35.1"), clustertest.ControlPlaneUpgrading("v1.35.2")}, nil,
 			"kubernetesVersion: v1.35.0, machineImage: ami-new", plan.CheckControlPlane},
+		{"Argo CD", nil, writtenBy("argocd-controller"), toBoth, plan.CheckFieldManagers},
 		{"a rollout under way", nil, rolling("v1.35.1"), toBoth, plan.CheckRollout},
 		{"a version ahead", nil, nil, "kubernetesVersion: v1.36.0, machineImage: ami-new", plan.CheckVersion},
 	}

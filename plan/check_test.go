@@ -276,15 +276,30 @@ func TestChecks(t *testing.T) {
 		{name: "no other writer", code: plan.CheckFieldManagers, severity: plan.Pass},
 		{name: "a controller of Cluster API is no other writer", edit: writtenBy("capi-machinedeployment"), code: plan.CheckFieldManagers, severity: plan.Pass},
 		{name: "an unknown tool that updates is no other writer", edit: ownedBy("mycorp-operator", metav1.ManagedFieldsOperationUpdate, versionFields), code: plan.CheckFieldManagers, severity: plan.Pass},
-		{name: "an unknown tool applies the version", edit: writtenBy("mycorp-operator"), code: plan.CheckFieldManagers, severity: plan.Warn,
-			words: []string{`"mycorp-operator"`, "server-side apply", "spec.template.spec.version", "when it applies again", "second rollout"}},
+		{name: "an unknown tool applies the version", edit: writtenBy("mycorp-operator"), code: plan.CheckFieldManagers, severity: plan.Block,
+			words: []string{`"mycorp-operator"`, "server-side apply", "spec.template.spec.version", "when it applies again", "second rollout", "--export", "waive"}},
 		{name: "an unknown tool applies a reference as a whole", edit: ownedBy("mycorp-operator", metav1.ManagedFieldsOperationApply, `{"f:spec":{"f:template":{"f:spec":{"f:infrastructureRef":{}}}}}`),
-			code: plan.CheckFieldManagers, severity: plan.Warn, words: []string{`"mycorp-operator"`, "spec.template.spec.infrastructureRef.name"}},
+			code: plan.CheckFieldManagers, severity: plan.Block, words: []string{`"mycorp-operator"`, "spec.template.spec.infrastructureRef.name"}},
 		{name: "an unknown tool applies other fields", edit: ownedBy("mycorp-operator", metav1.ManagedFieldsOperationApply, `{"f:spec":{"f:replicas":{},"f:template":{"f:spec":{".":{},"f:clusterName":{}}}}}`),
 			code: plan.CheckFieldManagers, severity: plan.Pass},
 		{name: "kubectl is no other writer", edit: writtenBy("kubectl-edit"), code: plan.CheckFieldManagers, severity: plan.Pass},
-		{name: "Argo CD writes the version", edit: writtenBy("argocd-controller"), code: plan.CheckFieldManagers, severity: plan.Warn,
-			words: []string{"Argo CD", "argocd-controller", "spec.template.spec.version", "second rollout", "--export"}},
+		{name: "Argo CD writes the version", edit: writtenBy("argocd-controller"), code: plan.CheckFieldManagers, severity: plan.Block,
+			words: []string{"Argo CD", "argocd-controller", "spec.template.spec.version", "second rollout", "--export", "waive"}},
+		{name: "Argo CD writes the version by client-side apply", edit: ownedBy("argocd-controller", metav1.ManagedFieldsOperationUpdate, versionFields),
+			code: plan.CheckFieldManagers, severity: plan.Block, words: []string{"Argo CD"}},
+		{name: "Flux writes the reference to the bootstrap template", pool: toBoth + ", bootstrap: {postKubeadmCommands: [echo]}",
+			edit: ownedBy("kustomize-controller", metav1.ManagedFieldsOperationApply, `{"f:spec":{"f:template":{"f:spec":{"f:bootstrap":{"f:configRef":{"f:name":{}}}}}}}`),
+			code: plan.CheckFieldManagers, severity: plan.Block, words: []string{"Flux", "spec.template.spec.bootstrap.configRef.name"}},
+		{name: "Helm writes the strategy alone", edit: ownedBy("helm", metav1.ManagedFieldsOperationUpdate, strategyFields), pool: toBoth + ", strategy: {maxSurge: 2}",
+			code: plan.CheckFieldManagers, severity: plan.Warn, words: []string{"Helm", "maxSurge", "put back its own value;"}},
+		{name: "a topology wrote the version", edit: writtenBy("capi-topology"),
+			code: plan.CheckFieldManagers, severity: plan.Warn, words: []string{"the cluster's topology", "spec.template.spec.version"}},
+		{name: "kubectl apply wrote the version", edit: ownedBy("kubectl-client-side-apply", metav1.ManagedFieldsOperationUpdate, versionFields),
+			code: plan.CheckFieldManagers, severity: plan.Warn, words: []string{"kubectl apply", "applies that manifest again", "--export"}},
+		{name: "kubectl apply --server-side wrote the version", edit: writtenBy("kubectl"),
+			code: plan.CheckFieldManagers, severity: plan.Warn, words: []string{"kubectl apply"}},
+		{name: "marks of Argo CD alone", edit: edit(awsRef, "pools:cluster.x-k8s.io/MachineDeployment:default/aws-example-md-0", "metadata", "annotations", "argocd.argoproj.io/tracking-id"),
+			code: plan.CheckFieldManagers, severity: plan.Warn, words: []string{"Argo CD manages " + md, "not to be seen", "leaves these fields alone"}},
 
 		{name: "canary", pool: toBoth + ", canary: {}", code: plan.CheckCanary, severity: plan.Pass, words: []string{"1 new machine until proved", "none is deleted"}},
 		{name: "canary where nothing rolls", pool: "drain: {nodeDrainTimeout: 1m}, canary: {}", code: plan.CheckCanary, severity: plan.Pass, words: []string{"no machine is replaced"}},
@@ -385,6 +400,8 @@ func lastWriters(managers ...string) func(*clustertest.World) {
 }
 
 var bootstrapRef = plan.Ref{Group: clustertest.BootstrapGroup, Kind: "KubeadmConfigTemplate", Namespace: "default", Name: "aws-example-md-0"}
+
+const strategyFields = `{"f:spec":{"f:rollout":{"f:strategy":{"f:rollingUpdate":{"f:maxSurge":{}}}}}}`
 
 const versionFields = `{"f:spec":{"f:template":{"f:spec":{"f:version":{}}}}}`
 

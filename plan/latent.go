@@ -167,7 +167,7 @@ var appliers = []struct{ prefix, owner string }{
 	{"helm-controller", "Flux"},
 	{"helm", "Helm"},
 	{"kapp", "kapp"},
-	{"capi-topology", "the cluster's topology"},
+	{"capi-topology", theTopology},
 }
 
 // applierOf tells whether a field manager is one that applies again: a tool
@@ -182,16 +182,30 @@ func applierOf(manager, operation string) (owner string, applies bool) {
 		}
 	}
 	own := strings.HasPrefix(manager, "capi-") || manager == fieldManager || manager == "kubectl-edit"
-	return "", operation == string(metav1.ManagedFieldsOperationApply) && !own
+	return "", operation == string(metav1.ManagedFieldsOperationApply) && !own || manager == clientSideApply
 }
 
+// The field managers of kubectl apply and kubectl apply --server-side.
+const (
+	clientSideApply = "kubectl-client-side-apply"
+	serverSideApply = "kubectl"
+)
+
+// theTopology names the owner whose objects are the business of CheckTopology.
+const theTopology = "the cluster's topology"
+
 // fieldManagers looks in managedFields for who else writes what this plan
-// changes (apimachinery fieldsV1: one "f:<name>" key a level).
+// changes (apimachinery fieldsV1: one "f:<name>" key a level). Somebody who
+// will put a field back that rolls blocks: that would be a second rollout. On
+// the way back nothing blocks, since an emergency must not wait.
 func (c *checker) fieldManagers(p *pool) {
 	changes := changesBetween("", p.md.Object, p.wanted.Object)
-	type entry struct{ owner, manager string }
-	writes := map[entry][]string{}
-	var order []entry
+	type writer struct {
+		owner, manager string
+		fields         []string
+		rolls          bool
+	}
+	var writers []*writer
 	for _, m := range p.md.GetManagedFields() {
 		owner, applies := applierOf(m.Manager, string(m.Operation))
 		if !applies || m.FieldsV1 == nil || m.Subresource != "" {
@@ -201,27 +215,53 @@ func (c *checker) fieldManagers(p *pool) {
 		if err != nil {
 			continue
 		}
-		e := entry{owner, m.Manager}
+		i := slices.IndexFunc(writers, func(w *writer) bool { return w.manager == m.Manager })
+		if i < 0 {
+			i, writers = len(writers), append(writers, &writer{owner: owner, manager: m.Manager})
+		}
+		w := writers[i]
 		for _, change := range changes {
-			if owns(tree, change.Path.Tokens()) && !slices.Contains(writes[e], change.Path.Dotted()) {
-				if len(writes[e]) == 0 {
-					order = append(order, e)
-				}
-				writes[e] = append(writes[e], change.Path.Dotted())
+			if owns(tree, change.Path.Tokens()) && !slices.Contains(w.fields, change.Path.Dotted()) {
+				w.fields = append(w.fields, change.Path.Dotted())
+				w.rolls = w.rolls || slices.ContainsFunc(rollingFields(p.fields), func(path []string) bool { return change.Path.Within(PointerTo(path...)) })
 			}
 		}
 	}
-	for _, e := range order {
-		who, source, when := fmt.Sprintf("%s (field manager %s)", e.owner, e.manager), e.owner, ""
-		if e.owner == "" {
-			who, source, when = fmt.Sprintf("the field manager %q, which uses server-side apply,", e.manager), "it", " when it applies again"
+	writers = slices.DeleteFunc(writers, func(w *writer) bool { return len(w.fields) == 0 })
+	const export = "nodepool plan --export DIR writes it as manifests"
+	for _, w := range writers {
+		fields := strings.Join(w.fields, ", ")
+		f := Finding{Code: CheckFieldManagers, Severity: Warn, Object: p.ref}
+		switch {
+		case w.manager == clientSideApply, w.manager == serverSideApply:
+			f.Message = fmt.Sprintf("%s was written by kubectl apply (field manager %s): whoever applies that manifest again puts its value back", fields, w.manager)
+			f.Remedy = "change the manifest too, wherever it is kept; " + export
+			c.add(f)
+			continue
+		case w.owner == "":
+			f.Message = fmt.Sprintf("the field manager %q, which uses server-side apply, writes %s too, and will put back its own value when it applies again", w.manager, fields)
+			f.Remedy = "make the change where it takes it from: " + export + "; or have it leave these fields alone"
+		default:
+			f.Message = fmt.Sprintf("%s (field manager %s) writes %s too, and will put back its own value", w.owner, w.manager, fields)
+			f.Remedy = "make the change where " + w.owner + " takes it from: " + export + "; or have it leave these fields alone"
 		}
-		c.add(Finding{Code: CheckFieldManagers, Severity: Warn, Object: p.ref,
-			Message: fmt.Sprintf("%s writes %s too, and will put back its own value%s: that would be a second rollout",
-				who, strings.Join(writes[e], ", "), when),
-			Remedy: "make the change where " + source + " takes it from: nodepool plan --export DIR writes it as manifests; or have it leave these fields alone"})
+		if w.rolls {
+			f.Message += ": that would be a second rollout"
+		}
+		if w.rolls && w.owner != theTopology && p.back == nil {
+			f.Severity = Block
+			f.Remedy += "; or waive this check, with the reason, if it will not apply before that is done"
+		}
+		c.add(f)
 	}
-	if len(order) == 0 {
+	owner := capi.OwnerOf(p.md)
+	switch {
+	case len(writers) > 0:
+	case owner != "" && owner != "topology":
+		c.add(Finding{Code: CheckFieldManagers, Severity: Warn, Object: p.ref,
+			Message: fmt.Sprintf("%s manages %s by its labels or annotations; that it writes the fields that change is not to be seen (metadata.managedFields), and it may put them back", owner, p.ref),
+			Remedy:  "make sure that it leaves these fields alone, or make the change where " + owner + " takes it from: " + export})
+	default:
 		c.pass(CheckFieldManagers, p.ref, "no other tool is known to write the fields that change")
 	}
 }

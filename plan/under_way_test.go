@@ -63,3 +63,20 @@ func TestForwardSupersedes(t *testing.T) {
 		t.Errorf("blocked is %t, by %+v", next.Blocked, next.Findings)
 	}
 }
+
+// TestNoToolBlocksTheWayBack: who else writes is told, and an emergency is not
+// kept waiting for it.
+func TestNoToolBlocksTheWayBack(t *testing.T) {
+	t.Parallel()
+	w := clustertest.AWSExample(clustertest.PoolVersion(awsPool, "v1.35.0"))
+	up := onePool(t, toBoth)
+	forth := compile(t, w, up)
+	toFirstWait(t, w, up, forth)
+	writtenBy("argocd-controller")(w)
+	back := invert(t, w, forth)
+	found := findingOf(t, back, plan.CheckFieldManagers, awsPool)
+	if back.Blocked || found.Severity != plan.Warn {
+		t.Errorf("blocked is %t, by %+v", back.Blocked, back.Findings)
+	}
+	mustContain(t, found.Message, "Argo CD", "second rollout")
+}
