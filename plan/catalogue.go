@@ -132,6 +132,13 @@ var catalogue = []Check{
 		Fix:    "Find out who paused it and why; then set spec.paused to false, or remove the annotation. Waive it to write the change now and have it roll once the pause ends; apply waits meanwhile and tells the pause as the cause.",
 	},
 	{
+		Code: CheckClusterAvailable, Asks: "Are the Cluster's infrastructure and control plane available?", Worst: Block,
+		Means:  "The Cluster's infrastructure was never provisioned, or its control plane never initialized: providers make no worker machine before both are. As a warning: both were, and a condition of the Cluster says that one of them is not well now.",
+		Why:    "A rollout would begin and wait, with machines that say no more than that they wait. Without a control plane that answers, no node joins and none is drained.",
+		Source: "ClusterStatus.Initialization, conditions InfrastructureReady and ControlPlaneAvailable (api/core/v1beta2/cluster_types.go; v1beta1: infrastructureReady, ControlPlaneInitialized, ControlPlaneReady); the kubeadm bootstrap provider waits for both (bootstrap/kubeadm, kubeadmconfig_controller.go)",
+		Fix:    "Look at the objects that Cluster.spec.infrastructureRef and controlPlaneRef name, and at what their conditions say. Wait until they are ready, then plan again.",
+	},
+	{
 		Code: CheckMachineDeployment, Asks: "Is the MachineDeployment there, and does it belong to the Cluster?", Worst: Block,
 		Means:  "No MachineDeployment has the pool's name, or it belongs to another Cluster or is being deleted; or the name is that of a MachinePool.",
 		Why:    "nodepool upgrades MachineDeployments. A MachinePool has no templates to rotate: its provider replaces the machines by means of its own.",

@@ -16,6 +16,7 @@ import (
 const (
 	CheckCluster             = "cluster"
 	CheckClusterPaused       = "cluster-paused"
+	CheckClusterAvailable    = "cluster-available"
 	CheckMachineDeployment   = "machinedeployment"
 	CheckPaused              = "machinedeployment-paused"
 	CheckTopology            = "topology-owned"
@@ -36,7 +37,7 @@ const (
 
 // checkCodes lists the codes in the order in which checks are made and shown.
 func checkCodes() []string {
-	return []string{CheckCluster, CheckClusterPaused, CheckMachineDeployment, CheckPaused, CheckTopology,
+	return []string{CheckCluster, CheckClusterPaused, CheckClusterAvailable, CheckMachineDeployment, CheckPaused, CheckTopology,
 		CheckTemplates, CheckControlPlane, CheckVersion, CheckImage, CheckInfrastructureReuse, CheckRollout,
 		CheckStrategy, CheckReplicas, CheckAutoscaler, CheckBootstrapEdited, CheckImagesDiffer,
 		CheckInPlace, CheckFieldManagers, CheckHold, CheckCanary}
@@ -100,6 +101,7 @@ func (p *pool) idle() bool {
 type checker struct {
 	snap     Snapshot
 	name     string // of the upgrade
+	back     bool   // a plan is taken back
 	upgrade  []schema.Pool
 	pool     string // the one that is checked, empty while the cluster is
 	findings []Finding
@@ -158,6 +160,34 @@ func (c *checker) cluster(cluster *unstructured.Unstructured, idle bool) {
 	default:
 		c.pass(CheckClusterPaused, ref, "the cluster is not paused")
 	}
+	if !idle {
+		c.available(cluster)
+	}
+}
+
+// available tells whether machines can come up in the cluster.
+func (c *checker) available(cluster *unstructured.Unstructured) {
+	f := Finding{Code: CheckClusterAvailable, Severity: Warn, Object: capi.RefOf(cluster)}
+	state := capi.ClusterStateOf(cluster)
+	switch {
+	case !state.Told:
+		c.pass(CheckClusterAvailable, f.Object, "not verified: the Cluster has no status here")
+		return
+	case len(state.Lacking) > 0:
+		f.Severity = Block
+		if c.back {
+			f.Severity = Warn
+		}
+		f.Message = fmt.Sprintf("%s cannot take machines yet: %s. Bootstrap and infrastructure providers wait for that before they make one", f.Object, strings.Join(state.Lacking, ", and "))
+		f.Remedy = "wait until it is, or look at the infrastructure and control plane objects that the Cluster names; then plan again"
+	case len(state.Unwell) > 0:
+		f.Message = fmt.Sprintf("%s is not well: %s. New machines may not join meanwhile, and old ones not be drained", f.Object, strings.Join(state.Unwell, "; "))
+		f.Remedy = "better look at what the condition says, and wait until it is true"
+	default:
+		c.pass(CheckClusterAvailable, f.Object, "the cluster's infrastructure and control plane are available")
+		return
+	}
+	c.add(f)
 }
 
 func (c *checker) absent(p *pool, cluster Ref) {

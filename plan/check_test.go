@@ -89,6 +89,23 @@ func TestChecks(t *testing.T) {
 		{name: "cluster paused by annotation", edit: edit(clusterRef, "", "metadata", "annotations", capi.PausedAnnotation),
 			code: plan.CheckClusterPaused, severity: plan.Block, words: []string{"Cluster default/aws-example is paused", capi.PausedAnnotation, "remove the annotation"}},
 
+		{name: "cluster available", code: plan.CheckClusterAvailable, severity: plan.Pass, words: []string{"infrastructure and control plane are available"}},
+		{name: "old cluster available", adjust: []clustertest.Adjust{clustertest.V1Beta1Only()}, code: plan.CheckClusterAvailable, severity: plan.Pass, words: []string{"are available"}},
+		{name: "cluster that tells nothing", edit: edit(clusterRef, nil, "status"), code: plan.CheckClusterAvailable, severity: plan.Pass, words: []string{"not verified", "no status"}},
+		{name: "cluster without infrastructure", edit: edit(clusterRef, nil, "status", "initialization", "infrastructureProvisioned"),
+			code: plan.CheckClusterAvailable, severity: plan.Block, words: []string{"Cluster default/aws-example", "its infrastructure was never ready", "wait"}},
+		{name: "old cluster without infrastructure", adjust: []clustertest.Adjust{clustertest.V1Beta1Only()}, edit: edit(clusterRef, false, "status", "infrastructureReady"),
+			code: plan.CheckClusterAvailable, severity: plan.Block, words: []string{"its infrastructure was never ready"}},
+		{name: "cluster without control plane", edit: all(edit(clusterRef, false, "status", "initialization", "controlPlaneInitialized"), clusterSays("ControlPlaneAvailable", "False", "NotAvailable", "etcd has no quorum")),
+			code: plan.CheckClusterAvailable, severity: plan.Block, words: []string{"its control plane was never ready (etcd has no quorum (NotAvailable))"}},
+		{name: "old cluster without control plane", adjust: []clustertest.Adjust{clustertest.V1Beta1Only()},
+			edit: all(edit(clusterRef, false, "status", "controlPlaneReady"), edit(clusterRef, []any{}, "status", "conditions"), edit(clusterRef, nil, "status", "v1beta2")),
+			code: plan.CheckClusterAvailable, severity: plan.Block, words: []string{"its control plane was never ready"}},
+		{name: "control plane that does not answer", edit: clusterSays("ControlPlaneAvailable", "False", "NotAvailable", "etcd has no quorum"),
+			code: plan.CheckClusterAvailable, severity: plan.Warn, words: []string{"Cluster default/aws-example is not well", "ControlPlaneAvailable is False", "etcd has no quorum", "join"}},
+		{name: "infrastructure of unknown state", edit: clusterSays("InfrastructureReady", "Unknown", "InternalError", ""),
+			code: plan.CheckClusterAvailable, severity: plan.Warn, words: []string{"InfrastructureReady is Unknown", "InternalError"}},
+
 		{name: "pool there", code: plan.CheckMachineDeployment, severity: plan.Pass, words: []string{md}},
 		{name: "pool absent", up: func(up *schema.Upgrade) { up.Spec.Pools[0].Name = "aws-example-md-3" },
 			code: plan.CheckMachineDeployment, severity: plan.Block, words: []string{"MachineDeployment default/aws-example-md-3 does not exist", "correct the pool's name", "aws-example-md-0, aws-example-md-1"}},
@@ -343,7 +360,7 @@ func TestChecks(t *testing.T) {
 				}
 			}
 			mustContain(t, found.Message+"; "+found.Remedy, test.words...)
-			if found.Pool == "" != (test.code == plan.CheckCluster || test.code == plan.CheckClusterPaused) {
+			if found.Pool == "" != (slices.Contains([]string{plan.CheckCluster, plan.CheckClusterPaused, plan.CheckClusterAvailable}, test.code)) {
 				t.Errorf("the finding is of pool %q", found.Pool)
 			}
 			blocks := slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.Severity == plan.Block })
@@ -361,6 +378,11 @@ func TestChecks(t *testing.T) {
 	if len(codes) != len(preflight.Checks) {
 		t.Errorf("%d codes in cases and %d in the plan", len(codes), len(preflight.Checks))
 	}
+}
+
+// clusterSays gives the Cluster one condition and no other.
+func clusterSays(kind, status, reason, message string) func(*clustertest.World) {
+	return edit(clusterRef, []any{map[string]any{"type": kind, "status": status, "reason": reason, "message": message}}, "status", "conditions")
 }
 
 func settle(w *clustertest.World) { w.Settle() }

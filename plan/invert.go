@@ -440,14 +440,14 @@ func (p *pool) makes() bool { return p.back == nil || p.back.make > 0 }
 // backCodes lists the codes of the checks of an inverse, in the order in which
 // they are made and shown.
 func backCodes() []string {
-	return []string{CheckCluster, CheckClusterPaused, CheckMachineDeployment, CheckPaused, CheckTopology,
+	return []string{CheckCluster, CheckClusterPaused, CheckClusterAvailable, CheckMachineDeployment, CheckPaused, CheckTopology,
 		CheckTemplates, CheckControlPlane, CheckVersion, CheckRollout, CheckStrategy, CheckReplicas, CheckAutoscaler,
 		CheckBootstrapEdited, CheckImagesDiffer, CheckInPlace, CheckFieldManagers}
 }
 
 // checkBack answers the checks of an inverse.
 func checkBack(of Plan, pools []*pool, snap Snapshot) (findings []Finding, blocked bool, impact []PoolImpact) {
-	c := checker{snap: snap}
+	c := checker{snap: snap, back: true}
 	for _, p := range pools {
 		c.upgrade = append(c.upgrade, p.spec)
 	}

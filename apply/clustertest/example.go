@@ -266,7 +266,10 @@ status:
 		}
 		setField(o, int64(1), "status", "observedGeneration")
 		setCondition(o, epochTime, condition{"Available", "True", "Available", ""})
+		setCondition(o, epochTime, condition{"InfrastructureReady", "True", "Ready", ""})
+		setCondition(o, epochTime, condition{"ControlPlaneAvailable", "True", "Available", ""})
 		setOldCondition(o, epochTime, condition{kind: "Ready", status: "True"}, "")
+		setOldCondition(o, epochTime, condition{kind: "ControlPlaneInitialized", status: "True"}, "")
 	})
 	owner := map[string]any{
 		"apiVersion": cluster.GetAPIVersion(), "kind": "Cluster", "name": e.Cluster, "uid": string(cluster.GetUID()),
