@@ -170,16 +170,16 @@ var catalogue = []Check{
 	},
 	{
 		Code: CheckControlPlane, Asks: "Is the control plane wholly at its version?", Worst: Block,
-		Means:  "The control plane is being upgraded or made, or some of its machines are not ready: Cluster API makes no worker machine meanwhile. As a warning: no control plane object, or one that tells no version.",
+		Means:  "The control plane is being upgraded or made: Cluster API makes no worker machine meanwhile. As a warning: some of its machines are not ready, or it is on its way to an older version, where Cluster API goes on; no control plane object, or one that tells no version; or no machine has to be made for the change.",
 		Why:    "A kubelet that joins while the API servers disagree about their version may be newer than one of them.",
-		Source: "MachineSet preflight check ControlPlaneIsStable (internal/controllers/machineset/machineset_preflight.go), on by default; control plane contract (spec.version, status.version)",
+		Source: "MachineSet preflight check ControlPlaneIsStable (internal/controllers/machineset/machineset_preflight.go), on by default; control plane contract (spec.version, status.version); docs/preflight-matrix.md",
 		Fix:    "Wait until the control plane has finished, or repair it; then plan again. The annotation machineset.cluster.x-k8s.io/skip-preflight-checks on the MachineDeployment makes Cluster API skip its check.",
 	},
 	{
 		Code: CheckVersion, Asks: "Does the wanted version go with the control plane's?", Worst: Block,
-		Means:  "The pool's version is newer than the control plane's, or too far behind, or, for machines that join by kubeadm, not of the same minor: Cluster API would accept the change and never make a machine. This holds for every rollout, also when only the image or the type changes. As a warning: a newer patch release, which only the Kubernetes policy forbids.",
+		Means:  "The pool's version is newer than the control plane's, or too far behind, or, for machines that join by kubeadm, not of the same minor: Cluster API would accept the change and never make a machine. This holds for every rollout, also when only the image or the type changes. As a warning: what only the Kubernetes policy forbids, such as a newer patch release; a pool that skips Cluster API's check; a pool without machines.",
 		Why:    "A kubelet must not be newer than its API server and at most three minors older (two before v1.25). kubeadm join works with the minor of its control plane alone.",
-		Source: "kubernetes.io/releases/version-skew-policy; MachineSet preflight checks KubernetesVersionSkew and KubeadmVersionSkew (internal/controllers/machineset/machineset_preflight.go)",
+		Source: "kubernetes.io/releases/version-skew-policy; MachineSet preflight checks KubernetesVersionSkew and KubeadmVersionSkew (internal/controllers/machineset/machineset_preflight.go), held against the controllers in docs/preflight-matrix.md",
 		Fix:    "Upgrade the control plane first, or set kubernetesVersion to what the remedy says, with an image that carries it.",
 	},
 	{

@@ -311,11 +311,17 @@ const maxName = 253
 
 func (c *checker) controlPlane(p *pool) {
 	if p.controlPlane == nil {
-		if ref, ok := capi.ReferenceAt(p.cluster, "spec", "controlPlaneRef"); ok {
+		ref, ok := capi.ReferenceAt(p.cluster, "spec", "controlPlaneRef")
+		switch {
+		case ok && p.makesNow():
 			c.add(Finding{Code: CheckControlPlane, Severity: Block, Object: ref,
-				Message: ref.String() + ", which the cluster names as its control plane, does not exist",
+				Message: ref.String() + ", which the cluster names as its control plane, does not exist: Cluster API makes no worker machine without it",
 				Remedy:  "restore it, or correct Cluster.spec.controlPlaneRef"})
-		} else {
+		case ok:
+			c.add(Finding{Code: CheckControlPlane, Severity: Warn, Object: ref,
+				Message: ref.String() + ", which the cluster names as its control plane, does not exist. No machine has to be made for this change, and none could be",
+				Remedy:  "restore it, or correct Cluster.spec.controlPlaneRef"})
+		default:
 			c.add(Finding{Code: CheckControlPlane, Severity: Warn, Object: capi.RefOf(p.cluster),
 				Message: "the cluster names no control plane object, so versions could not be compared",
 				Remedy:  "make sure that the control plane already runs the wanted version"})
@@ -324,98 +330,154 @@ func (c *checker) controlPlane(p *pool) {
 	}
 	ref := capi.RefOf(p.controlPlane)
 	cp := capi.ControlPlaneOf(p.controlPlane)
+	unsettled := Finding{Code: CheckControlPlane, Severity: Warn, Object: ref,
+		Message: fmt.Sprintf("%s is not fully updated: %s. ", ref, cp.Unsettled),
+		Remedy:  "better wait until the control plane has finished"}
 	switch {
 	case cp.Version == "":
 		c.add(Finding{Code: CheckControlPlane, Severity: Warn, Object: ref,
 			Message: ref.String() + " tells no version, so versions could not be compared",
 			Remedy:  "make sure that the control plane already runs the wanted version"})
-	case cp.Unsettled != "" && !p.makes():
-		c.add(Finding{Code: CheckControlPlane, Severity: Warn, Object: ref,
-			Message: fmt.Sprintf("%s is not fully updated: %s. No machine has to be made for the way back, and none could be", ref, cp.Unsettled),
-			Remedy:  "better wait until the control plane has finished"})
-	case cp.Unsettled != "" && !p.skips("ControlPlaneIsStable"):
-		c.add(Finding{Code: CheckControlPlane, Severity: Block, Object: ref,
-			Message: fmt.Sprintf("%s is not fully updated: %s. Cluster API makes no worker machine meanwhile", ref, cp.Unsettled),
-			Remedy:  "wait until the control plane has finished, or repair it; then plan again"})
-	case cp.Unsettled != "":
-		c.add(Finding{Code: CheckControlPlane, Severity: Warn, Object: ref,
-			Message: fmt.Sprintf("%s is not fully updated: %s. The pool skips the check that would hold its machines back", ref, cp.Unsettled),
-			Remedy:  "better wait until the control plane has finished"})
-	default:
+		return
+	case cp.Unsettled == "":
 		c.pass(CheckControlPlane, ref, fmt.Sprintf("%s is at %s, all of it", ref, cp.Version))
+		return
+	case !cp.Unstable:
+		unsettled.Message += "Cluster API makes worker machines all the same"
+		unsettled.Remedy = "better repair the control plane first, or wait until it has finished"
+	case !p.makesNow():
+		unsettled.Message += "No machine has to be made for this change, and none could be"
+	case p.skips(capi.ControlPlaneIsStable):
+		unsettled.Message += "The pool skips the check that would hold its machines back"
+	default:
+		unsettled.Severity = Block
+		unsettled.Message += fmt.Sprintf("Cluster API makes no worker machine meanwhile (its preflight check %s)", capi.ControlPlaneIsStable)
+		unsettled.Remedy = "wait until the control plane has finished, or repair it; then plan again"
 	}
+	c.add(unsettled)
+}
+
+// makesNow reports whether Cluster API has to make machines for the change. Its
+// preflight checks hold that up and nothing else.
+func (p *pool) makesNow() bool {
+	return p.makes() && (p.rolls() || p.hold != nil) && !p.empty()
+}
+
+// empty reports whether the pool is to have no machines. Manifests that leave
+// replicas out say nothing of them.
+func (p *pool) empty() bool {
+	n, ok := capi.Int64At(p.md, "spec", "replicas")
+	return ok && n == 0
 }
 
 // skips reports whether the pool switches a MachineSet preflight check of
-// Cluster API off, on the MachineDeployment or its bootstrap template.
+// Cluster API off, on the MachineDeployment or, where its release reads that,
+// on the bootstrap template.
 func (p *pool) skips(check string) bool {
-	if capi.SkipsPreflight(p.md.GetAnnotations()[capi.SkipPreflightAnnotation], check) {
-		return true
+	list := p.md.GetAnnotations()[capi.SkipPreflightAnnotation]
+	if list == "" && p.bootstrap.obj != nil && capi.ReadsTemplateSkips(p.md) {
+		list = p.bootstrap.obj.GetAnnotations()[capi.SkipPreflightAnnotation]
 	}
-	return p.bootstrap.obj != nil && capi.SkipsPreflight(p.bootstrap.obj.GetAnnotations()[capi.SkipPreflightAnnotation], check)
+	return capi.SkipsPreflight(list, check)
 }
 
-// skew holds the version that the pool is to have against its control plane:
-// the lowest that any of it runs. Severity is what a skew amounts to, and
-// skipped says that the pool switches the checks off that would hold its
-// machines back. Known is false where there is nothing to compare.
-func (p *pool) skew() (skew capi.Skew, lowest string, severity Severity, skipped string, known bool, err error) {
+// skewed is how the version that the pool is to have goes with its control plane.
+type skewed struct {
+	capi.Skew
+	// against is the control plane's version that it is compared with.
+	against string
+	// refused names the checks of Cluster API that refuse to make the pool's
+	// machines; none when the pool skips them, or no check is against it.
+	refused []string
+	// words says that Cluster API makes no such machines, or why it does.
+	words string
+}
+
+// skew compares the version that the pool is to have with the one that its
+// control plane is to have, as Cluster API does, and with the one that it still
+// runs, as the Kubernetes policy has it, where machines are made meanwhile.
+// Known is false where there is nothing to compare.
+func (p *pool) skew() (s skewed, known bool, err error) {
 	version := capi.StringAt(p.wanted, p.fields.Version...)
 	if p.controlPlane == nil || version == "" {
-		return capi.NoSkew, "", Pass, "", false, nil
+		return s, false, nil
 	}
 	cp := capi.ControlPlaneOf(p.controlPlane)
 	if cp.Version == "" {
-		return capi.NoSkew, "", Pass, "", false, nil
+		return s, false, nil
 	}
-	kubeadm := strings.HasPrefix(p.bootstrap.ref.Kind, "Kubeadm")
-	lowest = cp.Version
-	if s, err := capi.SkewOf(cp.Version, cp.Running, true); err == nil && (s == capi.NewerMinor || s == capi.NewerPatch) {
-		lowest = cp.Running
+	kubeadm := capi.JoinsByKubeadm(p.bootstrap.ref)
+	s.against = cp.Version
+	if s.Skew, err = capi.SkewOf(version, cp.Version, kubeadm); err != nil {
+		return s, true, err
 	}
-	if skew, err = capi.SkewOf(version, lowest, kubeadm); err != nil {
-		return skew, lowest, Block, "", true, err
+	checks := s.PreflightChecks(kubeadm)
+	for _, check := range checks {
+		if !p.skips(check) {
+			s.refused = append(s.refused, check)
+		}
 	}
-	severity = Block
-	if checks := skew.PreflightChecks(kubeadm); len(checks) > 0 && !slices.ContainsFunc(checks, func(c string) bool { return !p.skips(c) }) {
-		severity, skipped = Warn, fmt.Sprintf(" (the pool skips Cluster API's check %s)", strings.Join(checks, " and "))
+	switch {
+	case len(s.refused) > 0:
+		s.words = fmt.Sprintf("Cluster API would make no machine (its preflight check %s)", strings.Join(s.refused, " and "))
+		if p.bootstrap.obj != nil && p.bootstrap.obj.GetAnnotations()[capi.SkipPreflightAnnotation] != "" && !capi.ReadsTemplateSkips(p.md) {
+			s.words += fmt.Sprintf("; the annotation %s of a bootstrap template is read from v1.14 on, and this Cluster API seems to be older", capi.SkipPreflightAnnotation)
+		}
+	case len(checks) > 0:
+		s.words = fmt.Sprintf("The pool skips Cluster API's check %s, so machines are made all the same", strings.Join(checks, " and "))
+	case s.Skew == capi.OldKubelet:
+		s.words = "Cluster API v1.10 and older makes no such machine, newer ones do"
+	case cp.Unstable && p.skips(capi.ControlPlaneIsStable):
+		if running, err := capi.SkewOf(version, cp.Running, false); err == nil && running == capi.NewerMinor {
+			s.Skew, s.against = running, cp.Running
+			s.words = fmt.Sprintf("The pool skips Cluster API's check %s, so machines are made before the control plane is at %s",
+				capi.ControlPlaneIsStable, cp.Version)
+		}
 	}
-	return skew, lowest, severity, skipped, true, nil
+	return s, true, nil
 }
 
 func (c *checker) version(p *pool) {
 	version := capi.StringAt(p.wanted, p.fields.Version...)
-	skew, lowest, severity, skipped, known, err := p.skew()
+	s, known, err := p.skew()
+	f := Finding{Code: CheckVersion, Severity: Warn, Object: p.ref}
+	if p.makesNow() && (err != nil || len(s.refused) > 0) {
+		f.Severity = Block
+	}
 	switch {
-	case err != nil:
-		c.add(Finding{Code: CheckVersion, Severity: Block, Object: p.ref, Message: err.Error(), Remedy: "write a version such as v1.35.2"})
-		return
 	case !known, !p.rolls() && p.hold == nil: // nothing to compare, or no machine is made, so none can be refused
+		return
+	case err != nil:
+		f.Message, f.Remedy = err.Error(), "write a version such as v1.35.2"
+		c.add(f)
 		return
 	}
 	ref := capi.RefOf(p.controlPlane)
-	switch skew {
+	switch s.Skew {
 	case capi.NoSkew:
-		c.pass(CheckVersion, p.ref, fmt.Sprintf("%s goes with the control plane's %s", version, lowest))
+		c.pass(CheckVersion, p.ref, fmt.Sprintf("%s goes with the control plane's %s", version, s.against))
+		return
 	case capi.NewerMinor:
-		c.add(Finding{Code: CheckVersion, Severity: severity, Object: p.ref,
-			Message: fmt.Sprintf("%s is newer than the control plane %s, which is at %s%s: workers must not be ahead, and Cluster API would make no machine",
-				version, ref, lowest, skipped),
-			Remedy: fmt.Sprintf("upgrade the control plane to %s first, or set kubernetesVersion to %s", version, lowest)})
+		f.Message = fmt.Sprintf("%s is newer than the control plane %s, which is at %s: workers must not be ahead. %s", version, ref, s.against, s.words)
+		f.Remedy = fmt.Sprintf("upgrade the control plane to %s first, or set kubernetesVersion to %s", version, s.against)
 	case capi.TooOld:
-		c.add(Finding{Code: CheckVersion, Severity: severity, Object: p.ref,
-			Message: fmt.Sprintf("%s is too far behind the control plane's %s%s: Cluster API would make no machine", version, lowest, skipped),
-			Remedy:  fmt.Sprintf("set kubernetesVersion to %s", lowest)})
+		f.Message = fmt.Sprintf("%s is too far behind the control plane's %s: workers may be three minor versions behind. %s", version, s.against, s.words)
+		f.Remedy = fmt.Sprintf("set kubernetesVersion to %s", s.against)
 	case capi.KubeadmMinor:
-		c.add(Finding{Code: CheckVersion, Severity: severity, Object: p.ref,
-			Message: fmt.Sprintf("machines at %s cannot be made under a control plane at %s%s: a machine that joins by kubeadm must have the control plane's minor version",
-				version, lowest, skipped),
-			Remedy: fmt.Sprintf("set kubernetesVersion to %s in the same upgrade, with an image that carries it", lowest)})
+		f.Message = fmt.Sprintf("machines at %s cannot join under a control plane at %s: a machine that joins by kubeadm must have the control plane's minor version. %s",
+			version, s.against, s.words)
+		f.Remedy = fmt.Sprintf("set kubernetesVersion to %s in the same upgrade, with an image that carries it", s.against)
+	case capi.OldKubelet:
+		f.Message = fmt.Sprintf("%s is too far behind the control plane's %s: before v1.25, workers may be two minor versions behind. %s", version, s.against, s.words)
+		f.Remedy = fmt.Sprintf("set kubernetesVersion to %s", s.against)
 	case capi.NewerPatch:
-		c.add(Finding{Code: CheckVersion, Severity: Warn, Object: p.ref,
-			Message: fmt.Sprintf("%s is a newer patch release than the control plane's %s: Cluster API allows it, the Kubernetes version skew policy does not", version, lowest),
-			Remedy:  fmt.Sprintf("set kubernetesVersion to %s, or upgrade the control plane first", lowest)})
+		f.Message = fmt.Sprintf("%s is a newer patch release than the control plane's %s: Cluster API allows it, the Kubernetes version skew policy does not", version, s.against)
+		f.Remedy = fmt.Sprintf("set kubernetesVersion to %s, or upgrade the control plane first", s.against)
 	}
+	if p.empty() && len(s.refused) > 0 {
+		f.Message += ". The pool has no machines now, so the change itself goes through; scaled up, it gets none"
+	}
+	c.add(f)
 }
 
 // image holds version and image against each other: a machine whose image

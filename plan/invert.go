@@ -430,8 +430,8 @@ func (p *pool) countBack(snap Snapshot) {
 	if !p.rolls() {
 		b.make = 0
 	}
-	skew, _, severity, _, known, err := p.skew()
-	b.bound = known && err == nil && len(skew.PreflightChecks(true)) > 0 && severity == Block && p.rolls() && b.make == 0 && b.set != nil
+	skew, known, err := p.skew()
+	b.bound = known && err == nil && len(skew.refused) > 0 && p.rolls() && b.make == 0 && b.set != nil
 }
 
 // makes reports whether machines have to be made.
@@ -550,35 +550,38 @@ func (c *checker) templatesBack(p *pool) {
 // and nothing else (internal/controllers/machineset/machineset_preflight.go):
 // naming the old template again keeps the old machines that are still there.
 func (c *checker) versionBack(p *pool) {
-	skew, lowest, severity, skipped, known, err := p.skew()
+	skew, known, err := p.skew()
 	version := capi.StringAt(p.wanted, p.fields.Version...)
 	b := p.back
+	f := Finding{Code: CheckVersion, Severity: Warn, Object: p.ref}
 	switch {
 	case !known, !p.rolls():
 		return
 	case err != nil:
-		c.add(Finding{Code: CheckVersion, Severity: Block, Object: p.ref, Message: err.Error(), Remedy: p.offers()})
-	case skew == capi.NoSkew:
-		c.pass(CheckVersion, p.ref, fmt.Sprintf("%s goes with the control plane's %s", version, lowest))
-	case skew == capi.NewerPatch:
-		c.add(Finding{Code: CheckVersion, Severity: Warn, Object: p.ref,
-			Message: fmt.Sprintf("%s is a newer patch release than the control plane's %s: Cluster API allows it, the Kubernetes version skew policy does not", version, lowest),
-			Remedy:  "upgrade the control plane, or the pool again, soon"})
+		f.Severity, f.Message, f.Remedy = Block, err.Error(), p.offers()
+	case skew.Skew == capi.NoSkew:
+		c.pass(CheckVersion, p.ref, fmt.Sprintf("%s goes with the control plane's %s", version, skew.against))
+		return
+	case skew.Skew == capi.NewerPatch:
+		f.Message = fmt.Sprintf("%s is a newer patch release than the control plane's %s: Cluster API allows it, the Kubernetes version skew policy does not", version, skew.against)
+		f.Remedy = "upgrade the control plane, or the pool again, soon"
+	case len(skew.refused) == 0:
+		f.Message = fmt.Sprintf("%s does not go with the control plane's %s%s. %s", version, skew.against, why(skew.Skew), skew.words)
+		f.Remedy = fmt.Sprintf("bring the pool to %s by another upgrade soon", skew.against)
 	case p.rollout.Desired == 0:
-		c.add(Finding{Code: CheckVersion, Severity: Warn, Object: p.ref,
-			Message: fmt.Sprintf("the pool has no machines; once it is scaled up, under the control plane's %s%s Cluster API would make none at %s", lowest, skipped, version),
-			Remedy:  fmt.Sprintf("bring the pool to %s by another upgrade before it is scaled up", lowest)})
+		f.Message = fmt.Sprintf("the pool has no machines; once it is scaled up, under the control plane's %s Cluster API would make none at %s", skew.against, version)
+		f.Remedy = fmt.Sprintf("bring the pool to %s by another upgrade before it is scaled up", skew.against)
 	case b.make == 0:
-		c.add(Finding{Code: CheckVersion, Severity: Warn, Object: p.ref,
-			Message: fmt.Sprintf("the old %s at %s are all still there, and none has to be made; under the control plane's %s%s Cluster API would make none, so one that fails later is not replaced",
-				machines(b.stays), version, lowest, skipped),
-			Remedy: fmt.Sprintf("go back now, and bring the pool to %s by another upgrade soon", lowest)})
+		f.Message = fmt.Sprintf("the old %s at %s are all still there, and none has to be made; under the control plane's %s Cluster API would make none, so one that fails later is not replaced",
+			machines(b.stays), version, skew.against)
+		f.Remedy = fmt.Sprintf("go back now, and bring the pool to %s by another upgrade soon", skew.against)
 	default:
-		c.add(Finding{Code: CheckVersion, Severity: severity, Object: p.ref,
-			Message: fmt.Sprintf("there is no way back to %s: of the old machines %d are left, %d would have to be made again, and under a control plane at %s%s Cluster API makes none%s",
-				version, b.stays, b.make, lowest, skipped, why(skew)),
-			Remedy: p.offers()})
+		f.Severity = Block
+		f.Message = fmt.Sprintf("there is no way back to %s: of the old machines %d are left, %d would have to be made again, and under a control plane at %s Cluster API makes none (its preflight check %s)%s",
+			version, b.stays, b.make, skew.against, strings.Join(skew.refused, " and "), why(skew.Skew))
+		f.Remedy = p.offers()
 	}
+	c.add(f)
 }
 
 func why(skew capi.Skew) string {
@@ -587,7 +590,7 @@ func why(skew capi.Skew) string {
 		return ": a machine that joins by kubeadm must have the control plane's minor version"
 	case capi.NewerMinor:
 		return ": workers must not be ahead of it"
-	case capi.TooOld:
+	case capi.TooOld, capi.OldKubelet:
 		return ": that is too far behind it"
 	}
 	return ""
@@ -695,7 +698,7 @@ func Forward(p, inverse Plan, snap Snapshot) (schema.Upgrade, bool) {
 		if pl.rollout.Old > 0 {
 			spec.Waive = append(spec.Waive, schema.Waiver{Check: CheckRollout, Reason: "it supersedes the rollout of the plan " + p.Digest.Short()})
 		}
-		if skew, _, severity, _, known, err := pl.skew(); !known || err == nil && (len(skew.PreflightChecks(true)) == 0 || severity != Block) {
+		if skew, known, err := pl.skew(); !known || err == nil && len(skew.refused) == 0 {
 			if was := capi.StringAt(pl.wanted, pl.fields.Version...); was != capi.StringAt(pl.md, pl.fields.Version...) {
 				spec.KubernetesVersion = was
 			}

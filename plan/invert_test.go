@@ -291,7 +291,7 @@ func TestInvertNoWayBack(t *testing.T) {
 		{name: "the same, and another check is skipped", fields: version, code: plan.CheckVersion, want: plan.Block,
 			then: edit(awsRef, "ControlPlaneIsStable", "metadata", "annotations", capi.SkipPreflightAnnotation)},
 		{name: "the same, and the old bootstrap template skips it", fields: version, code: plan.CheckVersion, want: plan.Warn,
-			then: edit(awsBootstrapRef, "All", "metadata", "annotations", capi.SkipPreflightAnnotation)},
+			then: all(edit(awsBootstrapRef, "All", "metadata", "annotations", capi.SkipPreflightAnnotation), release114)},
 		{name: "the same minor", adjust: []clustertest.Adjust{clustertest.PoolVersion(awsPool, "v1.35.0")}, fields: version, code: plan.CheckVersion, want: plan.Pass},
 		{name: "old infrastructure template gone", adjust: at135, fields: patchOnly, code: plan.CheckTemplates, want: plan.Block,
 			then:    func(w *clustertest.World) { w.Delete(awsTemplateRef) },

@@ -1,6 +1,7 @@
 package capi_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -233,7 +234,9 @@ func TestSkewOf(t *testing.T) {
 		{"v1.32.0", "v1.35.2", true, capi.KubeadmMinor},
 		{"v1.31.9", "v1.35.2", false, capi.TooOld},
 		{"v1.31.9", "v1.35.2", true, capi.TooOld},
-		{"v1.24.0", "v1.27.0", false, capi.TooOld},
+		{"v1.24.0", "v1.27.0", false, capi.OldKubelet},
+		{"v1.24.0", "v1.27.0", true, capi.KubeadmMinor},
+		{"v1.23.0", "v1.27.0", false, capi.TooOld},
 		{"v1.25.0", "v1.28.0", false, capi.NoSkew},
 		{"v1.35.2+rke2r1", "v1.35.2+rke2r2", false, capi.NoSkew},
 		{"v1.35.4", "v1.35", false, capi.NoSkew},
@@ -252,7 +255,7 @@ func TestSkewOf(t *testing.T) {
 		}
 	}
 	for skew, want := range map[capi.Skew][2]string{
-		capi.NoSkew: {"", ""}, capi.NewerPatch: {"", ""},
+		capi.NoSkew: {"", ""}, capi.NewerPatch: {"", ""}, capi.OldKubelet: {"", ""},
 		capi.KubeadmMinor: {"KubeadmVersionSkew", "KubeadmVersionSkew"},
 		capi.NewerMinor:   {"KubernetesVersionSkew", "KubernetesVersionSkew KubeadmVersionSkew"},
 		capi.TooOld:       {"KubernetesVersionSkew", "KubernetesVersionSkew KubeadmVersionSkew"},
@@ -314,8 +317,16 @@ func TestControlPlaneOf(t *testing.T) {
 		{"versions, far apart", "spec: {version: v1.35.2}, status: {versions: [{version: v1.35.2}, {version: v1.9.9}, {}, word, {version: odd}]}", "v1.9.9", "still runs v1.9.9"},
 		{"EKS: minors alone", "spec: {version: v1.35}, status: {version: '1.35'}", "1.35", ""},
 		{"EKS: a patch asked for", "spec: {version: v1.35.0}, status: {version: v1.35}", "v1.35", ""},
+		{"EKS: a later patch asked for", "spec: {version: v1.35.2}, status: {version: v1.35}", "v1.35", "still runs v1.35"},
+		{"EKS: a minor asked for", "spec: {version: v1.35}, status: {version: v1.35.2}", "v1.35.2", ""},
 		{"EKS on its way", "spec: {version: v1.35}, status: {version: '1.34'}", "1.34", "still runs 1.34"},
 		{"RKE2: another build", "spec: {version: v1.35.2+rke2r2}, status: {version: v1.35.2+rke2r1}", "v1.35.2+rke2r1", "still runs v1.35.2+rke2r1"},
+		{"a newer build", "spec: {version: v1.35.2+2}, status: {version: v1.35.2+1}", "v1.35.2+1", "still runs v1.35.2+1"},
+		{"a longer build", "spec: {version: v1.35.2+1.1}, status: {version: v1.35.2+1}", "v1.35.2+1", "still runs v1.35.2+1"},
+		{"a word after a number", "spec: {version: v1.35.2+1.a}, status: {version: v1.35.2+1.1}", "v1.35.2+1.1", "still runs v1.35.2+1.1"},
+		{"a release after its candidate", "spec: {version: v1.35.2}, status: {version: v1.35.2-gke.1}", "v1.35.2-gke.1", "still runs v1.35.2-gke.1"},
+		{"unreadable", "spec: {version: v1.35.2}, status: {version: soon}", "soon", "still runs soon"},
+		{"unreadable and the same", "spec: {version: latest}, status: {version: latest}", "latest", ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -326,7 +337,37 @@ func TestControlPlaneOf(t *testing.T) {
 			if (cp.Unsettled == "") != (test.unsettled == "") || !strings.Contains(cp.Unsettled, test.unsettled) {
 				t.Errorf("unsettled: %q, want %q", cp.Unsettled, test.unsettled)
 			}
+			// It is for a version that Cluster API makes no machine, not for a count.
+			if want := strings.Contains(test.unsettled, "still runs") || strings.Contains(test.unsettled, "no running version"); cp.Unstable != want {
+				t.Errorf("unstable: %t, want %t", cp.Unstable, want)
+			}
 		})
+	}
+}
+
+// TestControlPlaneOnItsWayBack: the version that is wanted is older than the one
+// that runs, which does not keep Cluster API from making machines.
+func TestControlPlaneOnItsWayBack(t *testing.T) {
+	for wanted, running := range map[string]string{
+		"v1.35.1": "v1.35.2", "v1.34.3": "v1.35.2", "v1.35.2+1": "v1.35.2+2", "v1.35.2+1.1": "v1.35.2+1.a", "v1.35.2": "v1.35.2+1", "v1.35.2-gke.1": "v1.35.2",
+	} {
+		cp := capi.ControlPlaneOf(parse(t, fmt.Sprintf("{apiVersion: controlplane.cluster.x-k8s.io/v1beta2, kind: A, spec: {version: %s}, status: {version: %s}}", wanted, running)))
+		if cp.Unstable || !strings.Contains(cp.Unsettled, "newer than the "+wanted) {
+			t.Errorf("%s wanted, %s runs: unstable %t, %q", wanted, running, cp.Unstable, cp.Unsettled)
+		}
+	}
+}
+
+func TestJoinsByKubeadm(t *testing.T) {
+	for ref, want := range map[capi.Ref]bool{
+		{Group: "bootstrap.cluster.x-k8s.io", Kind: "KubeadmConfigTemplate"}: true,
+		{Group: "bootstrap.cluster.x-k8s.io", Kind: "KubeadmConfig"}:         false,
+		{Group: "bootstrap.example.com", Kind: "KubeadmConfigTemplate"}:      false,
+		{}: false,
+	} {
+		if got := capi.JoinsByKubeadm(ref); got != want {
+			t.Errorf("%+v: %t", ref, got)
+		}
 	}
 }
 

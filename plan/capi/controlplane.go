@@ -14,6 +14,10 @@ type ControlPlane struct {
 	// Unsettled says why the control plane is not fully at its version,
 	// in words; empty when it is.
 	Unsettled string
+	// Unstable tells that it is unsettled in a way for which Cluster API makes
+	// no worker machine (preflight check ControlPlaneIsStable): it is being
+	// made or upgraded. One that lacks machines is not.
+	Unstable bool
 }
 
 // ControlPlaneOf reads a control plane object of any kind that follows the
@@ -26,14 +30,17 @@ func ControlPlaneOf(obj *unstructured.Unstructured) ControlPlane {
 	if cp.Running == "" {
 		cp.Running = lowestVersion(obj)
 	}
-	switch {
+	switch on, err := upgrading(cp.Version, cp.Running); {
 	case cp.Version == "":
 		return cp
 	case cp.Running == "":
-		cp.Unsettled = fmt.Sprintf("it reports no running version yet, and %s is wanted", cp.Version)
+		cp.Unsettled, cp.Unstable = fmt.Sprintf("it reports no running version yet, and %s is wanted", cp.Version), true
 		return cp
-	case !sameVersion(cp.Running, cp.Version):
-		cp.Unsettled = fmt.Sprintf("it still runs %s, and %s is wanted", cp.Running, cp.Version)
+	case err == nil && on, err != nil && cp.Running != cp.Version:
+		cp.Unsettled, cp.Unstable = fmt.Sprintf("it still runs %s, and %s is wanted", cp.Running, cp.Version), true
+		return cp
+	case err == nil && !sameVersion(cp.Running, cp.Version):
+		cp.Unsettled = fmt.Sprintf("it runs %s, which is newer than the %s that is wanted", cp.Running, cp.Version)
 		return cp
 	}
 	want, ok := Int64At(obj, "spec", "replicas")
