@@ -13,17 +13,18 @@ import (
 
 // The fields of each part of the file, in the order of the documentation.
 var (
-	upgradeFields  = []string{"apiVersion", "kind", "metadata", "spec"}
-	metadataFields = []string{"name"}
-	specFields     = []string{"cluster", "order", "defaults", "pools"}
-	clusterFields  = []string{"name", "namespace"}
-	defaultsFields = []string{"kubernetesVersion", "machineImage", "instanceType", "infrastructure", "bootstrap", "strategy", "drain", "wait", "onStall", "canary", "waive"}
-	poolFields     = append([]string{"name"}, defaultsFields...)
-	strategyFields = []string{"maxSurge", "maxUnavailable"}
-	drainFields    = []string{"nodeDrainTimeout", "nodeVolumeDetachTimeout", "nodeDeletionTimeout"}
-	waitFields     = []string{"stallAfter"}
-	canaryFields   = []string{"machines", "soak", "command"}
-	waiverFields   = []string{"check", "reason"}
+	upgradeFields   = []string{"apiVersion", "kind", "metadata", "spec"}
+	metadataFields  = []string{"name"}
+	specFields      = []string{"cluster", "order", "preflight", "defaults", "pools"}
+	preflightFields = []string{"workload"}
+	clusterFields   = []string{"name", "namespace"}
+	defaultsFields  = []string{"kubernetesVersion", "machineImage", "instanceType", "infrastructure", "bootstrap", "strategy", "drain", "wait", "onStall", "canary", "waive"}
+	poolFields      = append([]string{"name"}, defaultsFields...)
+	strategyFields  = []string{"maxSurge", "maxUnavailable"}
+	drainFields     = []string{"nodeDrainTimeout", "nodeVolumeDetachTimeout", "nodeDeletionTimeout"}
+	waitFields      = []string{"stallAfter"}
+	canaryFields    = []string{"machines", "soak", "command"}
+	waiverFields    = []string{"check", "reason"}
 
 	// requiredFields are those that have no default, wherever they stand.
 	requiredFields = []string{"apiVersion", "kind", "metadata", "spec", "cluster", "pools", "name", "check", "reason"}
@@ -191,6 +192,8 @@ func (d decoder) spec(v *value) Spec {
 			spec.Cluster = d.cluster(v)
 		case "order":
 			spec.Order = d.order(v)
+		case "preflight":
+			spec.Preflight = d.preflight(v)
 		case "defaults":
 			d.pool(v, defaultsFields)
 		case "pools":
@@ -200,6 +203,18 @@ func (d decoder) spec(v *value) Spec {
 	d.missing(v, "cluster", "write cluster: {name: NAME}, the Cluster that the pools belong to")
 	d.missing(v, "pools", "list at least one pool")
 	return spec
+}
+
+func (d decoder) preflight(v *value) Preflight {
+	var p Preflight
+	d.mapping(v, preflightFields, func(_ string, v *value) {
+		if v.shape != boolean {
+			d.wrongType(v, "true or false", "write true to have the workload cluster looked at")
+			return
+		}
+		p.Workload = strings.EqualFold(v.text, "true")
+	})
+	return p
 }
 
 func (d decoder) cluster(v *value) ClusterRef {

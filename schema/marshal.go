@@ -39,6 +39,11 @@ func Marshal(u Upgrade) ([]byte, error) {
 	cluster.text("namespace", u.Spec.Cluster.Namespace)
 	spec.node("cluster", cluster.mapping())
 	spec.text("order", string(u.Spec.Order))
+	if u.Spec.Preflight.Workload {
+		var preflight fields
+		preflight.node("workload", plainNode("!!bool", "true"))
+		spec.node("preflight", preflight.mapping())
+	}
 	spec.node("pools", pools)
 	root.node("spec", spec.mapping())
 

@@ -17,6 +17,7 @@ metadata:
 spec:
   cluster: {name: aws-example, namespace: clusters}
   order: parallel
+  preflight: {workload: true}
   defaults:
     kubernetesVersion: v1.35.2
     infrastructure:
@@ -52,8 +53,9 @@ func TestReadWhole(t *testing.T) {
 		Kind:       schema.Kind,
 		Metadata:   schema.Metadata{Name: "aws-example-1-35"},
 		Spec: schema.Spec{
-			Cluster: schema.ClusterRef{Name: "aws-example", Namespace: "clusters"},
-			Order:   schema.Parallel,
+			Cluster:   schema.ClusterRef{Name: "aws-example", Namespace: "clusters"},
+			Order:     schema.Parallel,
+			Preflight: schema.Preflight{Workload: true},
 			Pools: []schema.Pool{
 				{
 					Name:              "aws-example-md-0",

@@ -42,8 +42,17 @@ type Spec struct {
 	Cluster ClusterRef `json:"cluster"`
 	// Order is never empty after Read.
 	Order Order `json:"order,omitempty"`
+	// Preflight asks for checks that are not made by themselves.
+	Preflight Preflight `json:"preflight,omitzero"`
 	// Pools holds at least one pool after Read, in the order of the file.
 	Pools []Pool `json:"pools"`
+}
+
+// Preflight asks for checks that are not made by themselves.
+type Preflight struct {
+	// Workload asks for a look at the workload cluster, by the kubeconfig that
+	// Cluster API keeps of it. It is read, never written to.
+	Workload bool `json:"workload,omitempty"`
 }
 
 // ClusterRef names the Cluster object, in the management cluster, that the

@@ -238,7 +238,7 @@ func (p *pool) mismatchHolds(m poolMachine) []hold {
 				"See who changed the Machine; delete it so that its MachineSet makes another."),
 		})
 	}
-	if kubelet := m.kubelet(); kubelet != "" && p.template.version != "" && !kubeletRuns(kubelet, p.template.version) {
+	if kubelet := m.kubelet(); kubelet != "" && p.template.version != "" && !KubeletRuns(kubelet, p.template.version) {
 		s := m.stall(StallWrongKubeletVersion, rolloutCondition{message: "status.nodeInfo.kubeletVersion is " + kubelet}).saying(
 			fmt.Sprintf("Node %s of Machine %s runs kubelet %s, the pool asks for %s: the image holds another Kubernetes version.", m.node(), m.name(), kubelet, p.template.version),
 			fmt.Sprintf("Name an image made for %s, or the version that this one holds. Cluster API up to v1.13 takes such a machine for good and goes on: some or all old machines may be gone.", p.template.version))

@@ -53,10 +53,10 @@ func withV(version string) string {
 	return "v" + version
 }
 
-// kubeletRuns says whether a node's kubelet is of the version asked for. What a
+// KubeletRuns says whether a node's kubelet is of the version asked for. What a
 // distributor appends (v1.35.2-eks-1a2b, +rke2r1) is not compared, a
 // pre-release of Kubernetes itself (v1.36.0-rc.0) is.
-func kubeletRuns(kubelet, version string) bool {
+func KubeletRuns(kubelet, version string) bool {
 	return kubernetesRelease(kubelet) == kubernetesRelease(version)
 }
 
