@@ -89,6 +89,7 @@ func check(up schema.Upgrade, pools []*pool, snap Snapshot) (findings []Finding,
 		c.latent(p)
 		c.fieldManagers(p)
 	}
+	c.workload(up, pools)
 	return c.findings, c.blocked
 }
 

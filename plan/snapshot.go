@@ -51,6 +51,9 @@ type Snapshot struct {
 	objects map[Ref]*unstructured.Unstructured
 	asked   map[Selector]bool
 	unread  map[Selector]string
+	// workload is what was found out about the workload cluster, nil when it was
+	// not looked at.
+	workload *WorkloadReport
 }
 
 // With gives s plus the answer to one selector: the objects found, possibly
@@ -85,6 +88,9 @@ func (s Snapshot) Merge(t Snapshot) Snapshot {
 	for k, v := range t.unread {
 		out.unread[k] = v
 	}
+	if t.workload != nil {
+		out.workload = t.workload
+	}
 	return out
 }
 
@@ -93,6 +99,8 @@ func (s Snapshot) clone() Snapshot {
 		objects: make(map[Ref]*unstructured.Unstructured, len(s.objects)+1),
 		asked:   make(map[Selector]bool, len(s.asked)+1),
 		unread:  make(map[Selector]string, len(s.unread)),
+
+		workload: s.workload,
 	}
 	for k, v := range s.objects {
 		out.objects[k] = v

@@ -1,0 +1,277 @@
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"nodepool/schema"
+)
+
+// The codes of what a look at the workload cluster finds. They are answered
+// when it was looked at, or was to be.
+const (
+	CheckWorkload        = "workload"
+	CheckWorkloadNodes   = "workload-nodes"
+	CheckWorkloadBudgets = "workload-budgets"
+	CheckWorkloadPods    = "workload-pods"
+	CheckWorkloadData    = "workload-data"
+	CheckWorkloadPending = "workload-pending"
+)
+
+// workload tells what was found out about the workload cluster. None of it is in
+// steps or facts, so the plan's digest is the same without it. It blocks what
+// would begin a rollout, and nothing that only waits for one that has begun.
+func (c *checker) workload(up schema.Upgrade, pools []*pool) {
+	c.pool = ""
+	cluster := clusterRefOf(up)
+	r, looked := c.snap.Workload()
+	switch {
+	case !looked:
+		if up.Spec.Preflight.Workload && slices.ContainsFunc(pools, func(p *pool) bool { return len(p.leaving()) > 0 }) {
+			c.add(Finding{Code: CheckWorkload, Severity: Warn, Object: cluster,
+				Message: "the workload cluster is not verified: spec.preflight.workload asks for a look at it, and this plan was made without one",
+				Remedy:  "plan against the management cluster itself, and not from manifests"})
+		}
+		return
+	case r.NotVerified != "":
+		c.add(Finding{Code: CheckWorkload, Severity: Warn, Object: cluster,
+			Message: "the workload cluster is not verified: " + r.NotVerified, Remedy: r.Remedy})
+		return
+	case len(r.Unread) > 0:
+		var parts []string
+		for _, kind := range slices.Sorted(maps.Keys(r.Unread)) {
+			parts = append(parts, kind+" ("+r.Unread[kind]+")")
+		}
+		c.add(Finding{Code: CheckWorkload, Severity: Warn, Object: cluster,
+			Message: "the workload cluster is not verified in part: " + strings.Join(parts, ", "),
+			Remedy:  "let the user of the cluster's kubeconfig list them and plan again, or look at them by hand"})
+	default:
+		c.pass(CheckWorkload, cluster, fmt.Sprintf("the workload cluster was looked at: %d nodes, %d pods, %d PodDisruptionBudgets", r.Nodes, r.Pods, r.Budgets))
+	}
+	c.pending(cluster, r)
+	for _, p := range pools {
+		found := r.Pools[p.spec.Name]
+		if found == nil {
+			continue
+		}
+		c.pool = p.spec.Name
+		c.workloadNodes(p, r, found)
+		c.workloadBudgets(p, r, found)
+		c.workloadPods(p, r, found)
+		c.workloadData(p, r, found)
+	}
+	c.pool = ""
+}
+
+// unverified passes over a check for which something could not be read, which
+// CheckWorkload tells. It is false when all was.
+func (c *checker) unverified(code string, obj Ref, r WorkloadReport, kinds ...string) bool {
+	for _, kind := range kinds {
+		if r.Unread[kind] != "" {
+			c.pass(code, obj, "not verified: "+kind+" could not be read")
+			return true
+		}
+	}
+	return false
+}
+
+func (c *checker) pending(cluster Ref, r WorkloadReport) {
+	switch {
+	case c.unverified(CheckWorkloadPending, cluster, r, "Pods"):
+	case r.Unschedulable.Count > 0:
+		c.add(Finding{Code: CheckWorkloadPending, Severity: Warn, Object: cluster,
+			Message: fmt.Sprintf("%s no node now: %s. Pods that the rollout evicts need room as well, and machines are replaced one by one",
+				counted(r.Unschedulable.Count, "pod finds", "pods find"), r.Unschedulable),
+			Remedy: "see what these pods wait for (kubectl describe pod); make room, or raise strategy.maxSurge, before going on"})
+	default:
+		c.pass(CheckWorkloadPending, cluster, fmt.Sprintf("every pod has found a node; %d are starting", r.Starting))
+	}
+}
+
+func (c *checker) workloadNodes(p *pool, r WorkloadReport, found *WorkloadPool) {
+	if c.unverified(CheckWorkloadNodes, p.ref, r, "Nodes") {
+		return
+	}
+	var odd []string
+	tell := func(s Sample, one, many string) {
+		if s.Count > 0 {
+			odd = append(odd, fmt.Sprintf("%s: %s", counted(s.Count, one, many), s))
+		}
+	}
+	tell(found.Missing, "is named by a Machine and is not there, so nothing is drained from it", "are named by Machines and are not there, so nothing is drained from them")
+	tell(found.Unreachable, "is unreachable (Ready is Unknown), so its pods are given 1 second to end", "are unreachable (Ready is Unknown), so their pods are given 1 second to end")
+	tell(found.NotReady, "is not ready", "are not ready")
+	tell(found.Cordoned, "is cordoned already, so its room is missing now", "are cordoned already, so their room is missing now")
+	tell(found.Other, "runs a kubelet that is not of its Machine's version", "run kubelets that are not of their Machines' version")
+	tell(found.NotDrained, "is deleted without a drain (annotation machine.cluster.x-k8s.io/exclude-node-draining on its Machine): its pods are killed, whatever their budgets say",
+		"are deleted without a drain (annotation machine.cluster.x-k8s.io/exclude-node-draining on their Machines): their pods are killed, whatever their budgets say")
+	kubelets := slices.Sorted(maps.Keys(found.Kubelets))
+	if more := len(kubelets) - maxSamples; more > 0 {
+		kubelets = append(kubelets[:maxSamples], fmt.Sprintf("%d more", more))
+	}
+	running := ""
+	if len(kubelets) > 0 {
+		running = "; kubelet " + strings.Join(kubelets, ", ")
+	}
+	if len(odd) > 0 {
+		c.add(Finding{Code: CheckWorkloadNodes, Severity: Warn, Object: p.ref,
+			Message: fmt.Sprintf("of the %d nodes that go%s: %s", found.Nodes+found.Missing.Count, running, strings.Join(odd, "; ")),
+			Remedy:  "find out why before going on: the rollout takes away nodes that work for nodes that do not yet"})
+		return
+	}
+	c.pass(CheckWorkloadNodes, p.ref, fmt.Sprintf("the %d nodes that go are ready and not cordoned%s", found.Nodes, running))
+}
+
+func (c *checker) workloadBudgets(p *pool, r WorkloadReport, found *WorkloadPool) {
+	if c.unverified(CheckWorkloadBudgets, p.ref, r, "Nodes", "Pods", "PodDisruptionBudgets") {
+		return
+	}
+	limit := p.fields.TimeoutAt(p.wanted, p.fields.NodeDrainTimeout)
+	then := "nodeDrainTimeout is not set, which is no limit: the rollout would stand still at the machine for ever"
+	if limit > 0 {
+		then = fmt.Sprintf("nodeDrainTimeout is %s: after that Cluster API deletes the machine with these pods on it, whatever their budgets say", short(limit))
+	}
+	never, now := pinsText(found.Never, found.NeverMore), pinsText(found.Now, found.NowMore)
+	f := Finding{Code: CheckWorkloadBudgets, Severity: Warn, Object: p.ref}
+	switch {
+	case never != "":
+		f.Message = "pods on the nodes that go cannot be evicted as things stand: " + never
+		if now != "" {
+			f.Message += "; and not at the moment: " + now
+		}
+		f.Message += ". Cluster API tries again every 20 seconds; " + then
+		f.Remedy = "let the workload lose a pod (more replicas, a looser budget, or one budget for each pod), or set drain.nodeDrainTimeout"
+		if limit == 0 && p.rolls() {
+			f.Severity = Block
+			f.Remedy += "; waive " + CheckWorkloadBudgets + " if something moves these pods when their node is cordoned, as operators of databases do"
+		}
+	case now != "":
+		f.Message = "pods on the nodes that go cannot be evicted at the moment: " + now +
+			". Cluster API tries again every 20 seconds, and goes on as soon as the pods are healthy; " + then
+		f.Remedy = "see why these pods are not healthy before going on"
+	default:
+		c.pass(CheckWorkloadBudgets, p.ref, "no PodDisruptionBudget forbids an eviction now; "+p.deletionLimits())
+		return
+	}
+	c.add(f)
+}
+
+// deletionLimits tells how long the deletion of a machine may take.
+func (p *pool) deletionLimits() string {
+	words := func(path []string, absent string) string {
+		if _, set := PointerTo(path...).in(p.wanted.Object); !set {
+			return absent
+		}
+		if d := p.fields.TimeoutAt(p.wanted, path); d > 0 {
+			return "at most " + short(d)
+		}
+		return "without limit"
+	}
+	return fmt.Sprintf("a drain goes on %s, the detaching of volumes %s, the deletion of a node %s",
+		words(p.fields.NodeDrainTimeout, "without limit"), words(p.fields.NodeVolumeDetachTimeout, "without limit"),
+		// The webhook's default (webhooks/machine.go, defaultNodeDeletionTimeoutSeconds).
+		words(p.fields.NodeDeletionTimeout, "at most 10s"))
+}
+
+// short gives 10m for 10m0s.
+func short(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
+
+func pinsText(pins []PinningBudget, more int) string {
+	var parts []string
+	for _, b := range pins {
+		parts = append(parts, fmt.Sprintf("PodDisruptionBudget %s (%s) pins %s", b.Budget, b.Why, b.Pods))
+	}
+	if more > 0 {
+		parts = append(parts, fmt.Sprintf("%d more budgets", more))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// workloadPods tells of pods with which a drain does not do what one may think.
+func (c *checker) workloadPods(p *pool, r WorkloadReport, found *WorkloadPool) {
+	if c.unverified(CheckWorkloadPods, p.ref, r, "Nodes", "Pods") {
+		return
+	}
+	var odd []string
+	tell := func(s Sample, one, many string) {
+		if s.Count > 0 {
+			odd = append(odd, fmt.Sprintf("%s: %s", counted(s.Count, one, many), s))
+		}
+	}
+	tell(found.Unmanaged, "pod has no controller: it is gone for good, nothing makes it again", "pods have no controller: they are gone for good, nothing makes them again")
+	tell(found.Orphans, "pod belongs to an apps/v1 DaemonSet that is not there: it is evicted, and comes back only if another kind of controller makes it again",
+		"pods belong to apps/v1 DaemonSets that are not there: they are evicted, and come back only if another kind of controller makes them again")
+	tell(found.Returning, "pod tolerates the cordon: it may be put on the node again after each eviction, and then the drain does not end",
+		"pods tolerate the cordon: they may be put on the node again after each eviction, and then the drain does not end")
+	tell(found.Waits, "pod is waited for until it completes by itself (wait-completed)", "pods are waited for until they complete by themselves (wait-completed)")
+	tell(found.Overdue, "pod is being deleted and does not go: the drain waits for it", "pods are being deleted and do not go: the drain waits for them")
+	summary := fmt.Sprintf("%d are evicted, %d are left to end with their machine", found.Evicted, found.Skipped+found.Undrained)
+	if len(odd) == 0 {
+		c.pass(CheckWorkloadPods, p.ref, fmt.Sprintf("of %d pods on the nodes that go %s", found.Pods, summary))
+		return
+	}
+	limit := p.fields.TimeoutAt(p.wanted, p.fields.NodeDrainTimeout)
+	if found.Returning.Count+found.Waits.Count+found.Overdue.Count > 0 {
+		if limit > 0 {
+			summary += fmt.Sprintf("; a drain is given up after %s (nodeDrainTimeout)", short(limit))
+		} else {
+			summary += "; a drain has no limit (nodeDrainTimeout is not set)"
+		}
+	}
+	c.add(Finding{Code: CheckWorkloadPods, Severity: Warn, Object: p.ref,
+		Message: fmt.Sprintf("of %d pods on the nodes that go: %s (%s)", found.Pods, strings.Join(odd, "; "), summary),
+		Remedy:  "delete, move or hand to a controller what must not go; a pod that cannot be drained can be left out by its label cluster.x-k8s.io/drain: skip, or by a MachineDrainRule"})
+}
+
+// workloadData tells of data that is on the nodes that go, and nowhere else.
+func (c *checker) workloadData(p *pool, r WorkloadReport, found *WorkloadPool) {
+	var lost []string
+	tell := func(s Sample, one, many string) {
+		if s.Count > 0 {
+			lost = append(lost, fmt.Sprintf("%s: %s", counted(s.Count, one, many), s))
+		}
+	}
+	tell(found.Volumes, "persistent volume is on a node that goes, and is lost with it; its pods then find no node", "persistent volumes are on nodes that go, and are lost with them; their pods then find no node")
+	tell(found.UnmanagedData, "pod without a controller keeps data on its node (emptyDir or hostPath): both are gone for good", "pods without a controller keep data on their node (emptyDir or hostPath): both are gone for good")
+	f := Finding{Code: CheckWorkloadData, Object: p.ref}
+	switch {
+	case len(lost) > 0:
+		f.Severity = Block
+		if !p.rolls() {
+			f.Severity = Warn
+		}
+		f.Remedy = "move the data; then delete the claim, or the pod. Where another copy of it is kept elsewhere, deleting the claim or the pod is enough"
+	case c.unverified(CheckWorkloadData, p.ref, r, "Nodes", "Pods", "PersistentVolumes"):
+		return
+	}
+	tell(found.HostPath, "pod may write to a directory of its node (hostPath), which is lost with it", "pods may write to directories of their node (hostPath), which are lost with it")
+	switch {
+	case len(lost) == 0:
+		c.pass(CheckWorkloadData, p.ref, fmt.Sprintf("no data is known to be on the nodes that go alone; an eviction empties the scratch space (emptyDir) of %s", counted(found.EmptyDir, "pod", "pods")))
+		return
+	case f.Severity == "":
+		f.Severity = Warn
+		f.Remedy = "make sure that what is there may go, or move it first"
+	}
+	f.Message = strings.Join(lost, "; ")
+	c.add(f)
+}
+
+func counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
