@@ -34,7 +34,7 @@ func (p *program) applyCommand() *cli.Command {
 			"was reviewed; 5 a rollout stalled (run again to carry on); 6 another run is at work; 130 interrupted\n" +
 			"(run again to carry on).",
 		Flags: runFlags(
-			&cli.StringFlag{Name: "plan", Usage: "carry out the plan saved in `FILE`"}),
+			&cli.StringFlag{Name: "plan", Usage: "carry out the plan saved in `FILE`"}, workloadFlag),
 		Action: p.apply,
 	})
 }
@@ -220,7 +220,8 @@ func (p *program) prepare(c *cli.Context) (apply.Cluster, task, error) {
 	if err != nil {
 		return nil, task{}, err
 	}
-	snap, made, rights, err := compile(c.Context, cluster, up)
+	asked := inquirers(c, cluster, up)
+	snap, made, rights, err := compile(c.Context, cluster, up, asked)
 	var forbidden *apply.ForbiddenError
 	switch {
 	case errors.As(err, &forbidden):
@@ -234,7 +235,7 @@ func (p *program) prepare(c *cli.Context) (apply.Cluster, task, error) {
 	}
 	t := task{plan: made, snap: snap, secrets: plan.SecretsOf(up.Upgrade, snap)}
 	t.again = func(ctx context.Context) (plan.Plan, error) {
-		now, err := apply.Observe(ctx, cluster, up.Upgrade)
+		now, err := observe(ctx, cluster, up.Upgrade, asked)
 		if err != nil {
 			return plan.Plan{}, err
 		}

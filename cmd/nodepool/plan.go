@@ -14,6 +14,7 @@ import (
 	"nodepool/apply"
 	"nodepool/apply/kube"
 	"nodepool/apply/offline"
+	"nodepool/apply/workload"
 	"nodepool/plan"
 	"nodepool/plan/render"
 	"nodepool/schema"
@@ -34,7 +35,7 @@ func (p *program) planCommand() *cli.Command {
 			&cli.BoolFlag{Name: "full", Usage: "show passed checks, facts, and every new template and resulting MachineDeployment whole (text and markdown)"},
 			&cli.StringFlag{Name: "export", Usage: "write the changes as manifests for a Git repository into the folder `DIR`"},
 			&cli.BoolFlag{Name: "reveal", Usage: "let --export write secrets in clear (mode 0600)"},
-			&cli.BoolFlag{Name: "detailed-exitcode", Usage: "exit 2 when there is something to do"}, noColorFlag, fromFlag}, kubeFlags...),
+			&cli.BoolFlag{Name: "detailed-exitcode", Usage: "exit 2 when there is something to do"}, workloadFlag, noColorFlag, fromFlag}, kubeFlags...),
 		Action: p.plan,
 	})
 }
@@ -55,7 +56,10 @@ func (p *program) plan(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	snap, made, _, err := compile(c.Context, reader, up)
+	if c.Bool("workload") && c.IsSet("from") {
+		return errors.New("--workload looks at the workload cluster as it is now, and --from plans from manifests; leave one of them out")
+	}
+	snap, made, _, err := compile(c.Context, reader, up, inquirers(c, reader, up))
 	if err != nil {
 		return err
 	}
@@ -165,11 +169,36 @@ func openCluster(c *cli.Context) (apply.Cluster, error) {
 	})
 }
 
+// inquirers gives what looks outside of the management cluster for a plan of up:
+// nothing where there are only manifests.
+func inquirers(c *cli.Context, reader apply.Reader, up upgrade) []apply.Inquirer {
+	if _, live := reader.(apply.Cluster); !live {
+		return nil
+	}
+	var out []apply.Inquirer
+	if c.Bool("workload") || up.Spec.Preflight.Workload {
+		out = append(out, workload.Inquirer{Management: reader, UserAgent: "nodepool/" + version})
+	}
+	return out
+}
+
+// observe gathers what compiling up needs, and what inquirers find out.
+func observe(ctx context.Context, reader apply.Reader, up schema.Upgrade, inquirers []apply.Inquirer) (plan.Snapshot, error) {
+	snap, err := apply.Observe(ctx, reader, up)
+	if err != nil {
+		return snap, err
+	}
+	for _, i := range inquirers {
+		snap = i.Inquire(ctx, up, snap)
+	}
+	return snap, nil
+}
+
 // compile looks at the cluster and compiles up. Where the cluster can be
 // written to, it asks the server what it would say of each write; rights holds
 // an error for each write that the caller may not make.
-func compile(ctx context.Context, reader apply.Reader, up upgrade) (snap plan.Snapshot, made plan.Plan, rights, err error) {
-	if snap, err = apply.Observe(ctx, reader, up.Upgrade); err != nil {
+func compile(ctx context.Context, reader apply.Reader, up upgrade, inquirers []apply.Inquirer) (snap plan.Snapshot, made plan.Plan, rights, err error) {
+	if snap, err = observe(ctx, reader, up.Upgrade, inquirers); err != nil {
 		return snap, made, nil, errors.Join(err, unread(ctx, reader, up.Upgrade, snap, err))
 	}
 	if made, err = plan.Compile(up.Upgrade, snap); err != nil {
