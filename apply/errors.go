@@ -131,6 +131,25 @@ func (e *StallError) Error() string {
 	return text
 }
 
+// Stalls gives every *StallError in the tree of err: in a run of several pools
+// more than one may have stalled.
+func Stalls(err error) []*StallError {
+	if stall, ok := err.(*StallError); ok { //nolint:errorlint // the tree is walked here
+		return []*StallError{stall}
+	}
+	switch e := err.(type) { //nolint:errorlint // the tree is walked here
+	case interface{ Unwrap() error }:
+		return Stalls(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		var out []*StallError
+		for _, one := range e.Unwrap() {
+			out = append(out, Stalls(one)...)
+		}
+		return out
+	}
+	return nil
+}
+
 // BlockedError says that preflight checks block the plan. Nothing was written.
 type BlockedError struct{ Findings []plan.Finding }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -61,6 +62,11 @@ const defaultPatience = 5 * time.Minute
 // that is found done is passed over, whoever did it. Before the first write
 // every step is assessed once, and one that drifted stops the run with a
 // *DriftError. Consecutive waits are waited for together.
+//
+// A pool whose rollout stalls, or drifts while it is waited for, ends by itself:
+// the pools that are waited for with it are carried on with until each is done
+// or has ended in its own way, and nothing is begun for any other. Then Run
+// gives all those ends, joined.
 //
 // Run alone says how it went: nil when every step is satisfied; *DriftError,
 // *BlockedError, *StallError, *RejectedError, *UnreachableError, *plan.SecretError,
@@ -130,24 +136,53 @@ func (r *run) carryOut(ctx context.Context) (err error) {
 		return err
 	}
 	r.notify(RunStarted{Plan: p, Resumed: done})
+	var ends []error           // of pools that are not done
+	var left map[plan.Ref]bool // once there are any: the pools to carry on with
+	end := func(err error) error {
+		all := append([]error{interrupted(ctx, err)}, ends...)
+		if all = slices.DeleteFunc(all, func(err error) bool { return err == nil }); len(all) == 1 {
+			return all[0]
+		}
+		return errors.Join(all...)
+	}
 	for i := 0; i < len(p.Steps); {
 		if ctx.Err() != nil {
-			return interrupted(ctx, ctx.Err())
+			return end(ctx.Err())
 		}
 		if p.Steps[i].Wait == nil {
-			if err := r.act(ctx, i); err != nil {
-				return interrupted(ctx, err)
+			if left == nil || left[r.poolOf(i)] {
+				if err := r.act(ctx, i); err != nil {
+					return end(err)
+				}
 			}
 			i++
 			continue
 		}
-		first := i
-		for i < len(p.Steps) && p.Steps[i].Wait != nil {
-			i++
+		var together []int
+		for ; i < len(p.Steps) && p.Steps[i].Wait != nil; i++ {
+			if left == nil || left[p.Steps[i].Wait.MachineDeployment] {
+				together = append(together, i)
+			}
 		}
-		if err := r.waitAll(ctx, first, i); err != nil {
-			return interrupted(ctx, err)
+		undone, err := r.waitAll(ctx, together)
+		for _, at := range slices.Sorted(maps.Keys(undone)) {
+			ends = append(ends, undone[at])
 		}
+		if err != nil {
+			return end(err)
+		}
+		if len(undone) > 0 && left == nil {
+			left = map[plan.Ref]bool{}
+			for _, at := range together {
+				left[p.Steps[at].Wait.MachineDeployment] = true
+			}
+		}
+		for at := range undone {
+			delete(left, p.Steps[at].Wait.MachineDeployment)
+		}
+	}
+	if len(ends) > 0 {
+		return end(nil)
 	}
 	return r.record(ctx, "", Closed, "")
 }
@@ -518,41 +553,61 @@ func (r *run) failed(ctx context.Context, s plan.Step, err error) error {
 	return err
 }
 
-// waitAll waits for the rollouts of the steps from first up to end at once. The
-// first that fails stops the waiting for the others; their rollouts go on by
-// themselves.
-func (r *run) waitAll(ctx context.Context, first, end int) error {
-	steps := r.plan.Steps[first:end]
+// waitAll waits for the rollouts of some steps at once. Undone are the stalls
+// and drifts of single pools, by their steps; the others are waited for all the
+// same. Any other error, and the end of ctx, ends the waiting for all; their
+// rollouts go on by themselves.
+func (r *run) waitAll(ctx context.Context, together []int) (undone map[int]error, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	errs := make([]error, len(steps))
+	errs := make([]error, len(together))
 	var wg sync.WaitGroup
-	for _, s := range steps {
+	for _, at := range together {
+		s := r.plan.Steps[at]
 		if err := r.record(ctx, s.ID, Started, ""); err != nil {
-			return err
+			return nil, err
 		}
 		r.notify(StepStarted{Step: s})
 	}
-	for i := range steps {
+	for i, at := range together {
 		wg.Go(func() {
 			wait := r.wait
-			if steps[i].Wait.Canary != nil {
+			if r.plan.Steps[at].Wait.Canary != nil {
 				wait = r.waitCanary
 			}
-			if errs[i] = wait(ctx, first+i); errs[i] != nil {
+			if errs[i] = wait(ctx, at); errs[i] != nil && !endsAlone(errs[i]) {
 				stop()
 			}
 		})
 	}
 	wg.Wait()
+	undone = map[int]error{}
 	var others []error
-	for _, err := range errs {
-		if err != nil && !errors.Is(err, context.Canceled) {
-			return err
+	for i, at := range together {
+		switch e := errs[i]; {
+		case e == nil:
+		case endsAlone(e):
+			undone[at] = e
+		case errors.Is(e, context.Canceled):
+			others = append(others, e)
+		case err == nil:
+			err = e
 		}
-		others = append(others, err)
 	}
-	return errors.Join(others...)
+	if err == nil {
+		err = errors.Join(others...)
+	}
+	return undone, err
+}
+
+// endsAlone reports whether err is about one pool and says nothing about
+// others. One that is joined to another, as that of the journal, is not.
+func endsAlone(err error) bool {
+	switch err.(type) { //nolint:errorlint // see above
+	case *StallError, *DriftError:
+		return true
+	}
+	return false
 }
 
 // wait follows one rollout until its machines are proved complete, until it

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -327,10 +328,16 @@ func TestEvents(t *testing.T) {
 	md := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "MachineDeployment",
 		"metadata": map[string]any{"namespace": "default", "name": "a", "uid": "uid-of-a"}}}
 	snap := plan.Snapshot{}.With(plan.Selector{Ref: poolA}, md)
+	other := md.DeepCopy()
+	other.SetName("b")
+	snap = snap.With(plan.Selector{Ref: poolB}, other)
 	p := planNamed("one")
 	patch := plan.Step{ID: "a/patch", Pool: "a", Patch: &plan.Patch{Target: poolA}}
 	wait := plan.Step{ID: "a/wait", Pool: "a", Wait: &plan.Wait{MachineDeployment: poolA}}
-	stall := capi.Stall{Cause: "drain-blocked", Kind: "Machine", Namespace: "default", Name: "m", Message: "the token is s3cr3t"}
+	waitB := plan.Step{ID: "b/wait", Pool: "b", Wait: &plan.Wait{MachineDeployment: poolB}}
+	stall := capi.Stall{Cause: "drain-blocked", Kind: "Machine", Namespace: "default", Name: "m", Message: "budget\x1b[2J says no"}
+	canary := capi.Stall{Cause: capi.StallCanaryFailed, Kind: "Machine", Namespace: "default", Name: "m", Message: "the token is s3cr3t"}
+	loud := capi.Stall{Cause: "provider-error", Kind: "Machine", Namespace: "default", Name: "m", Message: strings.Repeat("long ", 1000)}
 	all := []apply.Event{apply.RunStarted{Plan: p}, apply.StepStarted{Step: patch}, apply.StepDone{Step: patch}, apply.StepStarted{Step: wait},
 		apply.Stalled{Step: wait, Stall: stall}, apply.StepDone{Step: wait, Took: time.Minute},
 		apply.RunEnded{Plan: p, Err: &apply.StallError{Step: wait, Stall: &stall, After: 15 * time.Minute}}}
@@ -341,6 +348,9 @@ func TestEvents(t *testing.T) {
 			e.Event(event)
 			time.Sleep(time.Nanosecond) // their names hold the time
 		}
+		// Of several pools that have stalled, each is told.
+		time.Sleep(time.Nanosecond)
+		e.Event(apply.RunEnded{Plan: p, Err: errors.Join(&apply.StallError{Step: wait, Stall: &canary}, &apply.StallError{Step: waitB, Stall: &loud, After: time.Hour})})
 		e.Close()
 		e.Close()
 		list, err := client.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{})
@@ -349,7 +359,7 @@ func TestEvents(t *testing.T) {
 		}
 		got := map[string]string{}
 		for _, event := range list.Items {
-			got[event.Reason] = event.Type + ": " + event.Message
+			got[event.Reason] += event.Type + ": " + event.Message + "\n"
 			if event.InvolvedObject.UID != "uid-of-a" || event.InvolvedObject.Kind != "MachineDeployment" {
 				t.Errorf("it is about %v", event.InvolvedObject)
 			}
@@ -357,12 +367,19 @@ func TestEvents(t *testing.T) {
 				t.Errorf("it tells a secret: %s", event.Message)
 			}
 		}
+		for reason := range got {
+			all := strings.Split(strings.TrimSuffix(got[reason], "\n"), "\n")
+			slices.Sort(all)
+			got[reason] = strings.Join(all, "\n")
+		}
 		about := "up, plan " + p.Digest.Short()
 		want := map[string]string{
 			"UpgradeStarted": "Normal: " + about + ", started by alice@there, ticket CHG-1",
-			"UpgradeHeldUp":  "Warning: " + about + ", held up by drain-blocked; seen on Machine default/m",
+			"UpgradeHeldUp":  "Warning: " + about + ", held up by drain-blocked; seen on Machine default/m: budget\\x1b[2J says no",
 			"UpgradeDone":    "Normal: " + about + ", done: all machines were replaced and proved, in 1m0s",
-			"UpgradeStalled": "Warning: " + about + ", no progress for 15m0s; nodepool stopped waiting and can be run again",
+			"UpgradeStalled": "Warning: " + about + ", no progress for 15m0s, by drain-blocked; seen on Machine default/m: budget\\x1b[2J says no; nodepool stopped waiting and can be run again\n" +
+				"Warning: " + about + ", no progress for 1h0m0s, by provider-error; seen on Machine default/m: " + strings.Repeat("long ", 80) + "…; nodepool stopped waiting and can be run again\n" +
+				"Warning: " + about + ", the canary failed, by canary-failed; seen on Machine default/m; nodepool stopped waiting and can be run again",
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("Events (-want +got):\n%s", diff)

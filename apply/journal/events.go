@@ -2,7 +2,6 @@ package journal
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -14,6 +13,8 @@ import (
 
 	"nodepool/apply"
 	"nodepool/plan"
+	"nodepool/plan/capi"
+	"nodepool/plan/render"
 )
 
 // The reasons of Events on a MachineDeployment.
@@ -113,22 +114,50 @@ func (e *Events) Event(event apply.Event) {
 				fmt.Sprintf("%s, done: all machines were replaced and proved, in %s", e.upgrade, event.Took.Round(time.Second)))
 		}
 	case apply.Stalled:
-		// What a provider said stays on its own object: it may hold anything.
 		if pool, ok := event.Step.Target(); ok {
-			s := event.Stall
-			e.send(pool, corev1.EventTypeWarning, reasonHeldUp,
-				fmt.Sprintf("%s, held up by %s; seen on %s %s/%s", e.upgrade, s.Cause, s.Kind, s.Namespace, s.Name))
+			e.send(pool, corev1.EventTypeWarning, reasonHeldUp, e.upgrade+", held up by "+seen(event.Stall))
 		}
 	case apply.RunEnded:
-		var stall *apply.StallError
-		if errors.As(event.Err, &stall) {
-			if pool, ok := stall.Step.Target(); ok {
-				e.send(pool, corev1.EventTypeWarning, reasonStalled,
-					fmt.Sprintf("%s, no progress for %s; nodepool stopped waiting and can be run again", e.upgrade, stall.After))
+		for _, stall := range apply.Stalls(event.Err) {
+			pool, ok := stall.Step.Target()
+			if !ok {
+				continue
 			}
+			what := "the canary failed"
+			if stall.After > 0 {
+				what = "no progress for " + stall.After.String()
+			}
+			switch {
+			case stall.Stall != nil:
+				what += ", by " + seen(*stall.Stall)
+			case stall.Rollout.Waiting != "":
+				what += "; it waits for " + render.Escape(stall.Rollout.Waiting)
+			}
+			e.send(pool, corev1.EventTypeWarning, reasonStalled, e.upgrade+", "+what+"; nodepool stopped waiting and can be run again")
 		}
 	case apply.StepSkipped, apply.Rolling, apply.Retrying:
 	}
+}
+
+// maxSaid bounds what an object says of itself in an Event's message, in bytes.
+const maxSaid = 400
+
+// seen says what a stall is seen by: its cause, the object that says so, and
+// its words, which a provider may have filled with anything. What the command of
+// a canary printed is no condition of an object, and is left out.
+func seen(s capi.Stall) string {
+	out := fmt.Sprintf("%s; seen on %s %s/%s", s.Cause, s.Kind, s.Namespace, s.Name)
+	if s.Cause == capi.StallCanaryFailed {
+		return out
+	}
+	said := render.Escape(strings.TrimSpace(s.Message))
+	if len(said) > maxSaid {
+		said = strings.ToValidUTF8(said[:maxSaid], "") + "…"
+	}
+	if said != "" {
+		out += ": " + said
+	}
+	return out
 }
 
 // send queues an Event about pool, or drops it.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -147,7 +148,14 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 		}
 	}
 	err = e.Run(c.Context, made)
-	if stall := (*apply.StallError)(nil); errors.As(err, &stall) && stall.Step.Wait != nil && stall.Step.Wait.Rollback && c.Context.Err() == nil {
+	for _, stall := range apply.Stalls(err) {
+		if stall.Step.Wait == nil || !stall.Step.Wait.Rollback {
+			continue
+		}
+		if c.Context.Err() != nil {
+			stall.Then = strings.TrimSpace(stall.Then + " The pool was to be taken back, and is not: the run was interrupted. nodepool rollback --pool " + stall.Step.Pool + " does it.")
+			continue
+		}
 		out.Close()
 		out = ui.NewProgress(p.stdout, progress)
 		p.takeBack(c, e, made, stall, p.showInverse(c, made))
