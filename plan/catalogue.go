@@ -218,10 +218,24 @@ var catalogue = []Check{
 	},
 	{
 		Code: CheckAutoscaler, Asks: "Does the cluster autoscaler move the replicas?", Worst: Warn,
-		Means:  "The annotations of the cluster autoscaler are on the MachineDeployment.",
-		Why:    "A scale-down in the middle of a rollout may take the new machines first, and the number of machines to replace moves.",
+		Means:  "The annotations of the cluster autoscaler are on the MachineDeployment. The message says where its bounds meet the rollout: fewer replicas than the minimum, a pool at its maximum that lends machines to the rollout, more machines on the way than the maximum, or bounds that cannot be read.",
+		Why:    "A scale-down in the middle of a rollout may take the new machines first, and the number of machines to replace moves. A pool at its maximum is not scaled up, so pods of machines that are away may wait.",
 		Source: "cluster-autoscaler, cloudprovider/clusterapi; kubernetes/autoscaler issue 8494",
-		Fix:    "Nothing has to be done; nodepool never writes replicas and follows them.",
+		Fix:    "Mostly nothing has to be done; nodepool never writes replicas and follows them. At the maximum, use maxSurge in place of maxUnavailable, or raise the maximum meanwhile.",
+	},
+	{
+		Code: CheckRoom, Asks: "Do strategy and replicas leave the rollout room to move?", Worst: Block,
+		Means:  "maxSurge and maxUnavailable are both 0, which Cluster API refuses. As a warning: both are percentages that come to 0, and a machine is taken away after all; or all machines of the pool may be away at once.",
+		Why:    "A rollout adds a machine before it takes one away, or takes one away before it adds one; the strategy says how many of each.",
+		Source: "webhook of MachineDeployments (validateRolloutStrategy); internal/controllers/machinedeployment/mdutil, ResolveFenceposts: surge rounds up, unavailable rounds down, and 1 when both come to 0",
+		Fix:    "Set strategy.maxSurge to 1 or more, with maxUnavailable 0, where a machine more is affordable.",
+	},
+	{
+		Code: CheckUnhealthy, Asks: "Are all machines of the pool healthy before the rollout begins?", Worst: Warn,
+		Means:  "Machines of the pool are not ready now, or are being deleted and still there. The oldest one and what it waits for are told.",
+		Why:    "What ails them may ail the new machines as well. Cluster API deletes unhealthy old machines first; they count among those that may be away (maxUnavailable), and none of them is repaired while the rollout runs.",
+		Source: "internal/controllers/machinedeployment (cleanupUnhealthyReplicas, reconcileDeadlockBreaker)",
+		Fix:    "Find out why they are not ready. Go on if the upgrade is what repairs them.",
 	},
 	{
 		Code: CheckBootstrapEdited, Asks: "Was the bootstrap template edited since the machines were made?", Worst: Warn,

@@ -39,7 +39,7 @@ const (
 func checkCodes() []string {
 	return []string{CheckCluster, CheckClusterPaused, CheckClusterAvailable, CheckMachineDeployment, CheckPaused, CheckTopology,
 		CheckTemplates, CheckControlPlane, CheckVersion, CheckImage, CheckInfrastructureReuse, CheckRollout,
-		CheckStrategy, CheckReplicas, CheckAutoscaler, CheckBootstrapEdited, CheckImagesDiffer,
+		CheckStrategy, CheckReplicas, CheckAutoscaler, CheckRoom, CheckUnhealthy, CheckBootstrapEdited, CheckImagesDiffer,
 		CheckInPlace, CheckFieldManagers, CheckHold, CheckCanary}
 }
 
@@ -676,13 +676,9 @@ func (c *checker) machines(p *pool) {
 	} else {
 		c.pass(CheckReplicas, p.ref, fmt.Sprintf("%d replicas; replicas are never written", p.rollout.Desired))
 	}
-	minimum, hasMin := p.md.GetAnnotations()[capi.AutoscalerMinAnnotation]
-	maximum, hasMax := p.md.GetAnnotations()[capi.AutoscalerMaxAnnotation]
-	if hasMin || hasMax {
-		c.add(Finding{Code: CheckAutoscaler, Severity: Warn, Object: p.ref,
-			Message: fmt.Sprintf("the cluster autoscaler scales this pool between %s and %s: a scale-down during the rollout may remove new machines first", minimum, maximum),
-			Remedy:  "nothing to do; the rollout follows the replicas as they move"})
-	} else {
-		c.pass(CheckAutoscaler, p.ref, "no autoscaler annotations")
+	c.autoscaler(p)
+	if p.strategyType() != "OnDelete" {
+		c.room(p)
 	}
+	c.unhealthy(p)
 }

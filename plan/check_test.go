@@ -308,6 +308,38 @@ func TestChecks(t *testing.T) {
 		{name: "autoscaler", edit: all(edit(awsRef, "2", "metadata", "annotations", capi.AutoscalerMinAnnotation), edit(awsRef, "9", "metadata", "annotations", capi.AutoscalerMaxAnnotation)),
 			code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{"between 2 and 9", "scale-down", "follows the replicas"}},
 
+		{name: "autoscaler, fewer than its minimum", edit: bounds("5", "9"), code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{"between 5 and 9", "3 replicas, fewer than the minimum"}},
+		{name: "autoscaler, more than its maximum", edit: bounds("1", "2"), code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{"3 replicas, more than the maximum"}},
+		{name: "autoscaler at its maximum, with machines away", edit: bounds("1", "3"), pool: toBoth + ", strategy: {maxUnavailable: 2}",
+			code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{"at its maximum", "2 machines", "not made up for", "maxUnavailable to 0"}},
+		{name: "autoscaler at its maximum, with a surge", edit: bounds("1", "3"),
+			code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{"up to 4 machines, more than the maximum", "quota"}},
+		{name: "autoscaler with bounds that cannot be read", edit: bounds("one", "3"),
+			code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{`"one" to "3"`, "mean nothing", "correct the annotations"}},
+		{name: "autoscaler with bounds the wrong way round", edit: bounds("4", "3"),
+			code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{`"4" to "3"`, "mean nothing"}},
+
+		{name: "room", code: plan.CheckRoom, severity: plan.Pass, words: []string{"maxSurge 1 and maxUnavailable 0", "at most 4 machines, of which at least 3 ready"}},
+		{name: "no room", pool: toBoth + ", strategy: {maxSurge: 0}", code: plan.CheckRoom, severity: plan.Block, words: []string{md, "both 0", "refuses", "strategy.maxSurge"}},
+		{name: "percentages that come to nothing", pool: toBoth + `, strategy: {maxSurge: "0%", maxUnavailable: "30%"}`,
+			code: plan.CheckRoom, severity: plan.Warn, words: []string{"maxSurge 0% and maxUnavailable 30% both come to 0 of 3 replicas", "takes one machine away", "one machine less"}},
+		{name: "all machines at once", pool: toBoth + `, strategy: {maxUnavailable: "100%"}`,
+			code: plan.CheckRoom, severity: plan.Warn, words: []string{"all 3 machines of " + md + " may be away at once", "lower maxUnavailable"}},
+
+		{name: "healthy machines", code: plan.CheckUnhealthy, severity: plan.Pass},
+		{name: "a node that is not ready", edit: ailing(0, "NodeHealthy", "False", "NodeNotHealthy", "* Node.MemoryPressure: kubelet has not enough memory"),
+			code: plan.CheckUnhealthy, severity: plan.Warn,
+			words: []string{"1 of 3 machines of " + md + " are not ready", "the oldest is Machine default/aws-example-md-0-", "not enough memory", "deletes them first, once a new machine is ready", "find out why"}},
+		{name: "a node that is not ready, where one may be away", edit: ailing(0, "NodeHealthy", "False", "NodeNotHealthy", "down"), pool: toBoth + ", strategy: {maxUnavailable: 1}",
+			code: plan.CheckUnhealthy, severity: plan.Warn, words: []string{"among the 1 that may be away"}},
+		{name: "a machine that is being deleted", edit: func(w *clustertest.World) {
+			m := machinesOfPool(w)[0]
+			m.SetFinalizers([]string{"x/y"})
+			put(m, "2026-01-02T03:04:05Z", "metadata", "deletionTimestamp")
+			w.Put(m)
+		}, code: plan.CheckUnhealthy, severity: plan.Warn, words: []string{"1 machine being deleted: Machine default/aws-example-md-0-", "since 2026-01-02T03:04:05Z"}},
+		{name: "machines of a rollout that moves", edit: rolling("v1.35.1"), code: plan.CheckUnhealthy, severity: plan.Pass},
+
 		{name: "bootstrap template untouched", code: plan.CheckBootstrapEdited, severity: plan.Pass},
 		{name: "bootstrap template edited", edit: edit(bootstrapRef, []any{"echo edited"}, "spec", "template", "spec", "preKubeadmCommands"),
 			code: plan.CheckBootstrapEdited, severity: plan.Warn,
@@ -422,6 +454,36 @@ func TestChecks(t *testing.T) {
 // clusterSays gives the Cluster one condition and no other.
 func clusterSays(kind, status, reason, message string) func(*clustertest.World) {
 	return edit(clusterRef, []any{map[string]any{"type": kind, "status": status, "reason": reason, "message": message}}, "status", "conditions")
+}
+
+// bounds gives the AWS pool the bounds of the cluster autoscaler.
+func bounds(least, most string) func(*clustertest.World) {
+	return all(edit(awsRef, least, "metadata", "annotations", capi.AutoscalerMinAnnotation), edit(awsRef, most, "metadata", "annotations", capi.AutoscalerMaxAnnotation))
+}
+
+func machinesOfPool(w *clustertest.World) []*object {
+	return slices.DeleteFunc(w.List(capi.Group, "Machine", "default"), func(m *object) bool {
+		return m.GetLabels()["cluster.x-k8s.io/deployment-name"] != awsPool
+	})
+}
+
+// ailing has the nth machine of the AWS pool say one condition, and that it is
+// not available.
+func ailing(n int, kind, status, reason, message string) func(*clustertest.World) {
+	return func(w *clustertest.World) {
+		m := machinesOfPool(w)[n]
+		conditions, _, _ := unstructured.NestedSlice(m.Object, "status", "conditions")
+		for _, c := range conditions {
+			switch c := c.(map[string]any); c["type"] {
+			case kind:
+				c["status"], c["reason"], c["message"] = status, reason, message
+			case "Available", "Ready":
+				c["status"] = "False"
+			}
+		}
+		put(m, conditions, "status", "conditions")
+		w.Put(m)
+	}
 }
 
 func settle(w *clustertest.World) { w.Settle() }

@@ -441,7 +441,7 @@ func (p *pool) makes() bool { return p.back == nil || p.back.make > 0 }
 // they are made and shown.
 func backCodes() []string {
 	return []string{CheckCluster, CheckClusterPaused, CheckClusterAvailable, CheckMachineDeployment, CheckPaused, CheckTopology,
-		CheckTemplates, CheckControlPlane, CheckVersion, CheckRollout, CheckStrategy, CheckReplicas, CheckAutoscaler,
+		CheckTemplates, CheckControlPlane, CheckVersion, CheckRollout, CheckStrategy, CheckReplicas, CheckAutoscaler, CheckRoom, CheckUnhealthy,
 		CheckBootstrapEdited, CheckImagesDiffer, CheckInPlace, CheckFieldManagers}
 }
 

@@ -1,0 +1,135 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"nodepool/plan/capi"
+)
+
+// The codes of what a rollout needs in order to move.
+const (
+	CheckRoom      = "room"
+	CheckUnhealthy = "unhealthy-machines"
+)
+
+// room holds the strategy against the replicas: whether a machine may be added
+// or taken away at all, and whether any stays.
+func (c *checker) room(p *pool) {
+	replicas := p.rollout.Desired
+	surge, unavailable := p.fenceposts(p.wanted, replicas)
+	at := func(path []string) string { return text(valueAt(p.wanted.Object, PointerTo(path...))) }
+	says := fmt.Sprintf("maxSurge %s and maxUnavailable %s", at(p.fields.MaxSurge), at(p.fields.MaxUnavailable))
+	f := Finding{Code: CheckRoom, Severity: Warn, Object: p.ref}
+	switch {
+	case at(p.fields.MaxSurge) == "0" && at(p.fields.MaxUnavailable) == "0":
+		f.Severity = Block
+		f.Message = fmt.Sprintf("%s of %s are both 0: no machine may be added and none taken away, and Cluster API refuses that", says, p.ref)
+		f.Remedy = "set strategy.maxSurge or strategy.maxUnavailable to 1 or more"
+	case replicas > 0 && surge == 0 && unavailable >= replicas, replicas > 1 && unavailable >= replicas:
+		f.Message = fmt.Sprintf("with %s all %s of %s may be away at once", says, machines(replicas), p.ref)
+		f.Remedy = "see that the workload can do without this pool meanwhile, or lower maxUnavailable, with a maxSurge of 1 or more"
+	case replicas > 0 && count(p.wanted, p.fields.MaxSurge, replicas, true, 1)+count(p.wanted, p.fields.MaxUnavailable, replicas, false, 0) == 0:
+		f.Message = fmt.Sprintf("%s both come to 0 of %d replicas: Cluster API then takes one machine away before it makes another", says, replicas)
+		f.Remedy = "see that the pool can do with one machine less, or set maxSurge to 1"
+	default:
+		c.pass(CheckRoom, p.ref, fmt.Sprintf("%s: at most %s, of which at least %d ready", says, machines(replicas+surge), max(0, replicas-unavailable)))
+		return
+	}
+	c.add(f)
+}
+
+// autoscaler tells what the bounds of the cluster autoscaler mean beside a
+// rollout. It scales by spec.replicas, so machines of the surge do not count
+// (cluster-autoscaler, cloudprovider/clusterapi: a group at its maximum is not
+// enlarged, whatever is away from it).
+func (c *checker) autoscaler(p *pool) {
+	minimum, hasMin := p.md.GetAnnotations()[capi.AutoscalerMinAnnotation]
+	maximum, hasMax := p.md.GetAnnotations()[capi.AutoscalerMaxAnnotation]
+	if !hasMin && !hasMax {
+		c.pass(CheckAutoscaler, p.ref, "no autoscaler annotations")
+		return
+	}
+	f := Finding{Code: CheckAutoscaler, Severity: Warn, Object: p.ref,
+		Remedy: "nothing to do; the rollout follows the replicas as they move"}
+	least, err := strconv.Atoi(minimum)
+	most, err2 := strconv.Atoi(maximum)
+	if err != nil || err2 != nil || least < 0 || most < max(1, least) {
+		f.Message = fmt.Sprintf("the bounds of the cluster autoscaler on %s, %q to %q, mean nothing to it: it leaves such a pool alone", p.ref, minimum, maximum)
+		f.Remedy = "correct the annotations, or remove them"
+		c.add(f)
+		return
+	}
+	f.Message = fmt.Sprintf("the cluster autoscaler scales this pool between %d and %d: a scale-down during the rollout may remove new machines first", least, most)
+	replicas := p.rollout.Desired
+	surge, unavailable := p.fenceposts(p.wanted, replicas)
+	switch {
+	case replicas < least:
+		f.Message += fmt.Sprintf("; it has %d replicas, fewer than the minimum, which may be raised in the middle of the rollout", replicas)
+	case replicas > most:
+		f.Message += fmt.Sprintf("; it has %d replicas, more than the maximum, and is not scaled up", replicas)
+	case replicas == most && unavailable > 0:
+		f.Message += fmt.Sprintf("; it is at its maximum, so up to %s that the rollout takes away are not made up for, and pods may wait", machines(min(unavailable, replicas)))
+		f.Remedy = "set maxUnavailable to 0, or raise the maximum for the time of the rollout"
+	case replicas+surge > most:
+		f.Message += fmt.Sprintf("; the rollout makes up to %s, more than the maximum, which counts replicas alone: there must be quota for them", machines(replicas+surge))
+		f.Remedy = "see that there is quota; the rollout follows the replicas as they move"
+	}
+	c.add(f)
+}
+
+// unhealthy tells of machines that are not as they should be before the
+// rollout begins: what ails them may ail the new ones. While another rollout
+// moves, machines come and go, and that says nothing.
+func (c *checker) unhealthy(p *pool) {
+	var ailing, leaving []capi.Machine
+	for _, m := range p.rollout.Machines {
+		switch {
+		case m.Deleting:
+			leaving = append(leaving, m)
+		case !m.Ready:
+			ailing = append(ailing, m)
+		}
+	}
+	if moves := p.rollout.Old > 0 && len(p.rollout.Stalls) == 0; moves || len(ailing)+len(leaving) == 0 {
+		c.pass(CheckUnhealthy, p.ref, "no machine of the pool is known to be unhealthy")
+		return
+	}
+	_, unavailable := p.fenceposts(p.wanted, p.rollout.Desired)
+	f := Finding{Code: CheckUnhealthy, Severity: Warn, Object: p.ref,
+		Remedy: "find out why first: nodepool status, and kubectl describe machine, say more"}
+	var said []string
+	if n := len(ailing); n > 0 {
+		oldest := slices.MinFunc(ailing, func(a, b capi.Machine) int { return cmp.Compare(a.Created, b.Created) })
+		ref := Ref{Group: capi.Group, Kind: "Machine", Namespace: oldest.Namespace, Name: oldest.Name}
+		words := fmt.Sprintf("%d of %s of %s are not ready; the oldest is %s, made at %s", n, machines(len(p.rollout.Machines)), p.ref, ref, oldest.Created)
+		if oldest.Waiting != "" {
+			words += ", which waits for " + oldest.Waiting
+		}
+		said = append(said, words)
+		after := "Cluster API deletes them first, once a new machine is ready"
+		if unavailable > 0 {
+			after = fmt.Sprintf("Cluster API deletes them first; they count among the %d that may be away, so the others may have to wait for new machines", unavailable)
+		}
+		said = append(said, after)
+	}
+	if n := len(leaving); n > 0 {
+		since := func(m capi.Machine) string {
+			if o, ok := c.snap.Object(Ref{Group: capi.Group, Kind: "Machine", Namespace: m.Namespace, Name: m.Name}); ok && o.GetDeletionTimestamp() != nil {
+				return o.GetDeletionTimestamp().UTC().Format("2006-01-02T15:04:05Z")
+			}
+			return ""
+		}
+		oldest := slices.MinFunc(leaving, func(a, b capi.Machine) int { return cmp.Compare(since(a), since(b)) })
+		words := fmt.Sprintf("%s being deleted: Machine %s/%s since %s", machines(n), oldest.Namespace, oldest.Name, since(oldest))
+		if oldest.Waiting != "" {
+			words += ", which waits for " + oldest.Waiting
+		}
+		said = append(said, words)
+	}
+	f.Message = strings.Join(said, ". ")
+	c.add(f)
+}
