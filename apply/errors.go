@@ -114,6 +114,9 @@ type StallError struct {
 	// Then is what was done about it or holds anyway, in whole sentences for
 	// people; it may be empty.
 	Then string
+	// Final tells that Then says what is to be done next, too: to run the same
+	// command again does not go on with this pool.
+	Final bool
 }
 
 func (e *StallError) Error() string {

@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"nodepool/plan"
@@ -21,6 +22,9 @@ const (
 	Closed  Phase = "closed"
 	// Noted is what went wrong on the way and was waited out.
 	Noted Phase = "noted"
+	// TakenBack says that the step's pool went back to what it was before the
+	// run, by a plan of its own, while the run goes on for its other pools.
+	TakenBack Phase = "taken back"
 )
 
 // Record is one line of the journal.
@@ -71,6 +75,32 @@ func (r Run) Closed() bool {
 	return len(r.Records) > 0 && r.Records[len(r.Records)-1].Phase == Closed
 }
 
+// TakenBack gives the pools that went back to what they were before the run.
+func (r Run) TakenBack() []string {
+	var out []string
+	for _, rec := range r.Records {
+		i := slices.IndexFunc(r.Plan.Steps, func(s plan.Step) bool { return s.ID == rec.Step })
+		if rec.Phase == TakenBack && i >= 0 && !slices.Contains(out, r.Plan.Steps[i].Pool) {
+			out = append(out, r.Plan.Steps[i].Pool)
+		}
+	}
+	return out
+}
+
+// ToDo gives the plan of the run without the pools that were taken back.
+func (r Run) ToDo() plan.Plan { return r.Plan.Without(r.TakenBack()...) }
+
+// Unfinished gives the last of the runs of one upgrade that is not closed, nil
+// when all are.
+func Unfinished(runs []Run) *Run {
+	for i := len(runs) - 1; i >= 0; i-- {
+		if !runs[i].Closed() {
+			return &runs[i]
+		}
+	}
+	return nil
+}
+
 // Attempts counts how often the run was begun.
 func (r Run) Attempts() int {
 	n := 0
@@ -87,11 +117,12 @@ func (r Run) Attempts() int {
 type Journal interface {
 	// Open stores the plan, so that a later run can resume it. Opening the
 	// plan that is already open starts its next attempt. A different plan
-	// while one is unfinished is a *UnfinishedError.
+	// while one is unfinished is a *UnfinishedError, unless it takes that one
+	// back: a run of some of its pools stands beside it.
 	Open(ctx context.Context, p plan.Plan) (attempt int, err error)
 	// Append makes the record durable before it returns.
 	Append(ctx context.Context, r Record) error
-	// Unfinished gives the plan that was opened and not closed, if any.
+	// Unfinished gives the plan that was opened last of those not closed, if any.
 	Unfinished(ctx context.Context) (plan.Plan, bool, error)
 	// Runs gives the runs that it still holds, oldest first. A journal is
 	// bounded: old runs go when new ones come.

@@ -37,7 +37,8 @@ type Report struct {
 // done, or that was not come to.
 type ReportStep struct {
 	ID string `json:"id"`
-	// Outcome is done, found done, stalled, failed, begun or not begun.
+	// Outcome is done, found done, stalled, failed, taken back, begun or not
+	// begun.
 	Outcome string    `json:"outcome"`
 	Began   time.Time `json:"began,omitzero"`
 	Ended   time.Time `json:"ended,omitzero"`
@@ -113,6 +114,8 @@ func ReportOf(run Run) Report {
 			if len(r.Machines) > 0 && len(pool(r.Step).Before) == 0 {
 				pool(r.Step).Before = r.Machines
 			}
+		case r.Phase == TakenBack:
+			s.Outcome, s.Because, s.Ended = string(TakenBack), r.Note, r.At
 		case r.Phase == Failed:
 			s.Outcome, s.Because, s.Ended = "failed", r.Note, r.At
 			if why, stalled := strings.CutPrefix(r.Note, stalledNote); stalled {

@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"nodepool/plan"
 )
@@ -32,14 +33,18 @@ type RunState struct {
 	// Drift says why this step, or a later one, can no longer be done as it
 	// was reviewed.
 	Drift string `json:"drift,omitempty"`
+	// Begun tells that the run has changed the pool, or only waits for it.
+	Begun bool `json:"-"`
 }
 
 // InFlight tells how far an unfinished run is with each of its pools, by
 // asking the cluster about every step. The journal says only that there is
-// such a run. The error is the reader's.
+// such a run, and which pools it no longer has: they were taken back. The error
+// is the reader's.
 func InFlight(ctx context.Context, r Reader, run Run) (map[plan.Ref]RunState, error) {
+	todo := run.ToDo()
 	var needs []plan.Selector
-	for _, s := range run.Plan.Steps {
+	for _, s := range todo.Steps {
 		needs = append(needs, s.Reads()...)
 	}
 	snap, err := r.Fetch(ctx, distinct(needs))
@@ -49,24 +54,28 @@ func InFlight(ctx context.Context, r Reader, run Run) (map[plan.Ref]RunState, er
 	report := ReportOf(run)
 	out := map[plan.Ref]RunState{}
 	pools := map[string]plan.Ref{} // by the pool's name in the plan
-	for _, s := range run.Plan.Steps {
+	for _, s := range todo.Steps {
 		if target, ok := s.Target(); ok {
 			pools[s.Pool] = target
-			out[target] = RunState{Run: run.Name(), Plan: run.Plan.Digest, Ticket: report.Ticket, Steps: len(run.Plan.Steps)}
+			out[target] = RunState{Run: run.Name(), Plan: run.Plan.Digest, Ticket: report.Ticket, Steps: len(run.Plan.Steps),
+				Begun: !slices.ContainsFunc(todo.Steps, func(o plan.Step) bool { return o.Patch != nil && o.Pool == s.Pool })}
 		}
 	}
-	for i, s := range run.Plan.Steps {
+	for i, s := range todo.Steps {
 		target, ok := pools[s.Pool]
 		if !ok {
 			continue
 		}
 		state := out[target]
-		a := run.Plan.Assess(i, snap)
+		a := todo.Assess(i, snap)
+		state.Begun = state.Begun || s.Patch != nil && a.Verdict == plan.Satisfied
+		out[target] = state
 		if a.Verdict == plan.Satisfied || (s.Wait != nil && state.Step != "") {
 			continue // a wait before its patch waits for nothing yet
 		}
 		if state.Step == "" {
-			state.Step, state.Number = s.ID, i+1
+			state.Step = s.ID
+			state.Number = 1 + slices.IndexFunc(run.Plan.Steps, func(o plan.Step) bool { return o.ID == s.ID })
 		}
 		if a.Verdict == plan.Drifted && state.Drift == "" && len(a.Differences) > 0 {
 			d := a.Differences[0]

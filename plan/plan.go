@@ -313,5 +313,14 @@ func (p Plan) HoldsSecrets() bool {
 	return false
 }
 
+// Without gives p without the steps of some pools, as it is carried out once
+// those were taken back. Its digest stays that of the whole plan.
+func (p Plan) Without(pools ...string) Plan {
+	if len(pools) > 0 {
+		p.Steps = slices.DeleteFunc(slices.Clone(p.Steps), func(s Step) bool { return s.Pool != "" && slices.Contains(pools, s.Pool) })
+	}
+	return p
+}
+
 // IsEmpty reports whether there is nothing to do.
 func (p Plan) IsEmpty() bool { return len(p.Steps) == 0 }

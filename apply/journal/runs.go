@@ -60,25 +60,27 @@ func (rs runs) has(r apply.Record) bool {
 	})
 }
 
-// unfinished gives the last run if it is not closed.
+// unfinished gives the last run that is not closed. There is more than one
+// while some pools of a run are taken back beside it.
 func (rs runs) unfinished() (apply.Run, bool) {
-	if len(rs) == 0 || rs[len(rs)-1].Closed() {
-		return apply.Run{}, false
+	if r := apply.Unfinished(rs); r != nil {
+		return *r, true
 	}
-	return rs[len(rs)-1], true
+	return apply.Run{}, false
 }
 
 // open begins a run of p or gives the next attempt of the one that is open. It
 // reports whether it began one.
 func (rs *runs) open(p plan.Plan) (attempt int, began bool, err error) {
 	begun, unfinished := rs.unfinished()
-	if unfinished && begun.Plan.Digest != p.Digest {
+	switch {
+	case unfinished && begun.Plan.Digest == p.Digest:
+		return begun.Attempts() + 1, false, nil
+	case unfinished && begun.Plan.Digest != p.Upgrade.Rollback:
 		return 0, false, &apply.UnfinishedError{Unfinished: begun.Plan.Digest, Wanted: p.Digest}
 	}
-	if !unfinished {
-		rs.begin(p)
-	}
-	return begun.Attempts() + 1, !unfinished, nil
+	rs.begin(p)
+	return 1, true, nil
 }
 
 // recent gives the last runs that a journal keeps.

@@ -123,7 +123,7 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 		return errShown
 	}
 	if made.IsEmpty() {
-		return closeFoundDone(c.Context, j, made.Upgrade, e.Holder.Actor)
+		return closeFoundDone(c.Context, e, made)
 	}
 	if !c.Bool("auto-approve") {
 		yes, err := p.confirm(c.Context, stdout, "\nApply this plan? Only \"yes\" is taken for yes: ")
@@ -159,6 +159,10 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 		out.Close()
 		out = ui.NewProgress(p.stdout, progress)
 		p.takeBack(c, e, made, stall, p.showInverse(c, made))
+	}
+	sayNext(c.Context, e, made, apply.Stalls(err))
+	if err == nil && made.Upgrade.Purpose == plan.ForRollback {
+		err = markTakenBack(c.Context, j, made, e.Holder.Actor)
 	}
 	return err
 }
@@ -317,35 +321,51 @@ func (p *program) choose(c *cli.Context, e *apply.Executor, todo task) (made pla
 	verify := func(p plan.Plan) error {
 		return errors.Join(e.Verify(c.Context, p), apply.Confirm(p, todo.plan))
 	}
+	runs, err := e.Journal.Runs(c.Context)
+	if err != nil {
+		return made, apply.GiveUp{}, err
+	}
+	begun := apply.Unfinished(runs)
+	if begun != nil && begun.Plan.Digest == made.Digest {
+		made.Steps = begun.ToDo().Steps
+	}
 	if todo.saved {
 		if err := verify(made); err != nil {
 			return made, apply.GiveUp{}, err
 		}
 	}
-	begun, unfinished, err := e.Journal.Unfinished(c.Context)
-	if err != nil || !unfinished || begun.Digest == made.Digest || made.IsEmpty() {
-		return made, apply.GiveUp{}, err
+	if begun == nil || begun.Plan.Digest == made.Digest || made.IsEmpty() {
+		return made, apply.GiveUp{}, nil
 	}
-	if begun.Digest == made.Upgrade.Rollback {
-		return made, apply.GiveUp{Plan: begun.Digest, Why: "rolled back by the plan " + made.Digest.Short()}, nil
-	}
-	if todo.saved || !begun.Upgrade.SameTask(made.Upgrade) {
-		if !c.Bool("abandon") {
-			return made, apply.GiveUp{}, &apply.UnfinishedError{Unfinished: begun.Digest, Wanted: made.Digest,
-				TakesBack: begun.Upgrade.Purpose == plan.ForRollback}
+	short := begun.Plan.Digest.Short()
+	if begun.Plan.Digest == made.Upgrade.Rollback {
+		if beside, err := leavesOthers(c.Context, e, made); beside || err != nil {
+			return made, apply.GiveUp{}, err
 		}
-		fmt.Fprintf(p.stderr, "The plan %s, which was begun and not finished, is given up when this one is approved.\n\n", begun.Digest.Short())
-		return made, apply.GiveUp{Plan: begun.Digest, Why: "abandoned"}, nil
+		return made, apply.GiveUp{Plan: begun.Plan.Digest, Why: "rolled back by the plan " + made.Digest.Short()}, nil
+	}
+	if todo.saved || !begun.Plan.Upgrade.SameTask(made.Upgrade) {
+		if !c.Bool("abandon") {
+			return made, apply.GiveUp{}, &apply.UnfinishedError{Unfinished: begun.Plan.Digest, Wanted: made.Digest,
+				TakesBack: begun.Plan.Upgrade.Purpose == plan.ForRollback}
+		}
+		fmt.Fprintf(p.stderr, "The plan %s, which was begun and not finished, is given up when this one is approved.\n\n", short)
+		return made, apply.GiveUp{Plan: begun.Plan.Digest, Why: "abandoned"}, nil
 	}
 	var drift *apply.DriftError
-	switch err := verify(begun); {
+	carried := begun.ToDo()
+	switch err := verify(carried); {
 	case err == nil:
-		fmt.Fprintf(p.stderr, "Carrying on with the plan %s, which was begun and not finished.\n\n", begun.Digest.Short())
-		begun.Blocked, begun.Findings, begun.Impact = made.Blocked, made.Findings, made.Impact
-		return begun, apply.GiveUp{}, nil
+		fmt.Fprintf(p.stderr, "Carrying on with the plan %s, which was begun and not finished.\n", short)
+		if without := begun.TakenBack(); len(without) > 0 {
+			fmt.Fprintf(p.stderr, "It leaves out what was taken back: %s.\n", render.Escape(strings.Join(without, ", ")))
+		}
+		fmt.Fprintln(p.stderr)
+		carried.Blocked, carried.Findings, carried.Impact = made.Blocked, made.Findings, made.Impact
+		return carried, apply.GiveUp{}, nil
 	case errors.As(err, &drift):
-		fmt.Fprintf(p.stderr, "The plan %s, which was begun and not finished, no longer goes with the cluster; this is a new one.\n\n", begun.Digest.Short())
-		return made, apply.GiveUp{Plan: begun.Digest, Why: "superseded: " + err.Error()}, nil
+		fmt.Fprintf(p.stderr, "The plan %s, which was begun and not finished, no longer goes with the cluster; this is a new one.\n\n", short)
+		return made, apply.GiveUp{Plan: begun.Plan.Digest, Why: "superseded: " + err.Error()}, nil
 	default:
 		return made, apply.GiveUp{}, err
 	}

@@ -192,19 +192,23 @@ func checkTicket(ticket string) error {
 	return nil
 }
 
-// closeFoundDone closes the run that was begun and not finished where a plan of
-// up, for which there is nothing to do, shows it to be done or taken back.
-func closeFoundDone(ctx context.Context, j apply.Journal, up plan.UpgradeRef, actor string) error {
-	begun, unfinished, err := j.Unfinished(ctx)
+// closeFoundDone closes the run that was begun and not finished where made, in
+// which there is nothing to do, shows it to be done or taken back.
+func closeFoundDone(ctx context.Context, e *apply.Executor, made plan.Plan) error {
+	begun, unfinished, err := e.Journal.Unfinished(ctx)
 	if err != nil || !unfinished {
 		return err
 	}
+	up := made.Upgrade
 	note := "found done"
 	switch {
 	case begun.Digest == up.Rollback:
+		if others, err := leavesOthers(ctx, e, made); others || err != nil {
+			return errors.Join(err, markTakenBack(ctx, e.Journal, made, e.Holder.Actor))
+		}
 		note = "rolled back: nothing that it changed was left to take back"
 	case begun.Upgrade.Purpose != up.Purpose, begun.Upgrade.Rollback != up.Rollback:
 		return nil
 	}
-	return j.Append(ctx, apply.Record{Plan: begun.Digest, Phase: apply.Closed, At: time.Now().UTC(), Actor: actor, Note: note})
+	return e.Journal.Append(ctx, apply.Record{Plan: begun.Digest, Phase: apply.Closed, At: time.Now().UTC(), Actor: e.Holder.Actor, Note: note})
 }

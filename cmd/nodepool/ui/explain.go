@@ -259,6 +259,9 @@ func explainStall(e *apply.StallError) string {
 	case e.Rollout.Waiting != "":
 		b.WriteString("  Waits for: " + render.Escape(e.Rollout.Waiting) + "\n")
 	}
+	if e.Final {
+		return b.String() + "  Now:       " + render.Escape(e.Then)
+	}
 	if e.Then != "" {
 		b.WriteString("  Now:       " + render.Escape(e.Then) + "\n")
 	}
