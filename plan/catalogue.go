@@ -126,10 +126,10 @@ var catalogue = []Check{
 	},
 	{
 		Code: CheckClusterPaused, Asks: "Is the Cluster paused?", Worst: Block,
-		Means:  "spec.paused of the Cluster is true, or it has the annotation cluster.x-k8s.io/paused. No controller of Cluster API does anything in it, so the patch would wait there until somebody ends the pause, and then roll when nobody expects it.",
+		Means:  "spec.paused of the Cluster is true. No controller of Cluster API does anything in it, so the patch would wait there until somebody ends the pause, and then roll when nobody expects it. As a warning: the Cluster has the annotation cluster.x-k8s.io/paused, which pauses that object alone; its pools roll.",
 		Why:    "Somebody paused the Cluster for a reason: a move to another management cluster, an incident, manual work.",
 		Source: "Cluster API, util/annotations.IsPaused, and ClusterSpec.Paused (api/core/v1beta2/cluster_types.go)",
-		Fix:    "Find out who paused it and why; then set spec.paused to false, or remove the annotation. Waive it to write the change now and have it roll once the pause ends; apply waits meanwhile and tells the pause as the cause.",
+		Fix:    "Find out who paused it and why; then set spec.paused to false. Waive it to write the change now and have it roll once the pause ends; apply waits meanwhile and tells the pause as the cause.",
 	},
 	{
 		Code: CheckClusterAvailable, Asks: "Are the Cluster's infrastructure and control plane available?", Worst: Block,

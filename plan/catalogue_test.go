@@ -63,7 +63,6 @@ func TestWaive(t *testing.T) {
 		check  string
 	}{
 		{"a paused cluster", nil, edit(clusterRef, true, "spec", "paused"), toBoth, plan.CheckClusterPaused},
-		{"a cluster that is paused by annotation", nil, edit(clusterRef, "", "metadata", "annotations", "cluster.x-k8s.io/paused"), toBoth, plan.CheckClusterPaused},
 		{"a paused MachineDeployment", nil, edit(awsRef, true, "spec", "paused"), toBoth, plan.CheckPaused},
 		{"a MachineDeployment that is paused by annotation", nil, edit(awsRef, "true", "metadata", "annotations", "cluster.x-k8s.io/paused"), toBoth, plan.CheckPaused},
 		{"a topology", nil, edit(awsRef, "", "metadata", "labels", "topology.cluster.x-k8s.io/owned"), toBoth, plan.CheckTopology},

@@ -155,9 +155,11 @@ func (c *checker) cluster(cluster *unstructured.Unstructured, idle bool) {
 			Message: ref.String() + " is paused (spec.paused is true): nothing in it moves",
 			Remedy:  "find out who paused it and why, then set spec.paused to false"})
 	case annotated:
-		c.add(Finding{Code: CheckClusterPaused, Severity: Block, Object: ref,
-			Message: fmt.Sprintf("%s is paused (annotation %s): nothing in it moves", ref, capi.PausedAnnotation),
-			Remedy:  "find out who paused it and why, then remove the annotation"})
+		// Cluster API asks each object for its own annotation, and the Cluster
+		// for spec.paused alone (util/annotations, IsPaused).
+		c.add(Finding{Code: CheckClusterPaused, Severity: Warn, Object: ref,
+			Message: fmt.Sprintf("%s has the annotation %s, which pauses that object alone: its pools roll all the same", ref, capi.PausedAnnotation),
+			Remedy:  "find out who paused it and why; if all of the cluster was meant to rest, wait"})
 	default:
 		c.pass(CheckClusterPaused, ref, "the cluster is not paused")
 	}

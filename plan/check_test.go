@@ -92,7 +92,7 @@ func TestChecks(t *testing.T) {
 		{name: "cluster paused", adjust: []clustertest.Adjust{clustertest.PausedCluster()},
 			code: plan.CheckClusterPaused, severity: plan.Block, words: []string{"Cluster default/aws-example is paused", "spec.paused is true", "set spec.paused to false"}},
 		{name: "cluster paused by annotation", edit: edit(clusterRef, "", "metadata", "annotations", capi.PausedAnnotation),
-			code: plan.CheckClusterPaused, severity: plan.Block, words: []string{"Cluster default/aws-example is paused", capi.PausedAnnotation, "remove the annotation"}},
+			code: plan.CheckClusterPaused, severity: plan.Warn, words: []string{"Cluster default/aws-example has the annotation " + capi.PausedAnnotation, "its pools roll all the same"}},
 
 		{name: "cluster available", code: plan.CheckClusterAvailable, severity: plan.Pass, words: []string{"infrastructure and control plane are available"}},
 		{name: "old cluster available", adjust: []clustertest.Adjust{clustertest.V1Beta1Only()}, code: plan.CheckClusterAvailable, severity: plan.Pass, words: []string{"are available"}},
@@ -597,7 +597,7 @@ func TestNothingToDoIsNotBlocked(t *testing.T) {
 		"control plane on its way": {adjust: []clustertest.Adjust{clustertest.ControlPlaneUpgrading("v1.36.0")}},
 		"topology":                 {adjust: []clustertest.Adjust{clustertest.TopologyOwned()}},
 		"paused pool":              {edit: edit(awsRef, "", "metadata", "annotations", capi.PausedAnnotation)},
-		"paused cluster":           {edit: edit(clusterRef, "", "metadata", "annotations", capi.PausedAnnotation)},
+		"paused cluster":           {edit: edit(clusterRef, true, "spec", "paused")},
 		"another cluster's":        {edit: edit(awsRef, "other", "spec", "clusterName"), blocked: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -610,6 +610,24 @@ func TestNothingToDoIsNotBlocked(t *testing.T) {
 				t.Errorf("blocked %t, steps %q, findings %+v", p.Blocked, stepsOf(p), p.Findings)
 			}
 		})
+	}
+}
+
+// TestAnnotatedCluster: the annotation on the Cluster holds nothing up, so that
+// the plan can be carried out as it is.
+func TestAnnotatedCluster(t *testing.T) {
+	t.Parallel()
+	w := clustertest.AWSExample()
+	edit(clusterRef, "true", "metadata", "annotations", capi.PausedAnnotation)(w)
+	up := onePool(t, toBoth)
+	p := compile(t, w, up)
+	if p.Blocked {
+		t.Errorf("blocked: %+v", p.Findings)
+	}
+	for i, s := range p.Steps {
+		if got := p.Assess(i, observe(t, w, up)); s.Wait == nil && got.Verdict == plan.Drifted {
+			t.Errorf("%s is drifted at once: %v", s.ID, got.Differences)
+		}
 	}
 }
 

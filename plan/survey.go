@@ -129,8 +129,7 @@ func Survey(scope Scope, snap Snapshot) []PoolStatus {
 		_, annotated := md.GetAnnotations()[capi.PausedAnnotation]
 		st.Paused = annotated || capi.BoolAt(md, fields.Paused...)
 		if cluster != nil {
-			_, annotated := cluster.GetAnnotations()[capi.PausedAnnotation]
-			st.Paused = st.Paused || annotated || capi.BoolAt(cluster, "spec", "paused")
+			st.Paused = st.Paused || capi.BoolAt(cluster, "spec", "paused")
 			if ref, ok := capi.ReferenceAt(cluster, "spec", "controlPlaneRef"); ok {
 				st.ControlPlane = ref
 				if cp, ok := snap.Object(ref); ok {
