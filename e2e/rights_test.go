@@ -98,9 +98,10 @@ func TestEachRightIsMissed(t *testing.T) {
 		{"bootstrap.cluster.x-k8s.io", "kubeadmconfigs", "watch"}:   true,
 		{"", "events", "create"}:                                    true,
 	}
-	// Asked for only where a pool of the upgrade is not there, and where runs
-	// are looked for by name.
-	unasked := []right{{"cluster.x-k8s.io", "machinepools", "get"}, {"", "configmaps", "list"}}
+	// Asked for only where a pool of the upgrade is not there, where runs are
+	// looked for by name, and to ask the provider in the cluster's region.
+	unasked := []right{{"cluster.x-k8s.io", "machinepools", "get"}, {"", "configmaps", "list"},
+		{"infrastructure.cluster.x-k8s.io", "awsclusters", "get"}}
 	here, everywhere := rightsOf(t, "nodepool-operator"), rightsOf(t, definitions)
 	tell := func(r right, where string) string {
 		return fmt.Sprintf("%s %s in %s", r.Verb, strings.TrimSuffix(r.Resource+"."+r.Group, "."), where)

@@ -24,6 +24,10 @@ const (
 	CheckControlPlane        = "control-plane-updated"
 	CheckVersion             = "version-skew"
 	CheckImage               = "image-matches-version"
+	CheckImageExists         = "image-exists"
+	CheckImageType           = "image-matches-type"
+	CheckInstanceType        = "instance-type"
+	CheckQuota               = "instance-quota"
 	CheckRollout             = "rollout-under-way"
 	CheckStrategy            = "strategy"
 	CheckReplicas            = "replicas"
@@ -38,7 +42,8 @@ const (
 // checkCodes lists the codes in the order in which checks are made and shown.
 func checkCodes() []string {
 	return []string{CheckCluster, CheckClusterPaused, CheckClusterAvailable, CheckMachineDeployment, CheckPaused, CheckTopology,
-		CheckTemplates, CheckControlPlane, CheckVersion, CheckImage, CheckInfrastructureReuse, CheckRollout,
+		CheckTemplates, CheckControlPlane, CheckVersion, CheckImage, CheckImageExists, CheckImageType, CheckInstanceType, CheckQuota,
+		CheckInfrastructureReuse, CheckRollout,
 		CheckStrategy, CheckReplicas, CheckAutoscaler, CheckRoom, CheckUnhealthy, CheckBootstrapEdited, CheckImagesDiffer,
 		CheckInPlace, CheckFieldManagers, CheckHold, CheckCanary}
 }
@@ -47,7 +52,7 @@ func checkCodes() []string {
 // is there. A pool that is as wanted and complete is asked for its cluster
 // alone: what would stand in the way of a change is of no matter to it.
 func check(up schema.Upgrade, pools []*pool, snap Snapshot) (findings []Finding, blocked bool) {
-	c := checker{snap: snap, name: up.Metadata.Name, upgrade: up.Spec.Pools}
+	c := checker{snap: snap, name: up.Metadata.Name, upgrade: up.Spec.Pools, catalogue: up.Image}
 	clusterRef := clusterRefOf(up)
 	cluster, ok := snap.Object(clusterRef)
 	if !ok {
@@ -79,6 +84,7 @@ func check(up schema.Upgrade, pools []*pool, snap Snapshot) (findings []Finding,
 		c.controlPlane(p)
 		c.version(p)
 		c.image(p)
+		c.provider(p)
 		if p.hold != nil {
 			c.hold(p)
 		} else {
@@ -100,13 +106,15 @@ func (p *pool) idle() bool {
 }
 
 type checker struct {
-	snap     Snapshot
-	name     string // of the upgrade
-	back     bool   // a plan is taken back
-	upgrade  []schema.Pool
-	pool     string // the one that is checked, empty while the cluster is
-	findings []Finding
-	blocked  bool
+	snap    Snapshot
+	name    string // of the upgrade
+	back    bool   // a plan is taken back
+	upgrade []schema.Pool
+	// catalogue gives what the upgrade says of an image.
+	catalogue func(image string) (schema.Image, bool)
+	pool      string // the one that is checked, empty while the cluster is
+	findings  []Finding
+	blocked   bool
 }
 
 func (c *checker) add(f Finding) {
@@ -490,6 +498,7 @@ func (c *checker) image(p *pool) {
 		return
 	}
 	from, to := capi.StringAt(p.md, p.fields.Version...), capi.StringAt(p.wanted, p.fields.Version...)
+	seen := c.known(p)
 	field, known := capi.ImageField(p.infra.obj)
 	pinned := ""
 	if known {
@@ -497,6 +506,13 @@ func (c *checker) image(p *pool) {
 	}
 	changed := p.infra.create != nil && (!known || changesField(p.infra.changes, field))
 	switch {
+	case seen.version != "" && to != "" && !capi.SameKubernetes(seen.version, to):
+		c.otherVersion(p, seen, to)
+	case seen.conflict != "":
+		c.add(Finding{Code: CheckImage, Severity: Warn, Object: p.infra.ref, Message: seen.conflict,
+			Remedy: "correct spec.images, or what the provider says of the image"})
+	case seen.version != "" && to != "" && seen.pinned:
+		c.pass(CheckImage, p.infra.ref, fmt.Sprintf("%s carries %s, by %s", seen.image, seen.version, seen.versionFrom))
 	case from == to && changed && pinned != "" && known:
 		c.add(Finding{Code: CheckImage, Severity: Warn, Object: p.infra.ref,
 			Message: fmt.Sprintf("the image changes and the version stays %s", to),
@@ -508,7 +524,7 @@ func (c *checker) image(p *pool) {
 			Remedy: "set machineImage to an image built for " + to})
 	case from != to && known && pinned == "" && !changed:
 		c.add(Finding{Code: CheckImage, Severity: Warn, Object: p.infra.ref,
-			Message: fmt.Sprintf("%s pins no image: its provider looks one up for %s when it makes each machine, so which one is not reviewed here, and one machine's may differ from the next one's", p.infra.ref, to),
+			Message: fmt.Sprintf("%s pins no image: its provider looks one up for %s when it makes each machine, so which one is not reviewed here, and one machine's may differ from the next one's%s", p.infra.ref, to, seen.now()),
 			Remedy:  "pin it with machineImage, or see to it that the lookup finds an image built for " + to})
 	case from != to && !known && !changed && capi.KnowsImages(p.infra.ref.Kind):
 		c.pass(CheckImage, p.infra.ref, fmt.Sprintf("machines of %s have no image", p.infra.ref))

@@ -389,6 +389,12 @@ func TestChecks(t *testing.T) {
 		{name: "marks of Argo CD alone", edit: edit(awsRef, "pools:cluster.x-k8s.io/MachineDeployment:default/aws-example-md-0", "metadata", "annotations", "argocd.argoproj.io/tracking-id"),
 			code: plan.CheckFieldManagers, severity: plan.Warn, words: []string{"Argo CD manages " + md, "not to be seen", "leaves these fields alone"}},
 
+		// What a provider says is in TestProviderChecks.
+		{name: "image not asked for", code: plan.CheckImageExists, severity: plan.Pass, words: []string{"not verified: the provider was not asked"}},
+		{name: "image and type not asked for", code: plan.CheckImageType, severity: plan.Pass, words: []string{"not verified: the provider was not asked"}},
+		{name: "type not asked for", code: plan.CheckInstanceType, severity: plan.Pass, words: []string{"not verified: the provider was not asked"}},
+		{name: "quota not asked for", code: plan.CheckQuota, severity: plan.Pass, words: []string{"not verified: the provider was not asked"}},
+
 		{name: "canary", pool: toBoth + ", canary: {}", code: plan.CheckCanary, severity: plan.Pass, words: []string{"1 new machine until proved", "none is deleted"}},
 		{name: "canary where nothing rolls", pool: "drain: {nodeDrainTimeout: 1m}, canary: {}", code: plan.CheckCanary, severity: plan.Pass, words: []string{"no machine is replaced"}},
 		{name: "canary on delete", pool: toBoth + ", canary: {}", edit: edit(awsRef, "OnDelete", "spec", "rollout", "strategy", "type"),

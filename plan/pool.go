@@ -33,9 +33,18 @@ type pool struct {
 	wanted       *unstructured.Unstructured
 	rollout      capi.Rollout
 	back         *wayBack // set when a plan is taken back
+	place        place
 	// reachesOld tells that the Cluster API that runs gives what changes in
 	// place to the machines that a rollout replaces, too.
 	reachesOld bool
+}
+
+// place is the object that tells where the pool's machines are made, where
+// nodepool knows of one.
+type place struct {
+	ref    Ref
+	obj    *unstructured.Unstructured
+	unread string // why it could not be read
 }
 
 // template is a template that a pool names, and what is to become of it.
@@ -44,6 +53,8 @@ type template struct {
 	obj     *unstructured.Unstructured // nil when it is not there
 	changes []Change
 	create  *Create
+	// spec is the spec.template.spec that create gives the copy.
+	spec map[string]any
 	// taken are the names that other content holds, tried before the name
 	// of create.
 	taken []Ref
@@ -106,9 +117,31 @@ func look(up schema.Upgrade, snap Snapshot) (pools []*pool, missing []Selector, 
 	for _, p := range pools {
 		if p.md != nil {
 			problems = append(problems, p.want(snap, need)...)
+			p.locate(snap, need)
 		}
 	}
 	return pools, missing, problems
+}
+
+// locate finds the object that tells where new machines are made. It serves
+// checks alone, so that a missing right leaves it out.
+func (p *pool) locate(snap Snapshot, need func(Selector) bool) {
+	if !p.rolls() {
+		return
+	}
+	if p.controlPlane != nil && capi.TellsLocation(p.controlPlane.GetKind(), p.infra.ref.Kind) {
+		p.place = place{ref: capi.RefOf(p.controlPlane), obj: p.controlPlane}
+		return
+	}
+	ref, ok := capi.ReferenceAt(p.cluster, "spec", "infrastructureRef")
+	if !ok || !capi.TellsLocation(ref.Kind, p.infra.ref.Kind) {
+		return
+	}
+	sel := Selector{Ref: ref, Optional: true}
+	need(sel)
+	p.place.ref = ref
+	p.place.obj, _ = snap.Object(ref)
+	p.place.unread, _ = snap.Unread(sel)
 }
 
 func clusterRefOf(up schema.Upgrade) Ref {
@@ -352,7 +385,7 @@ func (p *pool) wantTemplate(t *template, spec map[string]any, snap Snapshot, nee
 		}
 		t.taken = append(t.taken, create.Ref)
 	}
-	t.create = create
+	t.create, t.spec = create, spec
 }
 
 // wantMachineDeployment makes the MachineDeployment as the upgrade wants it:

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -54,6 +55,8 @@ type Snapshot struct {
 	// workload is what was found out about the workload cluster, nil when it was
 	// not looked at.
 	workload *WorkloadReport
+	images   map[ImageQuery]ImageInfo
+	types    map[InstanceTypeQuery]InstanceTypeInfo
 }
 
 // With gives s plus the answer to one selector: the objects found, possibly
@@ -91,6 +94,8 @@ func (s Snapshot) Merge(t Snapshot) Snapshot {
 	if t.workload != nil {
 		out.workload = t.workload
 	}
+	maps.Copy(out.images, t.images)
+	maps.Copy(out.types, t.types)
 	return out
 }
 
@@ -101,7 +106,11 @@ func (s Snapshot) clone() Snapshot {
 		unread:  make(map[Selector]string, len(s.unread)),
 
 		workload: s.workload,
+		images:   make(map[ImageQuery]ImageInfo, len(s.images)),
+		types:    make(map[InstanceTypeQuery]InstanceTypeInfo, len(s.types)),
 	}
+	maps.Copy(out.images, s.images)
+	maps.Copy(out.types, s.types)
 	for k, v := range s.objects {
 		out.objects[k] = v
 	}

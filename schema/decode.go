@@ -15,7 +15,7 @@ import (
 var (
 	upgradeFields   = []string{"apiVersion", "kind", "metadata", "spec"}
 	metadataFields  = []string{"name"}
-	specFields      = []string{"cluster", "order", "preflight", "defaults", "pools"}
+	specFields      = []string{"cluster", "order", "preflight", "images", "imagesFrom", "defaults", "pools"}
 	preflightFields = []string{"workload"}
 	clusterFields   = []string{"name", "namespace"}
 	defaultsFields  = []string{"kubernetesVersion", "machineImage", "instanceType", "infrastructure", "bootstrap", "strategy", "drain", "wait", "onStall", "canary", "waive"}
@@ -25,9 +25,10 @@ var (
 	waitFields      = []string{"stallAfter"}
 	canaryFields    = []string{"machines", "soak", "command"}
 	waiverFields    = []string{"check", "reason"}
+	imageFields     = []string{"image", "kubernetesVersion", "architecture", "os"}
 
 	// requiredFields are those that have no default, wherever they stand.
-	requiredFields = []string{"apiVersion", "kind", "metadata", "spec", "cluster", "pools", "name", "check", "reason"}
+	requiredFields = []string{"apiVersion", "kind", "metadata", "spec", "cluster", "pools", "name", "check", "reason", "image"}
 
 	// deeper are fields that are looked for right in a pool.
 	deeper = []string{
@@ -194,6 +195,10 @@ func (d decoder) spec(v *value) Spec {
 			spec.Order = d.order(v)
 		case "preflight":
 			spec.Preflight = d.preflight(v)
+		case "images":
+			spec.Images = d.images(v)
+		case "imagesFrom":
+			spec.ImagesFrom = d.words(v, "images.yaml")
 		case "defaults":
 			d.pool(v, defaultsFields)
 		case "pools":

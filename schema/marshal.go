@@ -44,6 +44,19 @@ func Marshal(u Upgrade) ([]byte, error) {
 		preflight.node("workload", plainNode("!!bool", "true"))
 		spec.node("preflight", preflight.mapping())
 	}
+	if len(u.Spec.Images) > 0 {
+		images := &yaml.Node{Kind: yaml.SequenceNode}
+		for _, i := range u.Spec.Images {
+			var f fields
+			f.text("image", i.Image)
+			f.text("kubernetesVersion", i.KubernetesVersion)
+			f.text("architecture", string(i.Architecture))
+			f.text("os", i.OS)
+			images.Content = append(images.Content, f.mapping())
+		}
+		spec.node("images", images)
+	}
+	spec.text("imagesFrom", u.Spec.ImagesFrom)
 	spec.node("pools", pools)
 	root.node("spec", spec.mapping())
 

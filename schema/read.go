@@ -20,7 +20,7 @@ import (
 // are of use also with an error, as far as the file could be read.
 func Read(file string, data []byte) (Upgrade, Positions, error) {
 	ps := &problems{}
-	root := parse(ps, data)
+	root := parse(ps, data, "an upgrade", Kind)
 	if root == nil {
 		return Upgrade{}, Positions{}, ps.err(file)
 	}
@@ -35,11 +35,11 @@ func Read(file string, data []byte) (Upgrade, Positions, error) {
 	return u, positions, nil
 }
 
-// parse is the file as a tree, or nil when it is none.
-func parse(ps *problems, data []byte) *value {
+// parse is a file of that kind as a tree, or nil when it is none.
+func parse(ps *problems, data []byte, what, kind string) *value {
 	start := Position{Line: 1, Column: 1}
 	if len(data) > maxBytes {
-		ps.add("", Position{}, fmt.Sprintf("the file has %d bytes", len(data)), fmt.Sprintf("an upgrade file has at most %d (1 MiB)", maxBytes))
+		ps.add("", Position{}, fmt.Sprintf("the file has %d bytes", len(data)), fmt.Sprintf("%s file has at most %d (1 MiB)", what, maxBytes))
 		return nil
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
@@ -47,7 +47,7 @@ func parse(ps *problems, data []byte) *value {
 		ps.add("", pos, message, "save the file as UTF-8 text")
 		return nil
 	}
-	const write = "write an upgrade: apiVersion: " + APIVersion + ", kind: " + Kind
+	write := "write " + what + ": apiVersion: " + APIVersion + ", kind: " + kind
 	documents := yaml.NewDecoder(bytes.NewReader(data))
 	var first, second yaml.Node
 	switch err := documents.Decode(&first); {
@@ -66,7 +66,7 @@ func parse(ps *problems, data []byte) *value {
 		ps.add("", pos, message, remedy)
 		return nil
 	default:
-		ps.add("", place(&second), "a second document begins here", "put each upgrade in a file of its own, and remove a --- at the end")
+		ps.add("", place(&second), "a second document begins here", "put each in a file of its own, and remove a --- at the end")
 		return nil
 	}
 	root := &value{}

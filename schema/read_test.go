@@ -18,6 +18,10 @@ spec:
   cluster: {name: aws-example, namespace: clusters}
   order: parallel
   preflight: {workload: true}
+  images:
+    - {image: ami-0fedcba9876543210, kubernetesVersion: v1.35.2, architecture: amd64, os: Ubuntu 24.04}
+    - {image: ami-0123456789abcdef0, architecture: arm64}
+  imagesFrom: ../images.yaml
   defaults:
     kubernetesVersion: v1.35.2
     infrastructure:
@@ -56,6 +60,11 @@ func TestReadWhole(t *testing.T) {
 			Cluster:   schema.ClusterRef{Name: "aws-example", Namespace: "clusters"},
 			Order:     schema.Parallel,
 			Preflight: schema.Preflight{Workload: true},
+			Images: []schema.Image{
+				{Image: "ami-0fedcba9876543210", KubernetesVersion: "v1.35.2", Architecture: schema.AMD64, OS: "Ubuntu 24.04"},
+				{Image: "ami-0123456789abcdef0", Architecture: schema.ARM64},
+			},
+			ImagesFrom: "../images.yaml",
 			Pools: []schema.Pool{
 				{
 					Name:              "aws-example-md-0",

@@ -44,6 +44,14 @@ type Spec struct {
 	Order Order `json:"order,omitempty"`
 	// Preflight asks for checks that are not made by themselves.
 	Preflight Preflight `json:"preflight,omitzero"`
+	// Images is the catalogue of machine images: what each carries. It holds
+	// each image at most once after Read.
+	Images []Image `json:"images,omitempty"`
+	// ImagesFrom names a file with more of the catalogue, relative to the
+	// upgrade file. Read leaves it to its caller to read that file, with
+	// [ReadImages], and to take over with [Upgrade.WithImages] what is of
+	// matter.
+	ImagesFrom string `json:"imagesFrom,omitempty"`
 	// Pools holds at least one pool after Read, in the order of the file.
 	Pools []Pool `json:"pools"`
 }
@@ -62,6 +70,26 @@ type ClusterRef struct {
 	// Namespace is never empty after Read.
 	Namespace string `json:"namespace"`
 }
+
+// Image says what a machine image carries. What is empty is not told.
+type Image struct {
+	// Image is the image as the provider names it, as in Pool.MachineImage.
+	Image string `json:"image"`
+	// KubernetesVersion has a leading v, as that of a pool.
+	KubernetesVersion string       `json:"kubernetesVersion,omitempty"`
+	Architecture      Architecture `json:"architecture,omitempty"`
+	// OS is for people: the operating system and its release.
+	OS string `json:"os,omitempty"`
+}
+
+// Architecture is that of a processor, by the names of Kubernetes and Go.
+type Architecture string
+
+// The architectures.
+const (
+	AMD64 Architecture = "amd64"
+	ARM64 Architecture = "arm64"
+)
 
 // Order says how the pools follow each other.
 type Order string

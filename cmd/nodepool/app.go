@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -177,14 +178,37 @@ func (p *program) readUpgrade(c *cli.Context) (upgrade, error) {
 			return upgrade{}, err
 		}
 	}
-	return upgrade{Upgrade: up, file: file, positions: positions}, nil
+	out := upgrade{Upgrade: up, file: file, positions: positions}
+	if up.Spec.ImagesFrom != "" {
+		images, err := readImages(c.String("file"), up.Spec.ImagesFrom)
+		if err != nil {
+			return upgrade{}, out.locate(err)
+		}
+		out.Upgrade = up.WithImages(images)
+	}
+	return out, nil
+}
+
+// readImages reads the catalogue that an upgrade file names, by its place
+// beside that file. An upgrade from standard input stands in the working folder.
+func readImages(upgradeFile, file string) ([]schema.Image, error) {
+	if !filepath.IsAbs(file) {
+		file = filepath.Join(filepath.Dir(upgradeFile), file)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, &schema.InvalidError{Problems: []schema.Problem{{Path: "spec.imagesFrom",
+			Message: "the catalogue of images cannot be read: " + err.Error(),
+			Remedy:  "write its path relative to this file, or put the images under spec.images"}}}
+	}
+	return schema.ReadImages(file, data)
 }
 
 // locate gives the problems that compiling found their places in the file.
 func (u upgrade) locate(err error) error {
 	var invalid *schema.InvalidError
-	if !errors.As(err, &invalid) {
-		return err
+	if !errors.As(err, &invalid) || invalid.File != "" {
+		return err // that has its places already
 	}
 	out := &schema.InvalidError{File: u.file}
 	for _, problem := range invalid.Problems {

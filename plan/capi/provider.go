@@ -33,6 +33,13 @@ func (f Field) Read(template *unstructured.Unstructured) string {
 	return StringAt(template, path...)
 }
 
+// ReadSpec gives the value in spec, the map at spec.template.spec, "" when it
+// is not set.
+func (f Field) ReadSpec(spec map[string]any) string {
+	s, _, _ := unstructured.NestedString(spec, f.Path...)
+	return s
+}
+
 type provider struct {
 	image, size *Field
 	// needs is a path below spec.template.spec that must be there for the

@@ -44,6 +44,13 @@ var told = map[string]string{
 	"Spec.preflight":                "Checks that are not made by themselves.",
 	"Preflight":                     "Checks that are not made by themselves.",
 	"Preflight.workload":            "Look at the workload cluster, by the kubeconfig in the Secret CLUSTER-kubeconfig: its nodes, disruption budgets and pods. It is only read.",
+	"Spec.images":                   "The catalogue of machine images: what each carries. It serves checks alone, and wins over what a provider says.",
+	"Spec.imagesFrom":               "A file with more of the catalogue, relative to this one: apiVersion nodepool/v1alpha1, kind ImageCatalogue, images. What it says of images that this upgrade names becomes part of the plan.",
+	"Image":                         "What a machine image carries.",
+	"Image.image":                   "The image as the provider names it, as in machineImage.",
+	"Image.kubernetesVersion":       "The Kubernetes version that it carries, with its leading v and the patch release.",
+	"Image.architecture":            "The architecture that it is built for.",
+	"Image.os":                      "Its operating system, for people.",
 	"Spec.defaults":                 "What holds for every pool that does not say otherwise: a pool's scalars and lists replace it, mappings merge.",
 	"Spec.pools":                    "The pools to upgrade.",
 	"ClusterRef.name":               "The name of the Cluster object in the management cluster.",
@@ -86,6 +93,7 @@ var required = map[string][]string{
 	"ClusterRef": {"name"},
 	"Pool":       {"name"},
 	"Waiver":     {"check", "reason"},
+	"Image":      {"image"},
 }
 
 func reflector(t *testing.T, folders ...string) *generator.Reflector {
@@ -125,6 +133,8 @@ func mapped(t reflect.Type) *generator.Schema {
 		return &generator.Schema{Type: "string", Enum: []any{schema.Sequential, schema.Parallel}}
 	case reflect.TypeFor[schema.OnStall]():
 		return &generator.Schema{Type: "string", Enum: []any{schema.Stop, schema.Pause, schema.Rollback}}
+	case reflect.TypeFor[schema.Architecture]():
+		return &generator.Schema{Type: "string", Enum: []any{schema.AMD64, schema.ARM64}}
 	case reflect.TypeFor[plan.Digest]():
 		return &generator.Schema{Type: "string", Pattern: digest}
 	case reflect.TypeFor[plan.Pointer]():
@@ -209,6 +219,12 @@ func upgradeSchema(t *testing.T) []byte {
 	at("Canary.machines").Maximum = "2147483647"
 	at("Canary.soak").Default = shortest(schema.DefaultSoak.String())
 	at("Canary.command").MinItems = pointerTo(uint64(1))
+	at("Spec.images").MinItems = pointerTo(uint64(1))
+	at("Spec.imagesFrom").Pattern = notBlank
+	at("Image.image").Pattern = word
+	at("Image.kubernetesVersion").Pattern = version
+	at("Image.os").Pattern = notBlank
+	at("Image").MinProperties = pointerTo(uint64(2))
 	at("Waiver.check").Pattern = word
 	at("Waiver.reason").Pattern = notBlank
 	at("Waiver.reason").MaxLength = pointerTo(uint64(500))
