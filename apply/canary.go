@@ -131,6 +131,15 @@ func (c *canary) soaked() (time.Time, bool) {
 	return at[n-1], true
 }
 
+// proof gives how far the canary is.
+func (c *canary) proof() *Proof {
+	p := &Proof{Machines: c.need(), Ready: len(c.soaking), Soak: c.soak}
+	if at, enough := c.soaked(); enough {
+		p.Soaked = min(max(c.soak-time.Until(at), 0), c.soak)
+	}
+	return p
+}
+
 // take takes a new look at the pool in. Done tells that the wait is over.
 func (c *canary) take(ctx context.Context, i int, snap plan.Snapshot) (done bool, err error) {
 	a := c.plan.Assess(i, snap)
@@ -169,7 +178,7 @@ func (c *canary) take(ctx context.Context, i int, snap plan.Snapshot) (done bool
 	if c.moved.since(a.Rollout) {
 		c.progress = now
 	}
-	c.notify(Rolling{Step: c.step, Rollout: c.last, Elapsed: time.Since(c.began)})
+	c.notify(Rolling{Step: c.step, Rollout: c.last, Elapsed: time.Since(c.began), Idle: time.Since(c.progress), Proof: c.proof()})
 	if c.lost >= flaps {
 		return true, c.fail(ctx, c.failure(nil, fmt.Sprintf("The new machines of pool %s stopped being ready %d times.", c.step.Pool, c.lost), "",
 			"Find out from the conditions of the Machine and its node what comes and goes."))
@@ -304,7 +313,7 @@ func (c *canary) done(ctx context.Context, note string) error {
 	if err := c.record(ctx, c.step.ID, Done, note, c.roll.machines()...); err != nil {
 		return err
 	}
-	c.notify(StepDone{Step: c.step, Took: time.Since(c.began)})
+	c.notify(StepDone{Step: c.step, Took: time.Since(c.began), Outcome: note})
 	return nil
 }
 

@@ -30,6 +30,8 @@ type StepSkipped struct{ Step plan.Step }
 type StepDone struct {
 	Step plan.Step
 	Took time.Duration
+	// Outcome is what a canary has shown, in words; empty for other steps.
+	Outcome string
 }
 
 // Rolling is a new look at the machines of a waiting step. It comes when
@@ -39,6 +41,21 @@ type Rolling struct {
 	Rollout capi.Rollout
 	// Elapsed is the time since the step began to wait.
 	Elapsed time.Duration
+	// Idle is how long there was no progress: at the step's stallAfter the
+	// rollout has stalled. Time in which the cluster cannot be seen is no part
+	// of it.
+	Idle time.Duration
+	// Proof is how far a canary is; nil for other waits.
+	Proof *Proof
+}
+
+// Proof is how far the machines of a canary are.
+type Proof struct {
+	// Machines is how many must prove themselves, Ready how many are ready.
+	Machines, Ready int
+	// Soaked is how long that many have been ready without a break, and Soak how
+	// long they must be.
+	Soaked, Soak time.Duration
 }
 
 // Canary is news of one machine that has to prove itself: what became of it,

@@ -687,7 +687,7 @@ func (r *run) wait(ctx context.Context, i int) error {
 			}
 			looked = progress
 		}
-		r.notify(Rolling{Step: s, Rollout: last, Elapsed: time.Since(began)})
+		r.notify(Rolling{Step: s, Rollout: last, Elapsed: time.Since(began), Idle: time.Since(progress)})
 		for _, stall := range last.Stalls {
 			key := fmt.Sprintf("%s %s/%s/%s", stall.Cause, stall.Kind, stall.Namespace, stall.Name)
 			if !seen[key] {

@@ -136,6 +136,7 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 	}
 	e.GiveUp = giveUp
 	fmt.Fprintln(stdout)
+	progress.Interrupted, progress.Aside = c.Context.Done(), p.stderr
 	out := ui.NewProgress(p.stdout, progress)
 	defer func() { out.Close() }()
 	e.Notify = func(event apply.Event) { out.Event(event) }

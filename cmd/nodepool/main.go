@@ -4,15 +4,34 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
+
+	"nodepool/cmd/nodepool/ui"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// After the first signal the default is restored: a second one ends the
-	// program at once.
-	context.AfterFunc(ctx, stop)
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go obey(signals, cancel, os.Stderr, os.Exit)
 	os.Exit(run(ctx, os.Args, os.Stdin, os.Stdout, os.Stderr))
+}
+
+// obey has the first signal end the program in good order, and a second one
+// end it at once: whatever was done with the signal where the program was
+// started, such as a script that has its jobs ignore the interrupt.
+func obey(signals <-chan os.Signal, cancel func(), stderr io.Writer, exit func(int)) {
+	<-signals
+	cancel()
+	<-signals
+	const code = 130
+	// A terminal that is held (Ctrl-S) takes no words.
+	time.AfterFunc(time.Second, func() { exit(code) })
+	fmt.Fprintln(stderr, ui.Stop())
+	exit(code)
 }

@@ -244,7 +244,7 @@ func explainStall(e *apply.StallError) string {
 	default:
 		fmt.Fprintf(&b, "the rollout of pool %s made no progress for %s (step %s).\n", pool, span(e.After), id)
 	}
-	b.WriteString("  Stands at: " + tally(e.Rollout) + "\n")
+	b.WriteString("  Stands at: " + tally(e.Rollout, false) + "\n")
 	switch s := e.Stall; {
 	case s != nil:
 		cause, _, _ := evidence(*s)

@@ -32,3 +32,15 @@ func Fit(text string, columns int) string {
 	}
 	return strings.Join(out, "\n")
 }
+
+// hanging breaks a line at words for so many columns, and indents what goes on.
+// 0 columns leave it as it is.
+func hanging(line string, columns, indent int) string {
+	const narrowest = 20
+	if columns-indent < narrowest || render.Columns(line) <= columns {
+		return line
+	}
+	first := render.Wrap(line, columns)[0]
+	rest := strings.TrimPrefix(strings.TrimPrefix(line, first), " ")
+	return first + "\n" + strings.Repeat(" ", indent) + strings.Join(render.Wrap(rest, columns-indent), "\n"+strings.Repeat(" ", indent))
+}

@@ -3,6 +3,7 @@ package ui
 import (
 	_ "embed" // for the schema
 	"encoding/json"
+	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -17,9 +18,10 @@ import (
 
 // jsonLines writes one object a line for each event; see JSONLines.
 type jsonLines struct {
-	mu  sync.Mutex
-	w   io.Writer
-	now func() time.Time
+	mu    sync.Mutex
+	w     io.Writer
+	aside io.Writer // for people, nil for nobody
+	now   func() time.Time
 	// paces are those of the steps that wait, by their IDs.
 	paces map[string]*pace
 }
@@ -47,10 +49,13 @@ type Line struct {
 	Seconds *json.Number `json:"seconds,omitempty"`
 	// SecondsLeft is an estimate from the machines replaced so far.
 	SecondsLeft *json.Number `json:"secondsLeft,omitempty"`
+	// SecondsIdle is how long there was no progress (rolling).
+	SecondsIdle *json.Number `json:"secondsIdle,omitempty"`
 	Rollout     *LineRollout `json:"rollout,omitempty"`
 	Stall       *LineStall   `json:"stall,omitempty"`
 	// Machine and News are what became of a machine that has to prove itself,
-	// with Output a line that its command printed (canary).
+	// with Output a line that its command printed (canary); News is also what it
+	// has shown in the end (stepDone).
 	Machine string `json:"machine,omitempty"`
 	News    string `json:"news,omitempty"`
 	Output  bool   `json:"output,omitempty"`
@@ -117,7 +122,14 @@ var lineSchema []byte
 // LineSchema gives the JSON Schema (draft 2020-12) of a Line.
 func LineSchema() []byte { return append([]byte(nil), lineSchema...) }
 
-func (j *jsonLines) Close() {}
+func (j *jsonLines) Close()   {}
+func (j *jsonLines) restore() {}
+
+func (j *jsonLines) interrupting() {
+	if j.aside != nil {
+		fmt.Fprintln(j.aside, interrupting)
+	}
+}
 
 func (j *jsonLines) Event(e apply.Event) {
 	j.mu.Lock()
@@ -134,10 +146,10 @@ func (j *jsonLines) Event(e apply.Event) {
 		o = about("stepSkipped", e.Step)
 	case apply.StepDone:
 		o = about("stepDone", e.Step)
-		o.Seconds = seconds(e.Took)
+		o.Seconds, o.News = seconds(e.Took), e.Outcome
 	case apply.Rolling:
 		o = about("rolling", e.Step)
-		o.Seconds = seconds(e.Elapsed)
+		o.Seconds, o.SecondsIdle = seconds(e.Elapsed), seconds(e.Idle)
 		o.Rollout = rolloutOf(e.Rollout)
 		if j.paces[e.Step.ID] == nil {
 			if j.paces == nil {

@@ -25,9 +25,22 @@ type plainLines struct {
 	last map[string]string
 	// pools is what was seen last of each waiting step.
 	pools map[string]map[string]capi.Machine
+	back  bool // it takes a plan back
+	// columns is how wide a terminal is; 0 for none.
+	columns func() int
 }
 
-func (p *plainLines) Close() {}
+func (p *plainLines) Close()   {}
+func (p *plainLines) restore() {}
+
+func (p *plainLines) interrupting() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.start.IsZero() {
+		p.start = p.now()
+	}
+	p.say("", interrupting)
+}
 
 // say writes a line, unless it was the last one about the same thing.
 func (p *plainLines) say(about, line string) {
@@ -37,7 +50,11 @@ func (p *plainLines) say(about, line string) {
 		}
 		p.last[about] = line
 	}
-	fmt.Fprintf(p.w, "%8s  %s\n", clock(p.now().Sub(p.start)), line)
+	said := fmt.Sprintf("%8s  %s", clock(p.now().Sub(p.start)), line)
+	if p.columns != nil {
+		said = hanging(said, p.columns(), 10)
+	}
+	fmt.Fprintln(p.w, said)
 }
 
 // step heads a line about a step with its number.
@@ -58,7 +75,7 @@ func (p *plainLines) Event(e apply.Event) {
 	}
 	switch e := e.(type) {
 	case apply.RunStarted:
-		p.steps = e.Plan.Steps
+		p.steps, p.back = e.Plan.Steps, e.Plan.Upgrade.Purpose == plan.ForRollback
 		p.say("", opening(e))
 	case apply.StepStarted:
 		if e.Step.Wait != nil { // the others are done in a moment
@@ -67,7 +84,11 @@ func (p *plainLines) Event(e apply.Event) {
 	case apply.StepSkipped:
 		p.say("", p.step(e.Step)+": found done")
 	case apply.StepDone:
-		p.say("", p.step(e.Step)+": done in "+clock(e.Took))
+		line := p.step(e.Step) + ": done in " + clock(e.Took)
+		if e.Outcome != "" {
+			line += "; " + render.Escape(e.Outcome)
+		}
+		p.say("", line)
 	case apply.Rolling:
 		p.rolling(e)
 	case apply.Canary:
@@ -81,7 +102,7 @@ func (p *plainLines) Event(e apply.Event) {
 			p.say("", pool+":   next: "+next)
 		}
 	case apply.Retrying:
-		line := p.step(e.Step) + ": " + render.Escape(e.Why) + "; trying again"
+		line := p.step(e.Step) + ": " + oneLine(e.Why) + "; trying again"
 		p.say(e.Step.ID, line)
 	case apply.RunEnded:
 		p.say("", ending(e.Err))
@@ -92,7 +113,11 @@ func (p *plainLines) rolling(e apply.Rolling) {
 	pool := render.Escape(e.Step.Pool)
 	// The numbers when they change, and what holds them up when that is all
 	// there is to say; not the numbers again when it is over.
-	line, why := pool+": "+tally(e.Rollout), held(e.Rollout)
+	line, why := pool+": "+tally(e.Rollout, p.back), held(e)
+	if e.Proof != nil {
+		// Its soak is told machine by machine, once.
+		line = fmt.Sprintf("%s: canary: %d of %d ready", pool, e.Proof.Ready, e.Proof.Machines)
+	}
 	if why != "" || p.tallies[e.Step.ID] != line {
 		if p.tallies == nil {
 			p.tallies = map[string]string{}
@@ -105,22 +130,22 @@ func (p *plainLines) rolling(e apply.Rolling) {
 	}
 
 	now := map[string]capi.Machine{}
-	for _, m := range e.Rollout.Machines {
+	for _, m := range machines(e) {
 		now[m.Name] = m
 		if m.Old && !m.Deleting {
 			continue // nothing happens to it yet
 		}
-		line := fmt.Sprintf("%s: %s machine %s: %s", pool, age(m), render.Escape(m.Name), state(m))
+		line := fmt.Sprintf("%s: %s machine %s: %s", pool, age(m, p.back), render.Escape(m.Name), state(m))
 		switch {
 		case busy(m) && m.Waiting != "":
-			line += ", waits for " + render.Escape(m.Waiting)
+			line += ", waits for " + oneLine(m.Waiting)
 		case m.Ready && m.Node != "":
 			line += ", node " + render.Escape(m.Node)
 		}
 		p.say(e.Step.ID+"\x00"+m.Name, line)
 	}
 	for _, name := range gone(p.pools[e.Step.ID], now) {
-		p.say("", fmt.Sprintf("%s: %s machine %s: gone", pool, age(p.pools[e.Step.ID][name]), render.Escape(name)))
+		p.say("", fmt.Sprintf("%s: %s machine %s: gone", pool, age(p.pools[e.Step.ID][name], p.back), render.Escape(name)))
 		delete(p.last, e.Step.ID+"\x00"+name)
 	}
 	if p.pools == nil {

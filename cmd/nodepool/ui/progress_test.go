@@ -222,7 +222,7 @@ func live(t *testing.T, columns, rows int, color bool, moments []moment) (end st
 	synctest.Test(t, func(t *testing.T) {
 		screen := vt10x.New(vt10x.WithSize(columns, rows))
 		now := start
-		p := ui.NewProgress(tty{screen}, ui.Options{Mode: ui.Live, Color: color, Now: func() time.Time { return now },
+		p := ui.NewProgress(&tty{screen}, ui.Options{Mode: ui.Live, Color: color, Now: func() time.Time { return now },
 			Size: func() (int, int) { return columns, rows }})
 		for _, m := range moments {
 			now = now.Add(m.after)
@@ -231,8 +231,8 @@ func live(t *testing.T, columns, rows int, color bool, moments []moment) (end st
 			synctest.Wait()
 			frames = append(frames, onScreen(screen))
 		}
-		if screen.CursorVisible() {
-			t.Error("the cursor is shown while the block moves")
+		if at := screen.Cursor(); !screen.CursorVisible() || at.X != 0 || rowOf(screen, at.Y) != "" {
+			t.Errorf("the cursor is not in sight on a free line, but at %d,%d", at.X, at.Y)
 		}
 		p.Close()
 		p.Close()
@@ -247,9 +247,13 @@ func live(t *testing.T, columns, rows int, color bool, moments []moment) (end st
 // tty begins a new line at its beginning, as the kernel has terminals do.
 type tty struct{ w io.Writer }
 
-func (t tty) Write(p []byte) (int, error) {
+func (t *tty) Write(p []byte) (int, error) {
 	_, err := t.w.Write(bytes.ReplaceAll(p, []byte("\n"), []byte("\r\n")))
 	return len(p), err
+}
+
+func rowOf(screen vt10x.Terminal, y int) string {
+	return strings.TrimRight(strings.Split(screen.String(), "\n")[y], " ")
 }
 
 // onScreen gives what a terminal shows, without the blanks at the end.
@@ -333,10 +337,128 @@ func TestLiveCountsTheRest(t *testing.T) {
 	}
 }
 
+// pools is a run of so many pools, of which every fourth is held up.
+func pools(n int) []moment {
+	p := applied
+	p.Steps = nil
+	for i := range n {
+		name := fmt.Sprintf("pool-%02d", i)
+		p.Steps = append(p.Steps, plan.Step{ID: name + "/wait", Pool: name, Wait: &plan.Wait{StallAfter: "15m0s",
+			MachineDeployment: plan.Ref{Group: capi.Group, Kind: "MachineDeployment", Namespace: "default", Name: name}}})
+	}
+	moments := []moment{{0, apply.RunStarted{Plan: p}}}
+	for _, s := range p.Steps {
+		moments = append(moments, moment{0, apply.StepStarted{Step: s}})
+	}
+	for i, s := range p.Steps {
+		r := rollout(3, old(1), old(2), old(3), fresh(1, "Provisioning", "infrastructure: "+strings.Repeat("no room ", 20)))
+		if i%4 == 3 {
+			r.Stalls = []capi.Stall{{Cause: capi.StallProviderError, Kind: "AWSMachine", Namespace: "default", Name: "x", Message: strings.Repeat("no such image ", 10),
+				Explanation: "The infrastructure provider cannot make the machine: " + strings.Repeat("no such image ", 10), Next: strings.Repeat("look there ", 20)}}
+		}
+		moments = append(moments, moment{time.Second, apply.Rolling{Step: s, Rollout: r, Elapsed: time.Second, Idle: time.Second}})
+		if len(r.Stalls) > 0 {
+			moments = append(moments, moment{0, apply.Stalled{Step: s, Stall: r.Stalls[0]}})
+		}
+	}
+	return append(moments, moment{time.Second, apply.StepDone{Step: p.Steps[0], Took: time.Minute}})
+}
+
+// What is written above a high block leaves the block whole: its heading, a
+// line for each pool, those in trouble first, and the number of the rest.
+func TestLiveManyPools(t *testing.T) {
+	for _, n := range []int{8, 20, 60} {
+		for _, size := range [][2]int{{80, 24}, {100, 30}, {60, 12}} {
+			moments := pools(n)
+			_, frames := live(t, size[0], size[1], false, moments)
+			for at := 1 + n; at < len(frames); at++ { // all have begun
+				frame := frames[at]
+				all := strings.Split(strings.TrimSuffix(frame, "\n"), "\n")
+				heads, more, trouble, began := 0, 0, true, false
+				for _, line := range all {
+					switch {
+					case strings.HasPrefix(line, "aws-example-1-35: "):
+						if began {
+							t.Errorf("%d pools, %v: two headings", n, size)
+						}
+						began = true
+					case !began:
+					case strings.HasPrefix(line, "→ "), strings.HasPrefix(line, "! "):
+						heads++
+						if trouble = trouble && line[0] == '!'; !trouble && line[0] == '!' {
+							t.Errorf("%d pools, %v: a pool in trouble stands behind others", n, size)
+						}
+						if render.Columns(line) >= size[0] || !regexp.MustCompile(`pool-\d\d  `).MatchString(line) {
+							t.Errorf("%d pools, %v: %q", n, size, line)
+						}
+					case strings.HasPrefix(line, "… and "):
+						_, _ = fmt.Sscanf(line, "… and %d more", &more)
+					case !strings.HasPrefix(line, "    "):
+						t.Errorf("%d pools, %v: %q is no line of the block", n, size, line)
+					}
+				}
+				left := n
+				if at == len(frames)-1 {
+					left-- // one is done
+				}
+				if !began || heads+more != left {
+					t.Errorf("%d pools, %v, after event %d: heading %t, %d pools and %d more:\n%s", n, size, at, began, heads, more, frame)
+				}
+				if t.Failed() {
+					t.Fatalf("the screen:\n%s", frame)
+				}
+			}
+		}
+	}
+}
+
+// A terminal that breaks its lines anew when it becomes narrower makes the
+// block higher: nothing of it stays behind.
+func TestLiveResizes(t *testing.T) {
+	t.Setenv("TMUX", "yes")
+	synctest.Test(t, func(t *testing.T) {
+		columns, rows := 100, 30
+		screen := vt10x.New(vt10x.WithSize(columns, rows))
+		out := &tty{screen}
+		p := ui.NewProgress(out, ui.Options{Mode: ui.Live, Size: func() (int, int) { return columns, rows }})
+		wait := func() { time.Sleep(1100 * time.Millisecond); synctest.Wait() }
+		for _, m := range append(story()[:len(story())-8], pools(3)[1:]...) {
+			p.Event(m.event)
+		}
+		wait()
+		for _, size := range [][2]int{{80, 30}, {60, 12}, {120, 40}, {100, 40}, {100, 20}} {
+			log := strings.Count(onScreen(screen), "✓ ")
+			columns, rows = size[0], size[1]
+			screen = reflow(screen, columns, rows)
+			out.w = screen
+			wait()
+			got := onScreen(screen)
+			if strings.Count(got, "steps done") > 1 || strings.Count(got, "pool-01  ") != 1 {
+				t.Errorf("at %v a piece of an old block is left:\n%s", size, got)
+			}
+			if rows > 20 && strings.Count(got, "✓ ") != log {
+				t.Errorf("at %v what stays is gone:\n%s", size, got)
+			}
+		}
+		p.Close()
+	})
+}
+
+// reflow gives a terminal of another size with what is shown, in lines that are
+// broken anew, as most terminals do.
+func reflow(screen vt10x.Terminal, columns, rows int) vt10x.Terminal {
+	out := vt10x.New(vt10x.WithSize(columns, rows))
+	at := screen.Cursor()
+	for y := range at.Y {
+		_, _ = io.WriteString(out, rowOf(screen, y)+"\r\n")
+	}
+	return out
+}
+
 func TestLiveTicks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		screen := vt10x.New(vt10x.WithSize(80, 24))
-		p := ui.NewProgress(tty{screen}, ui.Options{Mode: ui.Live, Size: func() (int, int) { return 80, 24 }})
+		p := ui.NewProgress(&tty{screen}, ui.Options{Mode: ui.Live, Size: func() (int, int) { return 80, 24 }})
 		p.Event(apply.RunStarted{Plan: applied})
 		p.Event(apply.StepStarted{Step: wait0})
 		time.Sleep(75*time.Second + 100*time.Millisecond)
