@@ -30,7 +30,7 @@ func TestOneDigest(t *testing.T) {
 	dev := right{"infrastructure.cluster.x-k8s.io", "devmachinetemplates", "get"}
 	var least []right
 	for _, r := range rightsOf(t, "nodepool-reader") {
-		if !slices.Contains([]string{"awsmachines", "kubeadmconfigs", "machinepools"}, r.Resource) {
+		if !slices.Contains([]string{"awsmachines", "kubeadmconfigs", "machinepools", "machinehealthchecks"}, r.Resource) {
 			least = append(least, r)
 		}
 	}

@@ -99,9 +99,10 @@ func TestEachRightIsMissed(t *testing.T) {
 		{"", "events", "create"}:                                    true,
 	}
 	// Asked for only where a pool of the upgrade is not there, where runs are
-	// looked for by name, and to ask the provider in the cluster's region.
+	// looked for by name, and to ask the provider in the cluster's region; and
+	// one that a check does without, and says so.
 	unasked := []right{{"cluster.x-k8s.io", "machinepools", "get"}, {"", "configmaps", "list"},
-		{"infrastructure.cluster.x-k8s.io", "awsclusters", "get"}}
+		{"infrastructure.cluster.x-k8s.io", "awsclusters", "get"}, {"cluster.x-k8s.io", "machinehealthchecks", "list"}}
 	here, everywhere := rightsOf(t, "nodepool-operator"), rightsOf(t, definitions)
 	tell := func(r right, where string) string {
 		return fmt.Sprintf("%s %s in %s", r.Verb, strings.TrimSuffix(r.Resource+"."+r.Group, "."), where)

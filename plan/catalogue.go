@@ -267,6 +267,14 @@ var catalogue = []Check{
 		Fix:    "Find out why they are not ready. Go on if the upgrade is what repairs them.",
 	},
 	{
+		Code: CheckHealth, Asks: "Do MachineHealthChecks leave new machines the time that they take?", Worst: Warn,
+		Means: "A MachineHealthCheck selects the pool's machines and gives a new one less time to its node than the present ones have taken, or its limit of unhealthy machines is passed by those that the rollout has on the way, so that it replaces none meanwhile.",
+		Why: "A machine that has no node in time is deleted and made again, for ever, and the rollout never ends. A limit that is passed keeps a new machine that does not come up, and others that fail. " +
+			"The default limit, 100 %, is never passed. Machines of the old template are not replaced during a rollout in any case.",
+		Source: "internal/controllers/machinehealthcheck (nodeChecks, healthCheckTargets, isAllowedRemediation): the time counts from when the machine's infrastructure is ready, 10 minutes by default, and a machine without a node does not count as healthy; internal/controllers/machinedeployment (reconcileDeadlockBreaker)",
+		Fix:    "Raise nodeStartupTimeoutSeconds (v1beta1: nodeStartupTimeout), or the limit unhealthyLessThanOrEqualTo (maxUnhealthy), for the time of the rollout; or lower maxSurge and maxUnavailable.",
+	},
+	{
 		Code: CheckBootstrapEdited, Asks: "Was the bootstrap template edited since the machines were made?", Worst: Warn,
 		Means:  "New machines will be made from a bootstrap template that differs from what the present machines were made from, by changes that this upgrade does not name.",
 		Why:    "Bootstrap templates of kubeadm are mutable, and an edit rolls nothing: it waits for the next rollout, whatever that is for.",

@@ -44,7 +44,7 @@ func checkCodes() []string {
 	return []string{CheckCluster, CheckClusterPaused, CheckClusterAvailable, CheckMachineDeployment, CheckPaused, CheckTopology,
 		CheckTemplates, CheckControlPlane, CheckVersion, CheckImage, CheckImageExists, CheckImageType, CheckInstanceType, CheckQuota,
 		CheckInfrastructureReuse, CheckRollout,
-		CheckStrategy, CheckReplicas, CheckAutoscaler, CheckRoom, CheckUnhealthy, CheckBootstrapEdited, CheckImagesDiffer,
+		CheckStrategy, CheckReplicas, CheckAutoscaler, CheckRoom, CheckUnhealthy, CheckHealth, CheckBootstrapEdited, CheckImagesDiffer,
 		CheckInPlace, CheckFieldManagers, CheckHold, CheckCanary}
 }
 
@@ -699,4 +699,5 @@ func (c *checker) machines(p *pool) {
 		c.room(p)
 	}
 	c.unhealthy(p)
+	c.health(p)
 }

@@ -1,9 +1,11 @@
 package plan_test
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -340,6 +342,30 @@ func TestChecks(t *testing.T) {
 		}, code: plan.CheckUnhealthy, severity: plan.Warn, words: []string{"1 machine being deleted: Machine default/aws-example-md-0-", "since 2026-01-02T03:04:05Z"}},
 		{name: "machines of a rollout that moves", edit: rolling("v1.35.1"), code: plan.CheckUnhealthy, severity: plan.Pass},
 
+		{name: "no health check", code: plan.CheckHealth, severity: plan.Pass, words: []string{"no MachineHealthCheck is known to select"}},
+		{name: "a health check of other machines", edit: healthCheck("v1beta2", "aws-example-md-1", nil), code: plan.CheckHealth, severity: plan.Pass, words: []string{"no MachineHealthCheck is known to select"}},
+		{name: "a health check with time", edit: all(started("90s"), healthCheck("v1beta2", awsPool, nil)),
+			code: plan.CheckHealth, severity: plan.Pass, words: []string{"MachineHealthCheck default/mhc gives a new machine 10m0s", "took 1m30s"}},
+		{name: "a health check without enough time", edit: all(started("90s"), healthCheck("v1beta2", awsPool, map[string]any{"checks": map[string]any{"nodeStartupTimeoutSeconds": int64(60)}})),
+			code: plan.CheckHealth, severity: plan.Warn, words: []string{"MachineHealthCheck default/mhc", "1m0s", "3 machines of " + md + " took 1m30s", "again and again", "raise"}},
+		{name: "an old health check without enough time", adjust: []clustertest.Adjust{clustertest.V1Beta1Only()},
+			edit: all(started("15m"), healthCheck("v1beta1", awsPool, nil)), code: plan.CheckHealth, severity: plan.Warn, words: []string{"10m0s", "took 15m0s"}},
+		{name: "an old health check with time", adjust: []clustertest.Adjust{clustertest.V1Beta1Only()},
+			edit: all(started("15m"), healthCheck("v1beta1", awsPool, map[string]any{"nodeStartupTimeout": "20m0s"})), code: plan.CheckHealth, severity: plan.Pass, words: []string{"20m0s"}},
+		{name: "a health check without a time", edit: all(started("15m"), healthCheck("v1beta2", awsPool, map[string]any{"checks": map[string]any{"nodeStartupTimeoutSeconds": int64(0)}})),
+			code: plan.CheckHealth, severity: plan.Pass, words: []string{"never deletes"}},
+		{name: "a health check that the surge stops", edit: healthCheck("v1beta2", awsPool, limit("20%")), code: plan.CheckHealth, severity: plan.Warn,
+			words: []string{"at most 20% unhealthy", "1 of 4 machines", "replaces none", "lower maxSurge"}},
+		{name: "a health check that the surge does not stop", edit: healthCheck("v1beta2", awsPool, limit("25%")), code: plan.CheckHealth, severity: plan.Pass},
+		{name: "a health check with a limit in numbers", edit: healthCheck("v1beta2", awsPool, limit(int64(1))), pool: toBoth + ", strategy: {maxSurge: 2}",
+			code: plan.CheckHealth, severity: plan.Warn, words: []string{"at most 1 unhealthy", "2 of 5 machines"}},
+		{name: "an old health check with a range", adjust: []clustertest.Adjust{clustertest.V1Beta1Only()}, edit: healthCheck("v1beta1", awsPool, map[string]any{"unhealthyRange": "[2-5]"}),
+			code: plan.CheckHealth, severity: plan.Warn, words: []string{"[2-5] unhealthy"}},
+		{name: "an old health check with a limit", adjust: []clustertest.Adjust{clustertest.V1Beta1Only()}, edit: healthCheck("v1beta1", awsPool, map[string]any{"maxUnhealthy": int64(0)}),
+			code: plan.CheckHealth, severity: plan.Warn, words: []string{"at most 0 unhealthy"}},
+		{name: "health checks not readable", edit: func(w *clustertest.World) { w.Forbid("list", capi.Group, "MachineHealthCheck") },
+			code: plan.CheckHealth, severity: plan.Pass, words: []string{"not verified", "you may not list machinehealthchecks"}},
+
 		{name: "bootstrap template untouched", code: plan.CheckBootstrapEdited, severity: plan.Pass},
 		{name: "bootstrap template edited", edit: edit(bootstrapRef, []any{"echo edited"}, "spec", "template", "spec", "preKubeadmCommands"),
 			code: plan.CheckBootstrapEdited, severity: plan.Warn,
@@ -489,6 +515,52 @@ func ailing(n int, kind, status, reason, message string) func(*clustertest.World
 		}
 		put(m, conditions, "status", "conditions")
 		w.Put(m)
+	}
+}
+
+// healthCheck puts a MachineHealthCheck of the machines of a pool.
+func healthCheck(version, pool string, spec map[string]any) func(*clustertest.World) {
+	return func(w *clustertest.World) {
+		all := map[string]any{"clusterName": "aws-example",
+			"selector": map[string]any{"matchLabels": map[string]any{"cluster.x-k8s.io/deployment-name": pool}}}
+		maps.Copy(all, spec)
+		w.Put(&object{Object: map[string]any{"apiVersion": capi.Group + "/" + version, "kind": "MachineHealthCheck",
+			"metadata": map[string]any{"namespace": "default", "name": "mhc", "labels": map[string]any{"cluster.x-k8s.io/cluster-name": "aws-example"}},
+			"spec":     all, "status": map[string]any{"expectedMachines": int64(3), "currentHealthy": int64(3)}}})
+	}
+}
+
+func limit(most any) map[string]any {
+	return map[string]any{"remediation": map[string]any{"triggerIf": map[string]any{"unhealthyLessThanOrEqualTo": most}}}
+}
+
+// started has the machines of the AWS pool have joined so long after they had
+// their infrastructure.
+func started(after string) func(*clustertest.World) {
+	return func(w *clustertest.World) {
+		took, err := time.ParseDuration(after)
+		if err != nil {
+			panic(err)
+		}
+		for _, m := range machinesOfPool(w) {
+			for _, path := range [][]string{{"status", "conditions"}, {"status", "v1beta2", "conditions"}, {"status", "deprecated", "v1beta1", "conditions"}} {
+				conditions, ok, _ := unstructured.NestedSlice(m.Object, path...)
+				if !ok {
+					continue
+				}
+				for _, c := range conditions {
+					at := m.GetCreationTimestamp().Add(time.Minute)
+					switch c := c.(map[string]any); c["type"] {
+					case "InfrastructureReady":
+						c["lastTransitionTime"] = at.UTC().Format(time.RFC3339)
+					case "NodeReady", "NodeHealthy":
+						c["lastTransitionTime"] = at.Add(took).UTC().Format(time.RFC3339)
+					}
+				}
+				put(m, conditions, path...)
+			}
+			w.Put(m)
+		}
 	}
 }
 

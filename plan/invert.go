@@ -279,7 +279,7 @@ func (p *pool) lookBack(snap Snapshot, need func(Selector) bool, to direction) {
 	for _, sel := range rolloutSelectors(clusterRef, cloned(p.infra.ref), cloned(p.bootstrap.ref)) {
 		ready = need(sel) && ready
 	}
-	if ready {
+	if ready = need(healthChecks(clusterRef)) && ready; ready {
 		p.countBack(snap)
 	}
 }
@@ -441,7 +441,7 @@ func (p *pool) makes() bool { return p.back == nil || p.back.make > 0 }
 // they are made and shown.
 func backCodes() []string {
 	return []string{CheckCluster, CheckClusterPaused, CheckClusterAvailable, CheckMachineDeployment, CheckPaused, CheckTopology,
-		CheckTemplates, CheckControlPlane, CheckVersion, CheckRollout, CheckStrategy, CheckReplicas, CheckAutoscaler, CheckRoom, CheckUnhealthy,
+		CheckTemplates, CheckControlPlane, CheckVersion, CheckRollout, CheckStrategy, CheckReplicas, CheckAutoscaler, CheckRoom, CheckUnhealthy, CheckHealth,
 		CheckBootstrapEdited, CheckImagesDiffer, CheckInPlace, CheckFieldManagers}
 }
 

@@ -238,7 +238,7 @@ func (p *pool) lookAround(snap Snapshot, need func(Selector) bool, problems *[]s
 	for _, sel := range rolloutSelectors(clusterRef, cloned(p.infra.ref), cloned(p.bootstrap.ref)) {
 		ready = need(sel) && ready
 	}
-	if ready {
+	if ready = need(healthChecks(clusterRef)) && ready; ready {
 		seen := observed(snap, md, clusterRef, cloned(p.infra.ref), cloned(p.bootstrap.ref))
 		p.rollout = capi.Judge(seen)
 		p.reachesOld = capi.InPlaceReachesOld(fields.APIVersion, seen.Machines)

@@ -3,9 +3,12 @@ package plan
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"nodepool/plan/capi"
 )
@@ -14,6 +17,7 @@ import (
 const (
 	CheckRoom      = "room"
 	CheckUnhealthy = "unhealthy-machines"
+	CheckHealth    = "machine-health-checks"
 )
 
 // room holds the strategy against the replicas: whether a machine may be added
@@ -104,8 +108,7 @@ func (c *checker) unhealthy(p *pool) {
 	var said []string
 	if n := len(ailing); n > 0 {
 		oldest := slices.MinFunc(ailing, func(a, b capi.Machine) int { return cmp.Compare(a.Created, b.Created) })
-		ref := Ref{Group: capi.Group, Kind: "Machine", Namespace: oldest.Namespace, Name: oldest.Name}
-		words := fmt.Sprintf("%d of %s of %s are not ready; the oldest is %s, made at %s", n, machines(len(p.rollout.Machines)), p.ref, ref, oldest.Created)
+		words := fmt.Sprintf("%d of %s of %s are not ready; the oldest is %s, made at %s", n, machines(len(p.rollout.Machines)), p.ref, machineRef(oldest), oldest.Created)
 		if oldest.Waiting != "" {
 			words += ", which waits for " + oldest.Waiting
 		}
@@ -118,13 +121,13 @@ func (c *checker) unhealthy(p *pool) {
 	}
 	if n := len(leaving); n > 0 {
 		since := func(m capi.Machine) string {
-			if o, ok := c.snap.Object(Ref{Group: capi.Group, Kind: "Machine", Namespace: m.Namespace, Name: m.Name}); ok && o.GetDeletionTimestamp() != nil {
+			if o, ok := c.snap.Object(machineRef(m)); ok && o.GetDeletionTimestamp() != nil {
 				return o.GetDeletionTimestamp().UTC().Format("2006-01-02T15:04:05Z")
 			}
 			return ""
 		}
 		oldest := slices.MinFunc(leaving, func(a, b capi.Machine) int { return cmp.Compare(since(a), since(b)) })
-		words := fmt.Sprintf("%s being deleted: Machine %s/%s since %s", machines(n), oldest.Namespace, oldest.Name, since(oldest))
+		words := fmt.Sprintf("%s being deleted: %s since %s", machines(n), machineRef(oldest), since(oldest))
 		if oldest.Waiting != "" {
 			words += ", which waits for " + oldest.Waiting
 		}
@@ -132,4 +135,79 @@ func (c *checker) unhealthy(p *pool) {
 	}
 	f.Message = strings.Join(said, ". ")
 	c.add(f)
+}
+
+// healthChecks selects the MachineHealthChecks of a cluster. Each has the
+// cluster's label, by admission.
+func healthChecks(cluster Ref) Selector {
+	return Selector{Ref: Ref{Group: capi.Group, Kind: "MachineHealthCheck", Namespace: cluster.Namespace},
+		Label: capi.ClusterNameLabel, LabelValue: cluster.Name, Optional: true}
+}
+
+// health holds the MachineHealthChecks that will see to the pool's new machines
+// against what these need: time to start, and a limit that leaves room for the
+// machines that are on the way.
+func (c *checker) health(p *pool) {
+	sel := healthChecks(capi.RefOf(p.cluster))
+	if why, unread := c.snap.Unread(sel); unread {
+		c.pass(CheckHealth, p.ref, "not verified: "+why)
+		return
+	}
+	labels := map[string]string{}
+	if made, _, err := unstructured.NestedStringMap(p.wanted.Object, "spec", "template", "metadata", "labels"); err == nil {
+		maps.Copy(labels, made)
+	}
+	labels[capi.ClusterNameLabel], labels[capi.DeploymentNameLabel] = p.cluster.GetName(), p.ref.Name
+	var objs []*unstructured.Unstructured
+	for _, m := range p.rollout.Machines {
+		if o, ok := c.snap.Object(machineRef(m)); ok {
+			objs = append(objs, o)
+		}
+	}
+	took, of := capi.StartupOf(objs)
+	surge, unavailable := p.fenceposts(p.wanted, p.rollout.Desired)
+	moving := surge + min(unavailable, p.rollout.Desired)
+	var passed []string
+	warned := false
+	for _, obj := range c.snap.List(sel) {
+		h := capi.HealthCheckOf(obj)
+		if capi.StringAt(obj, "spec", "clusterName") != p.cluster.GetName() || !h.Selects(labels) {
+			continue
+		}
+		warn := func(message, remedy string) {
+			warned = true
+			c.add(Finding{Code: CheckHealth, Severity: Warn, Object: h.Ref, Message: message, Remedy: remedy})
+		}
+		said := fmt.Sprintf("%s never deletes a machine of the pool for want of a node", h.Ref)
+		if h.Startup > 0 {
+			said = fmt.Sprintf("%s gives a new machine %s to its node", h.Ref, h.Startup)
+			if of > 0 {
+				said += fmt.Sprintf(", and those of the pool took %s", took)
+			}
+		}
+		unhealthy, all := max(0, h.Expected-h.Healthy)+moving, h.Expected+surge
+		switch {
+		case h.Startup > 0 && took > h.Startup:
+			warn(fmt.Sprintf("%s gives a new machine %s from its infrastructure to its node, and the %s of %s took %s: new ones may be deleted before they have joined, again and again",
+				h.Ref, h.Startup, machines(of), p.ref, took),
+				"raise its node start-up time-out above that, or pause it for the time of the rollout (annotation "+capi.PausedAnnotation+")")
+		case !h.Remediates(unhealthy, all):
+			warn(fmt.Sprintf("%s goes on with %s; with %d of %s on the way or unhealthy at a time it replaces none, neither a new one that does not come up nor one that fails elsewhere",
+				h.Ref, h.Limit, unhealthy, machines(all)),
+				"lower maxSurge and maxUnavailable, or raise its limit, if machines are to be repaired during the rollout")
+		default:
+			passed = append(passed, said)
+		}
+	}
+	switch {
+	case warned:
+	case len(passed) > 0:
+		c.pass(CheckHealth, p.ref, strings.Join(passed, "; "))
+	default:
+		c.pass(CheckHealth, p.ref, "no MachineHealthCheck is known to select the pool's machines")
+	}
+}
+
+func machineRef(m capi.Machine) Ref {
+	return Ref{Group: capi.Group, Kind: "Machine", Namespace: m.Namespace, Name: m.Name}
 }

@@ -8,6 +8,7 @@ import (
 // (api/core/v1beta2/common_types.go).
 const (
 	ClusterNameLabel            = "cluster.x-k8s.io/cluster-name"
+	DeploymentNameLabel         = "cluster.x-k8s.io/deployment-name"
 	PausedAnnotation            = "cluster.x-k8s.io/paused"
 	TopologyOwnedLabel          = "topology.cluster.x-k8s.io/owned"
 	TopologyDeploymentNameLabel = "topology.cluster.x-k8s.io/deployment-name"
