@@ -392,10 +392,16 @@ func TestCanaryEveryCrashPoint(t *testing.T) {
 	t.Logf("%d crash points", points)
 }
 
-// TestStalledPoolIsPaused: the pause keeps the rollout at what it was, the plan
-// that paused cannot go on, and the next one ends the pause.
+// TestStalledPoolIsPaused: the pause keeps the rollout at what it was, and the
+// plan that paused ends the pause when it is carried on with.
 func TestStalledPoolIsPaused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	for name, byHand := range map[string]bool{"": false, "unpaused by hand": true} {
+		t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { stalledAndPaused(t, byHand) }) })
+	}
+}
+
+func stalledAndPaused(t *testing.T, byHand bool) {
+	{
 		text := canaryUpgrade("onStall: pause")
 		s := newStage(t, text)
 		s.Break(canaryPool, clustertest.Fault{Provider: "InvalidAMIID.NotFound"})
@@ -408,22 +414,34 @@ func TestStalledPoolIsPaused(t *testing.T) {
 		if old, news := s.pool(t); old != 3 || news != 1 {
 			t.Errorf("mended and paused: %d old and %d new machines", old, news)
 		}
-		var drift *apply.DriftError
-		if err := s.e.Verify(t.Context(), s.plan); !errors.As(err, &drift) {
-			t.Fatalf("the plan that paused: %v, want a drift", err)
-		}
-		p, secrets := compile(t, s.Open(nil), read(t, text))
-		s.e.Journal, s.e.Secrets = &memory{}, secrets
-		if p.Blocked {
+		// Another plan ends the pause, which stands in its patch...
+		p, _ := compile(t, s.Open(nil), read(t, text))
+		if p.Blocked || p.Digest == s.plan.Digest {
 			t.Fatalf("the plan after the pause is blocked: %+v", p.Findings)
 		}
-		if err := s.e.Run(t.Context(), p); err != nil {
+		if !p.OnlyReleases() || s.plan.OnlyReleases() {
+			t.Errorf("only releases: %t, and that before %t", p.OnlyReleases(), s.plan.OnlyReleases())
+		}
+		// ...and so does the one that made it, which can pause again.
+		s.Break(canaryPool, clustertest.Fault{Provider: "InvalidAMIID.NotFound"})
+		stall = wantStall(t, s.e.Run(t.Context(), s.plan), capi.StallProviderError)
+		if !strings.Contains(stall.Then, "is paused now") || !capi.BoolAt(s.Get(canaryPool), "spec", "paused") {
+			t.Errorf("the second time: %q", stall.Then)
+		}
+		s.Break(canaryPool, clustertest.Fault{})
+		if byHand {
+			s.Edit(canaryPool, func(o *unstructured.Unstructured) { unstructured.RemoveNestedField(o.Object, "spec", "paused") })
+		}
+		if err := s.e.Run(t.Context(), s.plan); err != nil {
 			t.Fatal(err)
+		}
+		if capi.BoolAt(s.Get(canaryPool), "spec", "paused") || s.Get(canaryPool).GetAnnotations()[plan.HoldAnnotation] != "" || s.j.opened {
+			t.Errorf("in the end: paused, or open: %t", s.j.opened)
 		}
 		if old, news := s.pool(t); old != 0 || news != 3 {
 			t.Errorf("in the end %d old and %d new machines", old, news)
 		}
-	})
+	}
 }
 
 // TestPauseThatWouldMakeMachinesIsNotMade: with room for more, a paused

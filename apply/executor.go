@@ -247,7 +247,9 @@ type run struct {
 	plan    plan.Plan
 	attempt int
 	written atomic.Bool
-	held    Held            // nil without a lock
+	held    Held // nil without a lock
+	// resumes are the steps that end a pause of this plan's own, by their waits.
+	resumes map[string]plan.Step
 	noted   map[string]bool // troubles that are in the journal
 	mu      sync.Mutex      // serialises Notify and the journal between waits
 }
@@ -303,8 +305,11 @@ func (r *run) verify(ctx context.Context) (done int, err error) {
 		return 0, err
 	}
 	for i, s := range r.plan.Steps {
-		if d, paused := s.Paused(snap); paused {
-			return done, &DriftError{Step: s.ID, Differences: []plan.Difference{d}}
+		if resume, paused := s.Resume(snap); paused {
+			if r.resumes == nil {
+				r.resumes = map[string]plan.Step{}
+			}
+			r.resumes[s.ID] = resume
 		}
 		if s.Wait != nil || s.Preflight != nil {
 			continue
@@ -619,6 +624,12 @@ func (r *run) wait(ctx context.Context, i int) error {
 	if err != nil {
 		return fmt.Errorf("step %s: stallAfter: %w", s.ID, err)
 	}
+	if resume, paused := r.resumes[s.ID]; paused {
+		assess := func(snap plan.Snapshot) plan.Assessment { return plan.Assess(resume, snap) }
+		if err := r.perform(ctx, resume, s.Wait.MachineDeployment, assess, func() []Machine { return nil }); err != nil {
+			return err
+		}
+	}
 	feed, err := r.follow(ctx, s)
 	if err != nil {
 		return err
@@ -834,7 +845,7 @@ func (r *run) pausePool(ctx context.Context, s plan.Step) string {
 	if err := r.perform(ctx, pause, s.Wait.MachineDeployment, assess, func() []Machine { return nil }); err != nil {
 		return unpaused + err.Error() + "."
 	}
-	return "The pool is paused now (spec.paused), so that its rollout does not go on by itself; the plan that carries on ends the pause."
+	return "The pool is paused now (spec.paused), so that its rollout does not go on by itself; to run the plan again ends the pause and carries on."
 }
 
 // whoDid reads what drifted under wait step i again: a feed leaves out the

@@ -77,6 +77,10 @@ func InFlight(ctx context.Context, r Reader, run Run) (map[plan.Ref]RunState, er
 			state.Step = s.ID
 			state.Number = 1 + slices.IndexFunc(run.Plan.Steps, func(o plan.Step) bool { return o.ID == s.ID })
 		}
+		if _, paused := s.Paused(snap); paused {
+			out[target] = state // who carries the run on ends the pause
+			continue
+		}
 		if a.Verdict == plan.Drifted && state.Drift == "" && len(a.Differences) > 0 {
 			d := a.Differences[0]
 			state.Drift = fmt.Sprintf("%s %s: reviewed %s, found %s", d.Object, d.Path.Dotted(), d.Reviewed, d.Found)

@@ -129,6 +129,11 @@ func (p Plan) Assess(i int, snap Snapshot) Assessment {
 	if d, paused := s.Paused(snap); paused {
 		return Assessment{Verdict: Drifted, Rollout: a.Rollout, Differences: []Difference{d}}
 	}
+	for _, w := range p.Steps {
+		if _, paused := w.Paused(snap); paused && w.Wait.MachineDeployment == target {
+			mark = w.Wait.Pause.Run.Before // which it stood at
+		}
+	}
 	for _, later := range p.Steps[i+1:] {
 		if later.Patch != nil && later.Patch.Target == target && later.Patch.Run.After == mark {
 			return Assessment{Verdict: Satisfied, Rollout: a.Rollout}
@@ -151,8 +156,28 @@ func (p Plan) Assess(i int, snap Snapshot) Assessment {
 	return a
 }
 
+// Resume gives the step that ends the pause of the pool of a wait, where its own
+// plan made that when the rollout stalled: the pause backwards, mark of the run
+// included, so that the plan can be carried on with, and pause again. A field
+// that has its value of before already is left alone.
+func (s Step) Resume(snap Snapshot) (Step, bool) {
+	if _, paused := s.Paused(snap); !paused {
+		return Step{}, false
+	}
+	live, _ := snap.Object(s.Wait.MachineDeployment)
+	back := *s.Wait.Pause
+	back.Run = Run{Before: back.Run.After, After: back.Run.Before}
+	back.Changes = nil
+	for _, c := range s.Wait.Pause.Changes {
+		if found, _ := c.Path.in(live.Object); !bytes.Equal(rawOf(found), c.Before) {
+			back.Changes = append(back.Changes, Change{Path: c.Path, Before: c.After, After: c.Before})
+		}
+	}
+	return Step{ID: s.ID + "/resume", Pool: s.Pool, Patch: &back}, true
+}
+
 // Paused tells that the pool of a wait was paused by its own plan, when it
-// stalled: the plan cannot be carried on with, and a new one ends the pause.
+// stalled. Whoever carries the plan on ends the pause first: see Resume.
 func (s Step) Paused(snap Snapshot) (Difference, bool) {
 	if s.Wait == nil || s.Wait.Pause == nil {
 		return Difference{}, false
@@ -163,7 +188,7 @@ func (s Step) Paused(snap Snapshot) (Difference, bool) {
 	}
 	return Difference{Object: s.Wait.MachineDeployment, Path: PointerTo("metadata", "annotations", HoldAnnotation),
 		Reviewed: absentValue, Found: live.GetAnnotations()[HoldAnnotation],
-		Because: "this plan paused the pool when its rollout stalled; a new plan ends the pause"}, true
+		Because: "another run of this plan paused the pool when its rollout stalled; to run it again ends the pause"}, true
 }
 
 // relies gives Pending when the facts of s hold, and Drifted when not.

@@ -214,7 +214,7 @@ func (p *pool) steps(up UpgradeRef) []Step {
 	if canary == nil {
 		id, note := "patch", p.patchNote()
 		if p.releases() {
-			id, note = "release", "This ends the hold that an earlier run left; the rollout goes on."
+			id, note = release, "This ends the hold that an earlier run left; the rollout goes on."
 		}
 		changes := p.changes(from, p.wanted)
 		write(id, note, changes, p.facts(p.md, changes))
@@ -236,7 +236,7 @@ func (p *pool) steps(up UpgradeRef) []Step {
 	out = append(out, Step{ID: p.spec.Name + "/wait-canary", Pool: p.spec.Name, Facts: p.holdFacts(held), Wait: wait})
 	// What is held is never what is wanted: no upgrade sets minReadySeconds.
 	changes := p.changes(held, p.wanted)
-	write("release", "This ends the hold: the rollout goes on with the reviewed values.", changes,
+	write(release, "This ends the hold: the rollout goes on with the reviewed values.", changes,
 		p.facts(relies, slices.Concat(before, changes)))
 	return append(out, p.rolloutStep(up, mark))
 }

@@ -153,6 +153,12 @@ func (p *pool) releases() bool {
 	return p.hold != nil && len(changesBetween("", p.base.Object, p.wanted.Object)) == 0
 }
 
+// release names the step that ends a hold.
+const release = "release"
+
+// releases reports whether s ends a hold.
+func (s Step) releases() bool { return s.Patch != nil && s.ID == s.Pool+"/"+release }
+
 // holdWords says in words what is held.
 func holdWords(hold map[string]heldField) string {
 	names := slices.Sorted(maps.Keys(hold))
@@ -180,7 +186,7 @@ func Abandon(up schema.Upgrade, snap Snapshot) (Plan, error) {
 		pl.wanted = pl.base
 		patch := pl.patch(p.Upgrade, pl.changes(pl.md, pl.base), pl.md.GetAnnotations()[RunAnnotation])
 		p.Steps = append(p.Steps, Step{
-			ID: pl.spec.Name + "/release", Pool: pl.spec.Name,
+			ID: pl.spec.Name + "/" + release, Pool: pl.spec.Name,
 			Note:  "This ends the hold that a run left; Cluster API then goes on replacing machines by itself.",
 			Facts: pl.facts(pl.md, patch.Changes),
 			Patch: patch,

@@ -109,7 +109,7 @@ func Invert(p Plan, snap Snapshot) (Plan, error) {
 	out.Upgrade.Purpose, out.Upgrade.Rollback = ForRollback, p.Digest
 	var perPool [][]Step
 	for _, pl := range pools {
-		if pl.md != nil && pl.wanted != nil && !pl.back.untouched {
+		if pl.md != nil && pl.wanted != nil && !pl.back.untouched && !pl.onlyReleased() {
 			perPool = append(perPool, pl.steps(out.Upgrade))
 		}
 	}
@@ -120,6 +120,13 @@ func Invert(p Plan, snap Snapshot) (Plan, error) {
 	out.Findings, out.Blocked, out.Impact = checkBack(p, pools, snap)
 	out.Digest = out.Sum()
 	return out, nil
+}
+
+// onlyReleased reports whether the plan that is taken back did nothing to the
+// pool but end what an earlier run held, so that nothing of its own is left.
+func (p *pool) onlyReleased() bool {
+	return p.back.stage > 0 && len(p.changes(p.md, p.wanted)) == 0 &&
+		!slices.ContainsFunc(p.back.steps, func(s Step) bool { return !s.releases() })
 }
 
 // Recheck gives p, which Invert made, with what stands in its way now. Its
@@ -335,6 +342,11 @@ func (p *pool) wantBack(snap Snapshot) {
 	if len(b.differences) == 0 {
 		p.wanted = &unstructured.Unstructured{Object: tree}
 	}
+	// A hold or a pause that nodepool itself had put there is not put there
+	// again: nothing would end it.
+	if p.wanted != nil && b.stage > 0 && p.wanted.GetAnnotations()[HoldAnnotation] != "" {
+		p.wanted = unheld(p.wanted, p.fields, holdOn(p.wanted, p.fields))
+	}
 }
 
 // undone takes the first k patches off a copy of live, the last of them first.
@@ -484,6 +496,11 @@ func checkBack(of Plan, pools []*pool, snap Snapshot) (findings []Finding, block
 			continue
 		}
 		c.holds(p)
+		if p.onlyReleased() {
+			c.add(Finding{Code: CheckHold, Severity: Warn, Object: p.ref,
+				Message: fmt.Sprintf("the plan that is taken back only ended a hold or a pause of an earlier run on %s; what that run changed stays", p.ref),
+				Remedy:  "to take that back too, name the earlier run: nodepool history lists the runs, nodepool rollback RUN takes one back"})
+		}
 		c.templatesBack(p)
 		if p.back.stage == 0 {
 			c.rollingBack(p)

@@ -187,7 +187,8 @@ type Wait struct {
 	StallAfter string `json:"stallAfter"`
 	// Canary, when set, makes the wait one for the first new machines alone.
 	Canary *Canary `json:"canary,omitempty"`
-	// Pause, when set, is the patch to send once the rollout has stalled.
+	// Pause, when set, is the patch to send once the rollout has stalled. It is
+	// sent backwards when the plan is carried on with.
 	Pause *Patch `json:"pause,omitempty"`
 	// Rollback says that the pool is taken back once its rollout has stalled,
 	// by a plan that is compiled then: the inverse of this one for the pool.
@@ -320,6 +321,20 @@ func (p Plan) Without(pools ...string) Plan {
 		p.Steps = slices.DeleteFunc(slices.Clone(p.Steps), func(s Step) bool { return s.Pool != "" && slices.Contains(pools, s.Pool) })
 	}
 	return p
+}
+
+// OnlyReleases reports whether all that p changes is to end what an earlier run
+// holds or has paused: what that run changed is not p's to take back.
+func (p Plan) OnlyReleases() bool {
+	any := false
+	for _, s := range p.Steps {
+		switch {
+		case s.Create != nil, s.Delete != nil, s.Patch != nil && !s.releases():
+			return false
+		}
+		any = any || s.Patch != nil
+	}
+	return any
 }
 
 // IsEmpty reports whether there is nothing to do.

@@ -163,7 +163,7 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 	}
 	sayNext(c.Context, e, made, apply.Stalls(err))
 	if err == nil && made.Upgrade.Purpose == plan.ForRollback {
-		err = markTakenBack(c.Context, j, made, e.Holder.Actor)
+		err = markTakenBack(c.Context, j, made.Upgrade.Rollback, made, e.Holder.Actor)
 	}
 	return err
 }
@@ -339,8 +339,9 @@ func (p *program) choose(c *cli.Context, e *apply.Executor, todo task) (made pla
 		return made, apply.GiveUp{}, nil
 	}
 	short := begun.Plan.Digest.Short()
-	if begun.Plan.Digest == made.Upgrade.Rollback {
-		if beside, err := leavesOthers(c.Context, e, made); beside || err != nil {
+	retry := made.Upgrade.Purpose == plan.ForRollback && begun.Plan.Upgrade.Purpose == plan.ForUpgrade && begun.Plan.OnlyReleases()
+	if begun.Plan.Digest == made.Upgrade.Rollback || retry { // of a retry the run before it is taken back
+		if beside, err := leavesOthers(c.Context, e, begun.Plan.Digest, made); beside || err != nil {
 			return made, apply.GiveUp{}, err
 		}
 		return made, apply.GiveUp{Plan: begun.Plan.Digest, Why: "rolled back by the plan " + made.Digest.Short()}, nil

@@ -202,9 +202,11 @@ func closeFoundDone(ctx context.Context, e *apply.Executor, made plan.Plan) erro
 	up := made.Upgrade
 	note := "found done"
 	switch {
+	case begun.Digest == up.Rollback && begun.OnlyReleases():
+		return nil // what it carries on with is that of the run before it
 	case begun.Digest == up.Rollback:
-		if others, err := leavesOthers(ctx, e, made); others || err != nil {
-			return errors.Join(err, markTakenBack(ctx, e.Journal, made, e.Holder.Actor))
+		if others, err := leavesOthers(ctx, e, up.Rollback, made); others || err != nil {
+			return errors.Join(err, markTakenBack(ctx, e.Journal, up.Rollback, made, e.Holder.Actor))
 		}
 		note = "rolled back: nothing that it changed was left to take back"
 	case begun.Upgrade.Purpose != up.Purpose, begun.Upgrade.Rollback != up.Rollback:

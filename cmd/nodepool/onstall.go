@@ -24,7 +24,18 @@ func (p *program) takeBack(c *cli.Context, e *apply.Executor, made plan.Plan, st
 	then := func(format string, args ...any) {
 		stall.Then = strings.TrimSpace(stall.Then + " " + fmt.Sprintf(format, args...))
 	}
-	of, err := made.Select(stall.Step.Pool)
+	of := made
+	if made.OnlyReleases() {
+		runs, err := e.Journal.Runs(c.Context)
+		if err != nil {
+			then(left+"%v.", err)
+			return
+		}
+		if before, ok := lastChange(runs); ok {
+			of = before
+		}
+	}
+	of, err := of.Select(stall.Step.Pool)
 	if err != nil {
 		then(left+"%v.", err)
 		return
@@ -57,7 +68,7 @@ func (p *program) takeBack(c *cli.Context, e *apply.Executor, made plan.Plan, st
 		then("The pool is as it was before: there was nothing to take back.")
 		return
 	}
-	beside, err := leavesOthers(c.Context, e, back.plan)
+	beside, err := leavesOthers(c.Context, e, made.Digest, back.plan)
 	if err != nil {
 		then(left+"%v.", err)
 		return
@@ -71,7 +82,7 @@ func (p *program) takeBack(c *cli.Context, e *apply.Executor, made plan.Plan, st
 	stall.Then, stall.Final = "", true
 	err = again.Run(c.Context, back.plan)
 	if err == nil {
-		err = markTakenBack(c.Context, e.Journal, back.plan, e.Holder.Actor)
+		err = markTakenBack(c.Context, e.Journal, made.Digest, back.plan, e.Holder.Actor)
 	}
 	if err != nil {
 		then("The pool was to be taken back by the plan %s, which did not come to its end: %v. Once the cause is gone, nodepool rollback with the same upgrade file and --pool %s carries on with it.",
@@ -110,11 +121,11 @@ func poolsOf(p plan.Plan) ([]string, error) {
 	return names, err
 }
 
-// leavesOthers reports whether the run that back takes back has begun other
-// pools than those of back and is not done with them, so that it is not to be
-// closed.
-func leavesOthers(ctx context.Context, e *apply.Executor, back plan.Plan) (bool, error) {
-	run, err := unfinishedOf(ctx, e.Journal, back.Upgrade.Rollback)
+// leavesOthers reports whether the run of a plan, which back takes back, has
+// begun other pools than those of back and is not done with them, so that it is
+// not to be closed.
+func leavesOthers(ctx context.Context, e *apply.Executor, of plan.Digest, back plan.Plan) (bool, error) {
+	run, err := unfinishedOf(ctx, e.Journal, of)
 	if run == nil || err != nil {
 		return false, err
 	}
@@ -148,10 +159,10 @@ func unfinishedOf(ctx context.Context, j apply.Journal, of plan.Digest) (*apply.
 	return &runs[i], nil
 }
 
-// markTakenBack records in the run that back has taken back, where that goes on
-// for other pools, that it no longer has those of back.
-func markTakenBack(ctx context.Context, j apply.Journal, back plan.Plan, actor string) error {
-	run, err := unfinishedOf(ctx, j, back.Upgrade.Rollback)
+// markTakenBack records in the run of a plan, which back has taken back, where
+// that goes on for other pools, that it no longer has those of back.
+func markTakenBack(ctx context.Context, j apply.Journal, of plan.Digest, back plan.Plan, actor string) error {
+	run, err := unfinishedOf(ctx, j, of)
 	if run == nil || err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -198,13 +197,33 @@ func (p *program) lastRun(c *cli.Context, cluster apply.Reader, up upgrade) (pla
 	if err != nil {
 		return plan.Plan{}, err
 	}
-	for _, r := range slices.Backward(runs) {
-		if r.Plan.Upgrade.Purpose == plan.ForUpgrade {
-			return r.Plan, nil
-		}
+	if p, ok := lastChange(runs); ok {
+		return p, nil
 	}
 	return plan.Plan{}, fmt.Errorf("the journal %s holds no run of the upgrade %s, so it is not known what to take back; "+
 		"give the journal of the run with --journal file:PATH, or a saved plan with --plan FILE", where, up.Metadata.Name)
+}
+
+// lastChange gives the plan of the last run that went forward and changed
+// something: not one that did nothing but end a pause or a hold of the run
+// before it.
+func lastChange(runs []apply.Run) (plan.Plan, bool) {
+	var last *plan.Plan
+	for i := len(runs) - 1; i >= 0; i-- {
+		if runs[i].Plan.Upgrade.Purpose != plan.ForUpgrade {
+			continue
+		}
+		if !runs[i].Plan.OnlyReleases() {
+			return runs[i].Plan, true
+		}
+		if last == nil {
+			last = &runs[i].Plan
+		}
+	}
+	if last == nil {
+		return plan.Plan{}, false
+	}
+	return *last, true // the run before it is no longer recorded
 }
 
 // runNamed takes the name of a run apart: "aws-example-1-35/3".
