@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 
 	"nodepool/plan"
 	"nodepool/plan/capi"
@@ -164,6 +165,34 @@ func CheckRights(ctx context.Context, r Reader, rights []Right) (missing, lesser
 		return errors.Join(out...)
 	}
 	return ask(false), ask(true)
+}
+
+// ReviewRights asks r for the rights that carrying p out takes, where r can be
+// asked, and gives the answer of the check CheckRights: all that are missing in
+// one finding, on the Cluster. It gives none where there is nothing to do or
+// nobody to ask. What is missing keeps nobody from planning.
+func ReviewRights(ctx context.Context, r Reader, p plan.Plan, snap plan.Snapshot, beside []Right) []plan.Finding {
+	guard, ok := r.(Guard)
+	if !ok || p.IsEmpty() {
+		return nil
+	}
+	rights := slices.DeleteFunc(append(ApplyRights(ToDo(p, snap)), beside...), func(r Right) bool { return r.Optional })
+	f := plan.Finding{Code: plan.CheckRights, Severity: plan.Pass, Message: "you may do all that apply takes",
+		Object: plan.Ref{Group: capi.Group, Kind: "Cluster", Namespace: p.Upgrade.Cluster.Namespace, Name: p.Upgrade.Cluster.Name}}
+	denied, err := guard.Denied(ctx, rights)
+	var missing []string
+	for _, d := range denied {
+		missing = append(missing, d.What())
+	}
+	switch {
+	case err != nil:
+		f.Message = "not verified: " + err.Error()
+	case len(missing) > 0:
+		f.Severity = plan.Warn
+		f.Message = "you may plan and not apply; apply takes the rights to " + strings.Join(missing, "; ")
+		f.Remedy = "have somebody apply who has them, or ask for them (deploy/rbac.yaml)"
+	}
+	return []plan.Finding{f}
 }
 
 // forbiddenAlone gives the missing rights that err joins; none when it holds

@@ -12,6 +12,7 @@ import (
 	"nodepool/apply/clustertest"
 	"nodepool/plan"
 	"nodepool/plan/capi"
+	"nodepool/schema"
 )
 
 // rights gives the missing rights of err, a line each.
@@ -180,5 +181,52 @@ func TestRightsThatCannotBeAsked(t *testing.T) {
 		if missing, lesser := apply.CheckRights(t.Context(), r, all); missing != nil || lesser != nil {
 			t.Errorf("got %v, %v", missing, lesser)
 		}
+	}
+}
+
+// TestReviewRights tells who plans what applying takes, in one finding, which
+// keeps nobody from planning and can be waived.
+func TestReviewRights(t *testing.T) {
+	up := read(t, upgradeOne)
+	beside := apply.BookkeepingRights("default", true)
+	review := func(t *testing.T, w *clustertest.World, r apply.Reader) plan.Plan {
+		t.Helper()
+		p, _ := compile(t, w.Open(nil), up)
+		snap, err := apply.Observe(t.Context(), w.Open(nil), up)
+		if err != nil {
+			t.Fatal(err)
+		}
+		with := p.WithFindings(apply.ReviewRights(t.Context(), r, p, snap, beside)...)
+		if with.Blocked || with.Digest != p.Digest {
+			t.Errorf("blocked is %t, digest %s, it was %s", with.Blocked, with.Digest, p.Digest)
+		}
+		with.Findings = with.Findings[len(p.Findings):]
+		return with
+	}
+	w := clustertest.AWSExample()
+	if got := review(t, w, w.Open(nil)).Findings; len(got) != 1 || got[0].Severity != plan.Pass || got[0].Message != "you may do all that apply takes" {
+		t.Errorf("with all rights: %+v", got)
+	}
+	if got := review(t, w, mute{}).Findings; len(got) != 1 || got[0].Severity != plan.Pass || got[0].Message != "not verified: no answer" {
+		t.Errorf("without an answer: %+v", got)
+	}
+	if got := review(t, w, struct{ apply.Cluster }{}).Findings; len(got) > 0 {
+		t.Errorf("with nobody to ask: %+v", got)
+	}
+	w.Forbid("patch", capi.Group, "MachineDeployment")
+	w.Forbid("create", "coordination.k8s.io", "Lease")
+	w.Forbid("create", "", "Event") // optional
+	got := review(t, w, w.Open(nil)).Findings
+	want := []plan.Finding{{Code: plan.CheckRights, Severity: plan.Warn, Object: plan.Ref{Group: capi.Group, Kind: "Cluster", Namespace: "default", Name: "aws-example"},
+		Message: "you may plan and not apply; apply takes the rights to patch machinedeployments.cluster.x-k8s.io in namespace default; create leases.coordination.k8s.io in namespace default",
+		Remedy:  "have somebody apply who has them, or ask for them (deploy/rbac.yaml)"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for i := range up.Spec.Pools {
+		up.Spec.Pools[i].Waive = append(up.Spec.Pools[i].Waive, schema.Waiver{Check: plan.CheckRights, Reason: "the pipeline applies"})
+	}
+	if got := review(t, w, w.Open(nil)).Findings; len(got) != 1 || got[0].Waived != "the pipeline applies" {
+		t.Errorf("waived: %+v", got)
 	}
 }

@@ -315,6 +315,13 @@ var catalogue = []Check{
 		Fix:   "Set canary.machines to fewer than the replicas, and see that there is room and quota.",
 	},
 	{
+		Code: CheckRights, Asks: "May who plans apply as well?", Worst: Warn,
+		Means:  "Of plan: carrying the plan out takes rights that you do not have; each is named. It is as it should be for those who only review. For apply a missing right is an error, before anything is written.",
+		Why:    "A right that is missed in the middle of a run leaves a pool half done.",
+		Source: "Kubernetes SelfSubjectAccessReview (authorization.k8s.io/v1), which every user who is logged in may post",
+		Fix:    "Have somebody apply who has them, or ask for them; deploy/rbac.yaml holds a role with all of them and no others.",
+	},
+	{
 		Code: CheckServer, Asks: "Would the API server take the writes?", Worst: Block,
 		Means:  "A dry run of a create or patch was refused by the API server, a webhook or a policy; its words are quoted. As a warning: the writes were not tried, and why.",
 		Why:    "What the server refuses now it refuses later, after other steps have been done.",

@@ -35,6 +35,8 @@ const (
 	CheckInfrastructureReuse = "infrastructure-template"
 	CheckHold                = "held-by-run"
 	CheckCanary              = "canary"
+	// CheckRights says whether who plans could apply.
+	CheckRights = "rights"
 	// CheckServer is what the API server says of a write before it is made.
 	CheckServer = "server-validation"
 )
@@ -119,7 +121,7 @@ type checker struct {
 
 func (c *checker) add(f Finding) {
 	f.Pool = c.pool
-	if f.Severity != Pass {
+	if f.Severity != Pass && f.Waived == "" {
 		f.Waived = c.waived(f.Code)
 	}
 	c.blocked = c.blocked || f.blocks()

@@ -283,12 +283,18 @@ type PoolImpact struct {
 }
 
 // WithFindings gives p with more findings; one that blocks makes p blocked.
-// The digest stays: findings are not signed.
+// The digest stays: findings are not signed. The waivers of p's upgrade hold
+// for them too.
 func (p Plan) WithFindings(more ...Finding) Plan {
-	p.Findings = append(slices.Clone(p.Findings), more...)
-	for _, f := range more {
-		p.Blocked = p.Blocked || f.blocks()
+	c := checker{blocked: p.Blocked, findings: slices.Clone(p.Findings)}
+	if up, err := UpgradeOf(p); err == nil {
+		c.upgrade = up.Spec.Pools
 	}
+	for _, f := range more {
+		c.pool = f.Pool
+		c.add(f)
+	}
+	p.Findings, p.Blocked = c.findings, c.blocked
 	return p
 }
 

@@ -63,6 +63,7 @@ func (p *program) plan(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	made = made.WithFindings(apply.ReviewRights(c.Context, reader, made, snap, bookkeeping(c, made.Upgrade.Cluster, true))...)
 	var previews map[string]plan.Preview
 	if c.Bool("full") {
 		if previews, err = made.Previews(snap); err != nil {
