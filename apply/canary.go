@@ -44,8 +44,8 @@ func (r *run) waitCanary(ctx context.Context, i int) error {
 	}
 	defer func() { feed.Stop() }()
 	var looked time.Time // the progress after which it was looked anew
-	c := &canary{run: r, step: s, began: began, soak: soak, stallAfter: stallAfter, progress: began,
-		soaking: map[string]soaking{}, passed: map[string]bool{}, seen: map[string]bool{}}
+	c := &canary{run: r, step: s, began: began, soak: soak, stallAfter: stallAfter, progress: began, roll: r.roll(s.Wait.MachineDeployment),
+		soaking: map[string]soaking{}, passed: map[string]string{}, seen: map[string]bool{}}
 	var eyes sight
 	for {
 		until := eyes.deadline(c.progress, stallAfter)
@@ -95,9 +95,9 @@ type canary struct {
 	soak, stallAfter time.Duration
 	last             capi.Rollout
 	moved            movement
-	roll             call
+	roll             *call
 	soaking          map[string]soaking // by the name of the machine
-	passed           map[string]bool    // machines whose command has exited with 0
+	passed           map[string]string  // what the command printed, for machines for which it has exited with 0
 	lost             int
 	seen             map[string]bool
 }
@@ -143,12 +143,12 @@ func (c *canary) proof() *Proof {
 // take takes a new look at the pool in. Done tells that the wait is over.
 func (c *canary) take(ctx context.Context, i int, snap plan.Snapshot) (done bool, err error) {
 	a := c.plan.Assess(i, snap)
-	c.roll.take(a.Rollout.Machines)
+	c.roll.take(a.Rollout)
 	switch a.Verdict {
 	case plan.Drifted:
 		return true, c.failed(ctx, c.step, &DriftError{Step: c.step.ID, Differences: c.whoDid(ctx, i, a.Differences), Written: c.written.Load()})
 	case plan.Satisfied: // somebody is further already
-		return true, c.done(ctx, "found proved")
+		return true, c.done(ctx, "found proved", nil)
 	case plan.Pending:
 	}
 	now := time.Now()
@@ -224,7 +224,7 @@ func (c *canary) prove(ctx context.Context, i int) (done bool, err error) {
 			return false, nil
 		}
 		names := c.first()
-		next := slices.IndexFunc(names, func(name string) bool { return !c.passed[name] })
+		next := slices.IndexFunc(names, func(name string) bool { _, ok := c.passed[name]; return !ok })
 		if len(c.step.Wait.Canary.Command) == 0 || next < 0 {
 			note := "nothing to prove: the pool has no machines"
 			if len(names) > 0 {
@@ -233,13 +233,27 @@ func (c *canary) prove(ctx context.Context, i int) (done bool, err error) {
 			if len(c.passed) > 0 {
 				note += ", and the command exited with 0"
 			}
-			return true, c.done(ctx, note)
+			return true, c.done(ctx, note, c.proofs(names))
 		}
-		if err := c.command(ctx, names[next]); err != nil {
+		printed, err := c.command(ctx, names[next])
+		if err != nil {
 			return true, err
 		}
-		c.passed[names[next]] = true
+		c.passed[names[next]] = printed
 	}
+}
+
+// proofs gives how these machines have proved themselves, for the journal.
+func (c *canary) proofs(names []string) []CanaryProof {
+	var out []CanaryProof
+	for _, name := range names {
+		p := CanaryProof{Machine: name, Ready: time.Since(c.soaking[name].since).Truncate(time.Second).Seconds()}
+		if printed, ran := c.passed[name]; ran {
+			p.Command, p.Output = c.step.Wait.Canary.Command, printed
+		}
+		out = append(out, p)
+	}
+	return out
 }
 
 // first gives the names of the machines to be proved, the longest soaked first.
@@ -257,11 +271,12 @@ func (c *canary) first() []string {
 	return names[:min(len(names), c.need())]
 }
 
-// command runs the command for one machine.
-func (c *canary) command(ctx context.Context, machine string) error {
+// command runs the command for one machine and gives the end of what it
+// printed.
+func (c *canary) command(ctx context.Context, machine string) (printed string, err error) {
 	args := c.step.Wait.Canary.Command
 	if c.Executor.Command == nil {
-		return c.failed(ctx, c.step, errors.New("this program runs no commands, and the canary has one"))
+		return "", c.failed(ctx, c.step, errors.New("this program runs no commands, and the canary has one"))
 	}
 	up := c.plan.Upgrade
 	env := []string{
@@ -272,19 +287,19 @@ func (c *canary) command(ctx context.Context, machine string) error {
 	out := &output{tell: func(line string) { c.notify(Canary{Step: c.step, Machine: machine, News: line, Output: true}) }}
 	within, cancel := context.WithTimeout(ctx, c.stallAfter)
 	defer cancel()
-	err := c.Executor.Command(within, args, env, out)
+	err = c.Executor.Command(within, args, env, out)
 	out.close()
 	switch {
 	case ctx.Err() != nil:
-		return ctx.Err()
+		return "", ctx.Err()
 	case within.Err() != nil:
 		err = fmt.Errorf("it did not end within %s", c.stallAfter)
 	case err == nil:
 		c.notify(Canary{Step: c.step, Machine: machine, News: "the command exited with 0"})
-		return nil
+		return out.tail(), nil
 	}
 	m := capi.Machine{Name: machine, Namespace: up.Cluster.Namespace}
-	return c.fail(ctx, c.failure(&m, fmt.Sprintf("The canary's command %s failed for Machine %s: %s.", args[0], machine, err), out.tail(),
+	return "", c.fail(ctx, c.failure(&m, fmt.Sprintf("The canary's command %s failed for Machine %s: %s.", args[0], machine, err), out.tail(),
 		"Look at what it printed, and at the Machine; run it by hand with the same environment to try again."))
 }
 
@@ -309,8 +324,10 @@ func (c *canary) fail(ctx context.Context, err *StallError) error {
 	return c.failed(ctx, c.step, err)
 }
 
-func (c *canary) done(ctx context.Context, note string) error {
-	if err := c.record(ctx, c.step.ID, Done, note, c.roll.machines()...); err != nil {
+func (c *canary) done(ctx context.Context, note string, proofs []CanaryProof) error {
+	rec := Record{Step: c.step.ID, Phase: Done, Note: note, Canaries: proofs}
+	rec.Machines, rec.More = c.roll.machines()
+	if err := c.append(ctx, rec); err != nil {
 		return err
 	}
 	c.notify(StepDone{Step: c.step, Took: time.Since(c.began), Outcome: note})

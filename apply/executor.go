@@ -107,11 +107,7 @@ func (e *Executor) Run(ctx context.Context, p plan.Plan) (err error) {
 
 func (r *run) carryOut(ctx context.Context) (err error) {
 	p := r.plan
-	defer func() {
-		if errors.Is(err, ErrInterrupted) && r.attempt > 0 {
-			err = errors.Join(err, r.record(ctx, "", Failed, "interrupted"))
-		}
-	}()
+	defer func() { err = r.parting(ctx, err) }()
 	done, err := r.verify(ctx)
 	if err != nil {
 		return interrupted(ctx, err)
@@ -250,8 +246,12 @@ type run struct {
 	held    Held // nil without a lock
 	// resumes are the steps that end a pause of this plan's own, by their waits.
 	resumes map[string]plan.Step
-	noted   map[string]bool // troubles that are in the journal
-	mu      sync.Mutex      // serialises Notify and the journal between waits
+	noted   map[string]bool    // troubles that are in the journal
+	rolls   map[plan.Ref]*call // the machines of each pool
+	failure bool               // a step has recorded why the attempt ends
+	further bool               // other pools went on after that
+	mute    bool               // the journal could not be written to
+	mu      sync.Mutex         // serialises Notify and the journal between waits
 }
 
 func (r *run) notify(e Event) {
@@ -262,14 +262,27 @@ func (r *run) notify(e Event) {
 	}
 }
 
-func (r *run) record(ctx context.Context, step string, phase Phase, note string, machines ...Machine) error {
+func (r *run) record(ctx context.Context, step string, phase Phase, note string) error {
+	return r.recordRoll(ctx, step, phase, note, nil)
+}
+
+// recordRoll records with the machines of a roll call.
+func (r *run) recordRoll(ctx context.Context, step string, phase Phase, note string, roll *call) error {
+	rec := Record{Step: step, Phase: phase, Note: note}
+	rec.Machines, rec.More = roll.machines()
+	return r.append(ctx, rec)
+}
+
+func (r *run) append(ctx context.Context, rec Record) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	rec := Record{Plan: r.plan.Digest, Step: step, Phase: phase, At: time.Now().UTC(), Attempt: r.attempt, Actor: r.Holder.Actor, Note: note, Machines: machines}
-	if phase == Opened {
+	rec.Plan, rec.At, rec.Attempt, rec.Actor = r.plan.Digest, time.Now().UTC(), r.attempt, r.Holder.Actor
+	if rec.Phase == Opened {
 		rec.Ticket = r.Holder.Ticket
 	}
+	r.further = r.further || r.failure && (rec.Phase == Started || rec.Phase == Done)
 	if err := r.Journal.Append(context.WithoutCancel(ctx), rec); err != nil {
+		r.mute = r.mute || rec.Phase != Noted && rec.Phase != Seen
 		return fmt.Errorf("write the journal: %w", err)
 	}
 	return nil
@@ -362,12 +375,12 @@ func (r *run) act(ctx context.Context, i int) error {
 		return nil
 	}
 	return r.perform(ctx, s, r.poolOf(i), func(snap plan.Snapshot) plan.Assessment { return r.plan.Assess(i, snap) },
-		func() []Machine { return r.before(i) })
+		func() *call { return r.before(i) })
 }
 
 // perform carries out a step that writes, which assess judges; before gives
 // what the journal keeps of it at its start.
-func (r *run) perform(ctx context.Context, s plan.Step, pool plan.Ref, assess func(plan.Snapshot) plan.Assessment, before func() []Machine) error {
+func (r *run) perform(ctx context.Context, s plan.Step, pool plan.Ref, assess func(plan.Snapshot) plan.Assessment, before func() *call) error {
 	began := time.Now()
 	var away outage
 	defer func() { r.noteOutage(ctx, s, away) }()
@@ -397,7 +410,7 @@ func (r *run) perform(ctx context.Context, s plan.Step, pool plan.Ref, assess fu
 		case plan.Pending:
 		}
 		if tries == 1 {
-			if err := r.record(ctx, s.ID, Started, "", before()...); err != nil {
+			if err := r.recordRoll(ctx, s.ID, Started, "", before()); err != nil {
 				return err
 			}
 			r.notify(StepStarted{Step: s})
@@ -552,7 +565,16 @@ func (r *run) failed(ctx context.Context, s plan.Step, err error) error {
 	if stall := (*StallError)(nil); errors.As(err, &stall) {
 		note = stalledNote + note
 	}
-	if jerr := r.record(ctx, s.ID, Failed, note); jerr != nil {
+	r.mu.Lock()
+	r.failure = true
+	r.mu.Unlock()
+	var roll *call
+	if s.Wait != nil {
+		roll = r.roll(s.Wait.MachineDeployment)
+	}
+	rec := Record{Step: s.ID, Phase: Failed, Note: note, Stall: stallOf(err)}
+	rec.Machines, rec.More = roll.machines()
+	if jerr := r.append(ctx, rec); jerr != nil {
 		return errors.Join(err, jerr)
 	}
 	return err
@@ -580,8 +602,12 @@ func (r *run) waitAll(ctx context.Context, together []int) (undone map[int]error
 			if r.plan.Steps[at].Wait.Canary != nil {
 				wait = r.waitCanary
 			}
-			if errs[i] = wait(ctx, at); errs[i] != nil && !endsAlone(errs[i]) {
+			errs[i] = wait(ctx, at)
+			if errs[i] != nil && !endsAlone(errs[i]) {
 				stop()
+			}
+			if errors.Is(errs[i], context.Canceled) {
+				r.left(ctx, r.plan.Steps[at])
 			}
 		})
 	}
@@ -626,7 +652,7 @@ func (r *run) wait(ctx context.Context, i int) error {
 	}
 	if resume, paused := r.resumes[s.ID]; paused {
 		assess := func(snap plan.Snapshot) plan.Assessment { return plan.Assess(resume, snap) }
-		if err := r.perform(ctx, resume, s.Wait.MachineDeployment, assess, func() []Machine { return nil }); err != nil {
+		if err := r.perform(ctx, resume, s.Wait.MachineDeployment, assess, func() *call { return nil }); err != nil {
 			return err
 		}
 	}
@@ -637,7 +663,7 @@ func (r *run) wait(ctx context.Context, i int) error {
 	defer func() { feed.Stop() }()
 	var last capi.Rollout
 	var moved movement
-	var roll call
+	roll := r.roll(s.Wait.MachineDeployment)
 	seen := map[string]bool{}
 	progress := time.Now()
 	var looked time.Time // the progress after which it was looked anew
@@ -671,14 +697,14 @@ func (r *run) wait(ctx context.Context, i int) error {
 			continue
 		}
 		a := r.plan.Assess(i, snap)
-		roll.take(a.Rollout.Machines)
+		roll.take(a.Rollout)
 		switch a.Verdict {
 		case plan.Drifted:
 			return r.failed(ctx, s, &DriftError{Step: s.ID, Differences: r.whoDid(ctx, i, a.Differences), Written: r.written.Load()})
 		case plan.Satisfied:
 			r.notify(Rolling{Step: s, Rollout: a.Rollout, Elapsed: time.Since(began)})
 			note := fmt.Sprintf("%d machines", a.Rollout.New)
-			if err := r.record(ctx, s.ID, Done, note, roll.machines()...); err != nil {
+			if err := r.recordRoll(ctx, s.ID, Done, note, roll); err != nil {
 				return err
 			}
 			r.notify(StepDone{Step: s, Took: time.Since(began)})
@@ -842,7 +868,7 @@ func (r *run) pausePool(ctx context.Context, s plan.Step) string {
 	}
 	pause := plan.Step{ID: s.ID + "/pause", Pool: s.Pool, Patch: s.Wait.Pause}
 	assess := func(snap plan.Snapshot) plan.Assessment { return plan.Assess(pause, snap) }
-	if err := r.perform(ctx, pause, s.Wait.MachineDeployment, assess, func() []Machine { return nil }); err != nil {
+	if err := r.perform(ctx, pause, s.Wait.MachineDeployment, assess, func() *call { return nil }); err != nil {
 		return unpaused + err.Error() + "."
 	}
 	return "The pool is paused now (spec.paused), so that its rollout does not go on by itself; to run the plan again ends the pause and carries on."

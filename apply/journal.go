@@ -25,6 +25,9 @@ const (
 	// TakenBack says that the step's pool went back to what it was before the
 	// run, by a plan of its own, while the run goes on for its other pools.
 	TakenBack Phase = "taken back"
+	// Seen is how the machines of the step's pool were when an attempt left the
+	// step, neither done nor failed.
+	Seen Phase = "seen"
 )
 
 // Record is one line of the journal.
@@ -40,8 +43,28 @@ type Record struct {
 	// Ticket is the change-review ticket; on an Opened record.
 	Ticket string `json:"ticket,omitempty"`
 	// Machines are those of the step's pool: before the rollout on the
-	// Started record of its patch, after it on the Done record of its wait.
+	// Started record of its patch; on the record by which an attempt ends its
+	// wait, those that were seen since, with the time by which they were gone.
 	Machines []Machine `json:"machines,omitempty"`
+	// More counts machines that are left out of Machines, to keep the journal
+	// small.
+	More int `json:"more,omitempty"`
+	// Stall is what held a wait up, on the Failed record of a stall.
+	Stall *plan.Stall `json:"stall,omitempty"`
+	// Canaries are the machines that proved themselves, on the Done record of
+	// a canary's wait.
+	Canaries []CanaryProof `json:"canaries,omitempty"`
+}
+
+// CanaryProof is how one machine proved itself as a canary.
+type CanaryProof struct {
+	Machine string `json:"machine"`
+	// Ready is how long it stayed ready without a break, in seconds.
+	Ready float64 `json:"readySeconds"`
+	// Command is the program that exited with 0 for it, with its arguments, and
+	// Output the last lines that it printed; empty without a command.
+	Command []string `json:"command,omitempty"`
+	Output  string   `json:"output,omitempty"`
 }
 
 // Machine is what the journal keeps of one Machine. Times are RFC 3339 and
@@ -53,7 +76,8 @@ type Machine struct {
 	Image   string `json:"image,omitempty"`
 	Created string `json:"created,omitempty"`
 	Ready   string `json:"ready,omitempty"`
-	Gone    string `json:"gone,omitempty"`
+	// Gone is when it was first seen to be gone: it went before that.
+	Gone string `json:"gone,omitempty"`
 }
 
 // Run is what the journal holds of one plan: from its opening to its closing,
@@ -144,8 +168,16 @@ func (e *UnfinishedError) Error() string {
 
 // JournalLockedError says that another process on this machine holds the
 // journal in a local file.
-type JournalLockedError struct{ Path string }
+type JournalLockedError struct {
+	Path string
+	// Holder is who holds it, zero where that cannot be read.
+	Holder Holder
+}
 
 func (e *JournalLockedError) Error() string {
-	return fmt.Sprintf("another nodepool runs this upgrade on this machine (it holds %s); wait until it has ended", e.Path)
+	whose := ""
+	if e.Holder.Actor != "" {
+		whose = ", that of " + e.Holder.Actor + ","
+	}
+	return fmt.Sprintf("another nodepool%s runs an upgrade on this machine (it holds %s); wait until it has ended", whose, e.Path)
 }

@@ -2,7 +2,9 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"nodepool/plan"
@@ -13,12 +15,37 @@ import (
 // holds a megabyte.
 const maxMachines = 500
 
+// maxMessage bounds the words of a controller in a record, in bytes.
+const maxMessage = 1000
+
 // stalledNote begins the note of a step that failed by a stall.
 const stalledNote = "stalled: "
 
+// The notes of an attempt that ended in the middle of things.
+const (
+	interruptedNote = "interrupted"
+	lockLostNote    = "lost its lock: another run took it over, or somebody took it away"
+	// endedNote ends an attempt that went on after one of its pools failed.
+	endedNote = "ended"
+)
+
+// roll gives the roll call of a pool, one for the whole run: a wait goes on
+// with what the patch and the wait before it have seen.
+func (r *run) roll(pool plan.Ref) *call {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.rolls == nil {
+		r.rolls = map[plan.Ref]*call{}
+	}
+	if r.rolls[pool] == nil {
+		r.rolls[pool] = &call{}
+	}
+	return r.rolls[pool]
+}
+
 // before gives the machines of the pool that step i patches, as they were
 // when the plan was made.
-func (r *run) before(i int) []Machine {
+func (r *run) before(i int) *call {
 	target, ok := r.plan.Steps[i].Target()
 	if !ok {
 		return nil
@@ -27,13 +54,53 @@ func (r *run) before(i int) []Machine {
 		if s.Wait == nil || s.Wait.MachineDeployment != target {
 			continue
 		}
-		var roll call
-		if rollout, ok := s.Wait.Rollout(r.Seen); ok {
-			roll.take(rollout.Machines)
+		roll := r.roll(target)
+		if rollout, ok := s.Wait.Rollout(r.Seen); ok && len(roll.order) == 0 {
+			roll.take(rollout)
 		}
-		return roll.machines()
+		return roll
 	}
 	return nil
+}
+
+// left records how the machines of a pool were when a run left its wait in the
+// middle. It is for people: that it cannot be written changes nothing.
+func (r *run) left(ctx context.Context, s plan.Step) {
+	if roll := r.roll(s.Wait.MachineDeployment); len(roll.order) > 0 {
+		_ = r.recordRoll(ctx, s.ID, Seen, "", roll)
+	}
+}
+
+// parting records an error that ends an attempt and that no step has recorded,
+// so that the journal tells it from a run that was killed. A journal that
+// cannot be written to is asked no more.
+func (r *run) parting(ctx context.Context, err error) error {
+	var lost *LockLostError
+	switch {
+	case err == nil || r.attempt == 0 || r.mute:
+	case errors.Is(err, ErrInterrupted):
+		err = errors.Join(err, r.record(ctx, "", Failed, interruptedNote))
+	case errors.As(err, &lost):
+		_ = r.record(ctx, "", Failed, lockLostNote) // the lock is what is to be told
+	case r.further:
+		_ = r.record(ctx, "", Failed, endedNote)
+	case !r.failure:
+		_ = r.record(ctx, "", Failed, err.Error())
+	}
+	return err
+}
+
+// stallOf gives what an error stalled by, nil when it did not or nobody knows.
+func stallOf(err error) *plan.Stall {
+	var stall *StallError
+	if !errors.As(err, &stall) || stall.Stall == nil {
+		return nil
+	}
+	out := plan.StallOf(*stall.Stall)
+	if len(out.Message) > maxMessage {
+		out.Message = strings.ToValidUTF8(out.Message[:maxMessage], "") + "…"
+	}
+	return &out
 }
 
 // trouble records, once for each step and reason, what was waited out. It is a
@@ -59,12 +126,17 @@ type call struct {
 	order []string
 }
 
-func (c *call) take(machines []capi.Machine) {
+// take takes in the machines of a rollout that was judged as a whole: one whose
+// MachineDeployment drifted was not, and that of settings in place lists none.
+func (c *call) take(rollout capi.Rollout) {
+	if rollout.Fingerprint == "" || rollout.InPlace {
+		return
+	}
 	if c.known == nil {
 		c.known = map[string]*Machine{}
 	}
 	present := map[string]bool{}
-	for _, m := range machines {
+	for _, m := range rollout.Machines {
 		present[m.Name] = true
 		k := c.known[m.Name]
 		if k == nil {
@@ -92,11 +164,26 @@ func (c *call) take(machines []capi.Machine) {
 }
 
 // machines gives those that were seen, first come first; of more than
-// maxMachines the last.
-func (c *call) machines() []Machine {
-	var out []Machine
-	for _, name := range c.order[max(0, len(c.order)-maxMachines):] {
+// maxMachines the last, and how many more there are.
+func (c *call) machines() (out []Machine, more int) {
+	if c == nil {
+		return nil, 0
+	}
+	more = max(0, len(c.order)-maxMachines)
+	for _, name := range c.order[more:] {
 		out = append(out, *c.known[name])
 	}
-	return slices.Clip(out)
+	return slices.Clip(out), more
+}
+
+// MachinesOf gives the machines of the pool of s, a step that waits, as snap
+// shows them, for a record of somebody who is no run; more as Record's.
+func MachinesOf(s plan.Step, snap plan.Snapshot) (machines []Machine, more int) {
+	if s.Wait == nil {
+		return nil, 0
+	}
+	rollout, _ := s.Wait.Rollout(snap)
+	var roll call
+	roll.take(rollout)
+	return roll.machines()
 }

@@ -61,6 +61,8 @@ func (q request) purpose() string {
 		return "bookkeeping: Events"
 	case q.resource == "selfsubjectaccessreviews":
 		return "asking for rights"
+	case q.resource == "selfsubjectreviews":
+		return "asking for the user's name"
 	case q.watch:
 		return "watches"
 	case q.dryRun:

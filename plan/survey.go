@@ -39,11 +39,32 @@ type PoolStatus struct {
 	// waits for.
 	Complete bool   `json:"complete"`
 	Waiting  string `json:"waiting,omitempty"`
-	// Stall is what visibly holds the rollout up, in one line.
-	Stall  string `json:"stall,omitempty"`
-	Paused bool   `json:"paused"`
+	// Stall is what visibly holds the rollout up, zero when nothing does.
+	Stall  Stall `json:"stall,omitzero"`
+	Paused bool  `json:"paused"`
 	// Owner is the tool that manages the MachineDeployment, if it left a mark.
 	Owner string `json:"owner,omitempty"`
+}
+
+// Stall is a capi.Stall as programs read it.
+type Stall struct {
+	// Cause is a stable code: see docs/stalls.md.
+	Cause capi.StallCause `json:"cause"`
+	// Kind, Namespace and Name are those of the object that says so, Condition
+	// the type of the condition that it says it in, Message its own words.
+	Kind      string `json:"kind"`
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name"`
+	Condition string `json:"condition,omitempty"`
+	Message   string `json:"message,omitempty"`
+	// Explanation is the cause in plain words, Next what to do about it.
+	Explanation string `json:"explanation"`
+	Next        string `json:"next,omitempty"`
+}
+
+// StallOf gives s as programs read it.
+func StallOf(s capi.Stall) Stall {
+	return Stall{s.Cause, s.Kind, s.Namespace, s.Name, s.Condition, s.Message, s.Explanation, s.Next}
 }
 
 func (s Scope) list(kind string) Selector {
@@ -152,7 +173,7 @@ func Survey(scope Scope, snap Snapshot) []PoolStatus {
 		st.Replicas, st.UpToDate = rollout.Desired, rollout.NewReady
 		st.Complete, st.Waiting, st.Old = rollout.Complete, rollout.Waiting, rollout.Old
 		if len(rollout.Stalls) > 0 {
-			st.Stall = rollout.Stalls[0].Explanation
+			st.Stall = StallOf(rollout.Stalls[0])
 		}
 		out = append(out, st)
 	}

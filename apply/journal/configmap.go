@@ -268,6 +268,9 @@ func (j *ConfigMap) Open(ctx context.Context, p plan.Plan) (attempt int, err err
 // maxLate bounds the notes that are kept for later.
 const maxLate = 100
 
+// isNote reports whether a record is for people alone, and may come late.
+func isNote(r apply.Record) bool { return r.Phase == apply.Noted || r.Phase == apply.Seen }
+
 // Append implements apply.Journal. It is durable when the server has answered,
 // which is waited for. A note is tried once and, when the server does not
 // answer, written with the next record: most notes are about just that.
@@ -275,7 +278,7 @@ func (j *ConfigMap) Append(ctx context.Context, r apply.Record) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	patience := j.store.patience()
-	if r.Phase == apply.Noted {
+	if isNote(r) {
 		patience = 0
 	}
 	all := append(slices.Clone(j.late), r)
@@ -292,7 +295,7 @@ func (j *ConfigMap) Append(ctx context.Context, r apply.Record) error {
 	switch {
 	case err == nil:
 		j.late = nil
-	case r.Phase == apply.Noted && len(all) <= maxLate:
+	case isNote(r) && len(all) <= maxLate:
 		j.late = all
 	}
 	return err

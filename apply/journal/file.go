@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/gofrs/flock"
 	"github.com/google/renameio/v2"
@@ -85,7 +86,8 @@ func OpenFile(path string) (_ *File, err error) {
 		return nil, fmt.Errorf("lock the journal: %w", err)
 	}
 	if !locked {
-		return nil, &apply.JournalLockedError{Path: path}
+		h, _, _ := FileHolder(path) // for people
+		return nil, &apply.JournalLockedError{Path: path, Holder: h}
 	}
 	defer func() {
 		if err != nil {
@@ -103,6 +105,61 @@ func OpenFile(path string) (_ *File, err error) {
 	}
 	return j, syncDir(filepath.Dir(path))
 }
+
+// Sign writes who holds the journal into the file that the lock is on, for
+// others to be told. The lock itself is the kernel's.
+func (j *File) Sign(h apply.Holder) error {
+	now := time.Now().UTC().Truncate(time.Second)
+	if h.Since.IsZero() {
+		h.Since = now
+	}
+	raw, err := json.Marshal(signed{h, self()})
+	if err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	if err := os.WriteFile(j.path+".lock", append(raw, '\n'), 0o600); err != nil {
+		return fmt.Errorf("write who holds the journal: %w", err)
+	}
+	return nil
+}
+
+// FileHolder gives who holds the journal at path, as they wrote it down; false
+// when nobody does. A process that was killed is known to be dead where the
+// system tells that, as Linux does.
+func FileHolder(path string) (apply.Holder, bool, error) {
+	raw, err := os.ReadFile(path + ".lock")
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(raw) == 0 {
+		return apply.Holder{}, false, nil
+	}
+	if err != nil {
+		return apply.Holder{}, false, fmt.Errorf("read who holds the journal: %w", err)
+	}
+	var h signed
+	if json.Unmarshal(raw, &h) != nil || h.dead() {
+		return apply.Holder{}, false, nil // cut off, or left behind
+	}
+	return h.Holder, true, nil
+}
+
+var _ apply.Lock = (*File)(nil)
+
+// Acquire implements apply.Lock. The journal is locked as long as it is open, on
+// this machine alone; what is added is who holds it now, for which plan.
+func (j *File) Acquire(_ context.Context, _ []plan.Ref, h apply.Holder) (apply.Held, error) {
+	return heldFile{}, j.Sign(h)
+}
+
+// heldFile is a lock that cannot be lost before its process ends.
+type heldFile struct{}
+
+// Lost implements apply.Held.
+func (heldFile) Lost() <-chan struct{} { return nil }
+
+// Check implements apply.Held.
+func (heldFile) Check(context.Context, plan.Ref) error { return nil }
+
+// Release implements apply.Held: Close gives the lock back.
+func (heldFile) Release(context.Context) error { return nil }
 
 // ReadFile gives the journal at path as it is, without locking or changing
 // it, for those who only look. A journal that does not exist is empty.
@@ -269,6 +326,9 @@ func (j *File) Close() error {
 		j.f = nil
 	}
 	if j.lock != nil {
+		if j.lock.Locked() {
+			errs = append(errs, os.Truncate(j.path+".lock", 0))
+		}
 		errs = append(errs, j.lock.Unlock())
 	}
 	return errors.Join(errs...)

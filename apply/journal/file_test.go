@@ -2,6 +2,7 @@ package journal_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -204,4 +205,65 @@ func recordsOf(t *testing.T, j apply.Journal) []apply.Record {
 		t.Fatalf("%d runs, %v", len(runs), err)
 	}
 	return runs[len(runs)-1].Records
+}
+
+// TestListsOfMachinesAreThinned: of the lists of machines of many attempts those
+// between the first and the last go first, and are counted.
+func TestListsOfMachinesAreThinned(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run.jsonl")
+	j := open(t, path)
+	p := planNamed("many")
+	if _, err := j.Open(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	list := func(name string) []apply.Machine {
+		var out []apply.Machine
+		for i := range 500 {
+			out = append(out, apply.Machine{Name: fmt.Sprintf("%s-%d-%s", name, i, strings.Repeat("x", 150))})
+		}
+		return out
+	}
+	add := func(r apply.Record) {
+		r.Plan, r.At = p.Digest, time.Now().UTC()
+		if err := j.Append(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add(apply.Record{Phase: apply.Opened, Attempt: 1})
+	add(apply.Record{Step: "md/patch", Phase: apply.Started, Machines: list("before")})
+	for n := range 120 {
+		add(apply.Record{Step: "md/wait", Phase: apply.Failed, Attempt: n + 1, Note: "stalled: no", Machines: list("after")})
+		add(apply.Record{Phase: apply.Opened, Attempt: n + 2})
+	}
+	add(apply.Record{Step: "md/wait", Phase: apply.Done, Machines: list("last")})
+	add(apply.Record{Phase: apply.Closed})
+	if _, err := j.Open(t.Context(), planNamed("next")); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Size() > 9<<20 {
+		t.Fatalf("%v, %d bytes", err, info.Size())
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := journal.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runs, err := again.Runs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, counted := map[string]int{}, 0
+	for _, r := range runs[0].Records {
+		if len(r.Machines) > 0 {
+			kept[r.Machines[0].Name[:4]]++
+		} else if r.More == 500 {
+			counted++
+		}
+	}
+	if kept["befo"] != 1 || kept["last"] != 1 || kept["afte"] == 120 || counted == 0 {
+		t.Errorf("kept %v, counted %d", kept, counted)
+	}
 }

@@ -180,10 +180,10 @@ func holderOf(seen *coordinationv1.Lease) (h signed, ok bool) {
 		h = signed{Holder: apply.Holder{Actor: *seen.Spec.HolderIdentity}}
 	}
 	if t := seen.Spec.AcquireTime; t != nil {
-		h.Since = t.Time
+		h.Since = t.UTC().Truncate(time.Second)
 	}
 	if t := seen.Spec.RenewTime; t != nil {
-		h.Renewed = t.Time
+		h.Renewed = t.UTC().Truncate(time.Second)
 	}
 	return h, true
 }
@@ -505,6 +505,12 @@ type Locked struct {
 	// takes over at once.
 	Dead     bool
 	identity string
+}
+
+// AtWork reports whether the holder showed a sign of life not long ago, by both
+// clocks: people are told that it works, and nothing is decided by it.
+func (l Locked) AtWork() bool {
+	return !l.Dead && time.Since(l.Holder.Renewed) < 2*leaseDuration
 }
 
 // Holders gives those of pools that are locked, or that were and whose lock was

@@ -103,9 +103,10 @@ func lines(records []apply.Record) ([]byte, error) {
 const leftOut = "%d records left out here, to keep the journal small"
 
 // lighten gives records of at most limit bytes of JSON, as far as it can be
-// done: first what was tried and went wrong goes, from the middle on, then the
-// attempts between the first and the last, then lists of machines, the oldest
-// first. That a step was done, the beginning and the end always stay.
+// done: first lists of machines go that a later one of the same step takes the
+// place of, then what was tried and went wrong, from the middle on, then the
+// attempts between the first and the last, then the other lists of machines, the
+// oldest first. That a step was done, the beginning and the end always stay.
 func lighten(records []apply.Record, limit int) []apply.Record {
 	size := 0
 	sizes := make([]int, len(records))
@@ -116,6 +117,15 @@ func lighten(records []apply.Record, limit int) []apply.Record {
 	}
 	if size <= limit {
 		return records
+	}
+	records = slices.Clone(records)
+	for _, i := range replaced(records) {
+		if size <= limit {
+			return records
+		}
+		size -= sizes[i]
+		sizes[i] = unlist(&records[i])
+		size += sizes[i]
 	}
 	size += 200 // the note
 	count, first := 0, -1
@@ -162,14 +172,43 @@ func lighten(records []apply.Record, limit int) []apply.Record {
 		}
 		raw, _ := json.Marshal(out[i].Machines)
 		size -= len(raw)
-		out[i].Note = fmt.Sprintf("%s (%d machines left out)", out[i].Note, len(out[i].Machines))
-		out[i].Machines = nil
+		unlist(&out[i])
+	}
+	return out
+}
+
+// unlist drops the machines of a record and gives its size then.
+func unlist(r *apply.Record) int {
+	r.More += len(r.Machines)
+	r.Machines = nil
+	raw, _ := json.Marshal(*r)
+	return len(raw) + 1
+}
+
+// replaced gives the places of lists of machines that are neither the first nor
+// the last of their step.
+func replaced(records []apply.Record) (out []int) {
+	last := map[string]int{}
+	for i, r := range records {
+		if len(r.Machines) > 0 {
+			last[r.Step] = i
+		}
+	}
+	first := map[string]bool{}
+	for i, r := range records {
+		if len(r.Machines) == 0 {
+			continue
+		}
+		if first[r.Step] && i != last[r.Step] {
+			out = append(out, i)
+		}
+		first[r.Step] = true
 	}
 	return out
 }
 
 // passing gives the places of records that say what was tried: a step that was
-// begun or failed, a note, a step found done again.
+// begun, left or failed, a note, a step found done again.
 func passing(records []apply.Record) []int {
 	var out []int
 	done := map[string]bool{}
@@ -178,7 +217,7 @@ func passing(records []apply.Record) []int {
 		if r.Phase == apply.Done {
 			done[r.Step] = true
 		}
-		if again || ((r.Phase == apply.Started || r.Phase == apply.Failed || r.Phase == apply.Noted) && len(r.Machines) == 0) {
+		if again || ((r.Phase == apply.Started || r.Phase == apply.Failed || r.Phase == apply.Noted || r.Phase == apply.Seen) && len(r.Machines) == 0) {
 			out = append(out, i)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -105,3 +106,24 @@ func (c *Cluster) allowed(ctx context.Context, r *apply.ForbiddenError) (bool, e
 	}
 	return allowed, nil
 }
+
+// User gives the name by which the cluster knows the caller, by a
+// SelfSubjectReview (authentication.k8s.io/v1, Kubernetes v1.28 and later),
+// which everybody who is known may ask and which is stored nowhere. It is asked
+// once: who it is serves people, and nothing waits for it.
+func (c *Cluster) User(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, userTimeout)
+	defer cancel()
+	answer := &unstructured.Unstructured{}
+	err := c.requests.Post().AbsPath("apis", "authentication.k8s.io", "v1", "selfsubjectreviews").
+		Body(&unstructured.Unstructured{Object: map[string]any{"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}}).
+		MaxRetries(0).Do(ctx).Into(answer)
+	if err != nil {
+		return "", reading("your name", err)
+	}
+	name, _, err := unstructured.NestedString(answer.Object, "status", "userInfo", "username")
+	return name, err
+}
+
+// userTimeout bounds the question who the caller is.
+const userTimeout = 5 * time.Second

@@ -88,13 +88,14 @@ func (p *program) begin(c *cli.Context) (ui.Options, error) {
 // carryOut shows the plan, or the begun one that it carries on, asks, and
 // carries it out.
 func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, progress ui.Options) (err error) {
-	j, err := p.keep(c, cluster, todo.plan.Upgrade, todo.snap)
+	me := p.holder(c, cluster)
+	j, err := p.keep(c, me, cluster, todo.plan.Upgrade, todo.snap)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, j.close()) }()
 
-	e := &apply.Executor{Cluster: cluster, Journal: j, Secrets: todo.secrets, Lock: j.lock, Holder: holder(c), Seen: todo.snap,
+	e := &apply.Executor{Cluster: cluster, Journal: j, Secrets: todo.secrets, Lock: j.lock, Holder: me, Seen: todo.snap,
 		Command: runCommand(c.String("kubeconfig")), Preflight: todo.preflight(time.Now())}
 	made, giveUp, abandoned, err := p.abandon(c, e, todo)
 	if err == nil && !abandoned {
@@ -123,7 +124,7 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 		return errShown
 	}
 	if made.IsEmpty() {
-		return closeFoundDone(c.Context, e, made)
+		return closeFoundDone(c.Context, e, made, todo.snap)
 	}
 	if !c.Bool("auto-approve") {
 		yes, err := p.confirm(c.Context, stdout, "\nApply this plan? Only \"yes\" is taken for yes: ")

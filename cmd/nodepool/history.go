@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -46,7 +47,7 @@ func (p *program) history(c *cli.Context) error {
 		return err
 	}
 	if name == "" {
-		return p.listRuns(form, runs)
+		return p.listRuns(c, form, runs)
 	}
 	i := slices.IndexFunc(runs, func(r apply.Run) bool { return r.Name() == name })
 	if i < 0 {
@@ -55,7 +56,7 @@ func (p *program) history(c *cli.Context) error {
 	if same := slices.IndexFunc(runs[i+1:], func(r apply.Run) bool { return r.Name() == name }); same >= 0 {
 		return fmt.Errorf("several clusters have a run %s; narrow it by -f, or by --namespace", render.Escape(name))
 	}
-	report := apply.ReportOf(runs[i])
+	report := p.reportOf(c, runs[i])
 	switch form {
 	case "json":
 		return p.encode(report)
@@ -65,19 +66,82 @@ func (p *program) history(c *cli.Context) error {
 	return ui.Report(p.stdout, report)
 }
 
-func (p *program) listRuns(form string, runs []apply.Run) error {
-	if form == "json" {
-		reports := []apply.Report{}
-		for _, r := range runs {
-			reports = append(reports, apply.ReportOf(r))
+// begun gives when a run began. One without a record has just begun.
+func begun(r apply.Run) time.Time {
+	if len(r.Records) == 0 {
+		return time.Now()
+	}
+	return r.Records[0].At
+}
+
+// reportOf gives the report of a run, and of one that is not closed whether it
+// is at work, by its lock. Where that cannot be read, nothing is said of it.
+func (p *program) reportOf(c *cli.Context, run apply.Run) apply.Report {
+	report := apply.ReportOf(run)
+	if run.Closed() {
+		return report
+	}
+	holders, err := p.holdersOf(c, run)
+	if err != nil {
+		return report
+	}
+	for _, h := range holders {
+		if h.Plan == run.Plan.Digest {
+			return report.HeldBy(&h)
 		}
+	}
+	return report.HeldBy(nil)
+}
+
+// holdersOf gives who holds the locks of a run's pools.
+func (p *program) holdersOf(c *cli.Context, run apply.Run) (out []apply.Holder, err error) {
+	if path, ok, err := inFile(c); ok || err != nil {
+		if err != nil {
+			return nil, err
+		}
+		h, held, err := journal.FileHolder(path)
+		if held {
+			out = append(out, h)
+		}
+		return out, err
+	}
+	cluster, err := p.open(c)
+	if err != nil {
+		return nil, err
+	}
+	store, err := p.connect(cluster, journal.Cluster{Namespace: run.Plan.Upgrade.Cluster.Namespace})
+	if err != nil {
+		return nil, err
+	}
+	var pools []plan.Ref
+	for _, s := range run.Plan.Steps {
+		if target, ok := s.Target(); ok && !slices.Contains(pools, target) {
+			pools = append(pools, target)
+		}
+	}
+	locked, err := store.Holders(c.Context, pools)
+	for _, l := range locked {
+		if l.AtWork() {
+			out = append(out, l.Holder)
+		}
+	}
+	return out, err
+}
+
+func (p *program) listRuns(c *cli.Context, form string, runs []apply.Run) error {
+	slices.SortStableFunc(runs, func(a, b apply.Run) int { return begun(a).Compare(begun(b)) })
+	reports := []apply.Report{}
+	for _, r := range runs {
+		reports = append(reports, p.reportOf(c, r))
+	}
+	if form == "json" {
 		return p.encode(reports)
 	}
 	if len(runs) == 0 {
 		_, err := fmt.Fprintln(p.stdout, "No run is recorded here.")
 		return err
 	}
-	return ui.Runs(p.stdout, runs)
+	return ui.Runs(p.stdout, reports)
 }
 
 func (p *program) encode(v any) error {

@@ -45,14 +45,13 @@ func inFile(c *cli.Context) (path string, ok bool, err error) {
 // keeping is where a run is recorded, and what keeps others off its pools.
 type keeping struct {
 	apply.Journal
-	// lock is nil where the journal itself is locked.
 	lock  apply.Lock
 	store *journal.InCluster // nil for a file
 	close func() error
 }
 
 // keep opens the journal of an upgrade.
-func (p *program) keep(c *cli.Context, cluster apply.Reader, up plan.UpgradeRef, snap plan.Snapshot) (keeping, error) {
+func (p *program) keep(c *cli.Context, me apply.Holder, cluster apply.Reader, up plan.UpgradeRef, snap plan.Snapshot) (keeping, error) {
 	path, ok, err := inFile(c)
 	if err != nil {
 		return keeping{}, err
@@ -62,7 +61,11 @@ func (p *program) keep(c *cli.Context, cluster apply.Reader, up plan.UpgradeRef,
 		if err != nil {
 			return keeping{}, err
 		}
-		return keeping{Journal: j, close: j.Close}, nil
+		me.Upgrade = up.Name
+		if err := j.Sign(me); err != nil {
+			return keeping{}, errors.Join(err, j.Close())
+		}
+		return keeping{Journal: j, lock: j, close: j.Close}, nil
 	}
 	store, err := p.beside(c.Context, cluster, up, snap)
 	if err != nil {
@@ -166,8 +169,9 @@ func readRuns(ctx context.Context, path string) ([]apply.Run, error) {
 	return j.Runs(ctx)
 }
 
-// holder says who runs this process, and where.
-func holder(c *cli.Context) apply.Holder {
+// holder says who runs this process, where, and as whom the cluster knows them,
+// where it tells that.
+func (p *program) holder(c *cli.Context, cluster apply.Reader) apply.Holder {
 	h := apply.Holder{Actor: "unknown", Process: os.Getpid(), Ticket: c.String("ticket")}
 	if u, err := user.Current(); err == nil {
 		h.Actor = u.Username
@@ -175,6 +179,13 @@ func holder(c *cli.Context) apply.Holder {
 	if host, err := os.Hostname(); err == nil {
 		h.Host = host
 		h.Actor += "@" + host
+	}
+	if known, ok := cluster.(interface {
+		User(context.Context) (string, error)
+	}); ok {
+		if name, err := known.User(c.Context); err == nil && name != "" {
+			h.Actor += " as " + name
+		}
 	}
 	return h
 }
@@ -193,8 +204,9 @@ func checkTicket(ticket string) error {
 }
 
 // closeFoundDone closes the run that was begun and not finished where made, in
-// which there is nothing to do, shows it to be done or taken back.
-func closeFoundDone(ctx context.Context, e *apply.Executor, made plan.Plan) error {
+// which there is nothing to do, shows it to be done or taken back, and records
+// the machines that there are now, as snap shows them.
+func closeFoundDone(ctx context.Context, e *apply.Executor, made plan.Plan, snap plan.Snapshot) error {
 	begun, unfinished, err := e.Journal.Unfinished(ctx)
 	if err != nil || !unfinished {
 		return err
@@ -211,6 +223,18 @@ func closeFoundDone(ctx context.Context, e *apply.Executor, made plan.Plan) erro
 		note = "rolled back: nothing that it changed was left to take back"
 	case begun.Upgrade.Purpose != up.Purpose, begun.Upgrade.Rollback != up.Rollback:
 		return nil
+	}
+	phase := apply.Done
+	if note != "found done" {
+		phase = apply.Seen
+	}
+	for _, s := range begun.Steps {
+		if machines, more := apply.MachinesOf(s, snap); len(machines) > 0 {
+			err := e.Journal.Append(ctx, apply.Record{Plan: begun.Digest, Step: s.ID, Phase: phase, At: time.Now().UTC(), Actor: e.Holder.Actor, Note: note, Machines: machines, More: more})
+			if err != nil {
+				return err
+			}
+		}
 	}
 	return e.Journal.Append(ctx, apply.Record{Plan: begun.Digest, Phase: apply.Closed, At: time.Now().UTC(), Actor: e.Holder.Actor, Note: note})
 }

@@ -40,7 +40,7 @@ func TestStatusThroughARun(t *testing.T) {
 	s.world.Break(md, bad)
 	s.do(5, "", "apply", "-f", "u.yaml", "--auto-approve", "--ticket", "CHG-7")
 	got := states("-f", "u.yaml")[pool0]
-	if got.Complete || !strings.Contains(got.Stall, "InvalidAMIID.NotFound") || got.Old != 3 || *got.Changes != 0 {
+	if got.Complete || !strings.Contains(got.Stall.Explanation, "InvalidAMIID.NotFound") || got.Old != 3 || *got.Changes != 0 {
 		t.Errorf("stalled: %+v", got)
 	}
 	if d := cmp.Diff(&apply.RunState{Run: "one/1", Plan: got.Run.Plan, Ticket: "CHG-7", Step: pool0 + "/wait", Number: 4, Steps: 4}, got.Run); d != "" {

@@ -3,6 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -11,6 +14,7 @@ import (
 	"nodepool/cmd/nodepool/ui"
 	"nodepool/plan"
 	"nodepool/plan/capi"
+	"nodepool/plan/render"
 )
 
 func (p *program) unlockCommand() *cli.Command {
@@ -92,14 +96,56 @@ func (p *program) unlock(c *cli.Context) error {
 		}
 	}
 	var errs []error
+	var evicted []journal.Locked
 	for _, l := range locked {
 		if err := store.Evict(c.Context, l); err != nil {
 			errs = append(errs, err)
 			continue
 		}
+		evicted = append(evicted, l)
 		fmt.Fprintf(p.stdout, "%s: unlocked\n", l.Pool.Name)
 	}
+	if err := p.recordEviction(c, cluster, store, evicted); err != nil {
+		fmt.Fprintln(p.stderr, ui.Fit(render.Escape("note: this is not in the journal of the run: "+err.Error()), width(p.stderr)))
+	}
 	return errors.Join(errs...)
+}
+
+// recordEviction notes in the journals of the runs that were evicted who took
+// which locks away from whom.
+func (p *program) recordEviction(c *cli.Context, cluster apply.Cluster, store *journal.InCluster, evicted []journal.Locked) error {
+	if len(evicted) == 0 {
+		return nil
+	}
+	runs, err := store.Runs(c.Context)
+	me := p.holder(c, cluster)
+	for _, run := range slices.Backward(runs) {
+		if run.Closed() {
+			continue
+		}
+		var pools []string
+		var from apply.Holder
+		evicted = slices.DeleteFunc(evicted, func(l journal.Locked) bool {
+			if l.Holder.Plan != run.Plan.Digest || l.Holder.Upgrade != run.Upgrade {
+				return false
+			}
+			pools, from = append(pools, l.Pool.Name), l.Holder
+			return true
+		})
+		if len(pools) == 0 {
+			continue
+		}
+		of, oerr := p.beside(c.Context, cluster, run.Plan.Upgrade, plan.Snapshot{})
+		if oerr == nil {
+			oerr = of.Journal(run.Upgrade).Append(c.Context, apply.Record{Plan: run.Plan.Digest, Phase: apply.Noted, At: time.Now().UTC(), Attempt: run.Attempts(), Actor: me.Actor,
+				Note: fmt.Sprintf("%s took the lock of %s away from %s (nodepool unlock)", me.Actor, strings.Join(pools, ", "), from.Actor)})
+		}
+		err = errors.Join(err, oerr)
+	}
+	if err == nil && len(evicted) > 0 {
+		return errors.New("there is none of this run")
+	}
+	return err
 }
 
 func holdersOf(locked []journal.Locked) []apply.Holder {

@@ -109,7 +109,7 @@ func explain(err error) (string, int) {
 	case errors.As(err, &stalled):
 		return explainStall(stalled), exitStalled
 	case errors.As(err, &inFile):
-		return "locked: " + lines(inFile.Error()), exitLocked
+		return "locked: " + lines(inFile.Error()) + strings.TrimSuffix("\n"+known(inFile.Holder), "\n"), exitLocked
 	case errors.As(err, &locked):
 		return explainLocked(locked), exitLocked
 	case errors.As(err, &lost):

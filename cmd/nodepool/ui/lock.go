@@ -37,7 +37,7 @@ func since(h apply.Holder) string {
 	if h.Since.IsZero() {
 		return ""
 	}
-	return " since " + h.Since.UTC().Format(time.RFC3339)
+	return " since " + moment(h.Since)
 }
 
 // known tells all that is known of a holder, a line each.
@@ -50,7 +50,7 @@ func known(h apply.Holder) string {
 		if t.IsZero() {
 			return ""
 		}
-		return t.UTC().Format(time.RFC3339)
+		return moment(t)
 	}
 	var b strings.Builder
 	for _, f := range [][2]string{

@@ -11,12 +11,15 @@ import (
 	"nodepool/plan/render"
 )
 
-// Runs writes one line for each run, the newest last.
-func Runs(w io.Writer, runs []apply.Run) error {
+// Runs writes one line for each run, in their order.
+func Runs(w io.Writer, runs []apply.Report) error {
 	rows := make([][]string, len(runs))
-	for i, run := range runs {
-		r := apply.ReportOf(run)
-		rows[i] = []string{r.Run, cmp.Or(string(r.Purpose), "upgrade"), r.Cluster, r.Outcome, instant(r.Began), took(r), dash(r.Ticket), dash(strings.Join(r.Actors, ", ")), r.Plan.Short()}
+	for i, r := range runs {
+		by := strings.Join(r.Actors, ", ")
+		if r.Outcome == apply.Running && r.Holder != nil {
+			by = r.Holder.Actor
+		}
+		rows[i] = []string{r.Run, cmp.Or(string(r.Purpose), "upgrade"), r.Cluster, r.Outcome, instant(r.Began), took(r), dash(r.Ticket), dash(by), r.Plan.Short()}
 	}
 	return Table(w, []string{"RUN", "PURPOSE", "CLUSTER", "OUTCOME", "BEGAN (UTC)", "TOOK", "TICKET", "BY", "PLAN"}, rows)
 }
@@ -24,7 +27,7 @@ func Runs(w io.Writer, runs []apply.Run) error {
 // Report writes the closing document of a run for a terminal.
 func Report(w io.Writer, r apply.Report) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Run %s of cluster %s: %s\n", render.Escape(r.Run), render.Escape(r.Cluster), render.Escape(outcome(r)))
+	fmt.Fprintf(&b, "Run %s of cluster %s: %s\n", render.Escape(r.Run), render.Escape(r.Cluster), render.Escape(r.Outcome))
 	for _, l := range reportFacts(r) {
 		fmt.Fprintf(&b, "  %-9s %s\n", l[0], render.Escape(l[1]))
 	}
@@ -32,16 +35,28 @@ func Report(w io.Writer, r apply.Report) error {
 	if err := Table(&b, []string{"  STEP", "OUTCOME", "BEGAN (UTC)", "TOOK"}, shifted(stepRows(r))); err != nil {
 		return err
 	}
+	for i, line := range canaryLines(r) {
+		if i == 0 {
+			b.WriteString("\nCanaries\n")
+		}
+		fmt.Fprintf(&b, "  %s: %s\n", render.Escape(line.step), render.Escape(line.what))
+		if line.output != "" {
+			b.WriteString("    it printed:\n" + indented(line.output))
+		}
+	}
 	for _, p := range r.Pools {
-		fmt.Fprintf(&b, "\nMachines of %s\n", render.Escape(p.Pool))
-		if err := Table(&b, []string{"  MACHINE", "NODE", "VERSION", "IMAGE", "CREATED (UTC)", "READY AFTER", "GONE (UTC)"}, shifted(machineRows(p))); err != nil {
+		fmt.Fprintf(&b, "\nMachines of %s, looked at last %s\n", render.Escape(p.Pool), moment(p.Seen))
+		if err := Table(&b, []string{"  MACHINE", "NODE", "VERSION", "IMAGE", "CREATED (UTC)", "READY AFTER", "GONE BY (UTC)"}, shifted(machineRows(p))); err != nil {
 			return err
+		}
+		if p.More > 0 {
+			fmt.Fprintf(&b, "  %s left out, to keep the journal small\n", count(p.More, "machine"))
 		}
 	}
 	if len(r.Troubles) > 0 {
 		b.WriteString("\nOn the way\n")
 		for _, t := range r.Troubles {
-			fmt.Fprintf(&b, "  %s  %s: %s\n", instant(t.At), render.Escape(t.Step), render.Escape(t.What))
+			fmt.Fprintf(&b, "  %s  %s\n", moment(t.At), render.Escape(onTheWay(t)))
 		}
 	}
 	_, err := io.WriteString(w, b.String())
@@ -51,24 +66,80 @@ func Report(w io.Writer, r apply.Report) error {
 // ReportMarkdown writes the closing document of a run for a ticket.
 func ReportMarkdown(w io.Writer, r apply.Report) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "## Run %s of cluster %s: %s\n\n", render.Code(r.Run), render.Code(r.Cluster), render.Prose(outcome(r)))
+	fmt.Fprintf(&b, "## Run %s of cluster %s: %s\n\n", render.Code(r.Run), render.Code(r.Cluster), render.Prose(r.Outcome))
 	for _, l := range reportFacts(r) {
-		fmt.Fprintf(&b, "- %s: %s\n", l[0], render.Code(l[1]))
+		value := render.Code(l[1])
+		if l[0] == whyFact || l[0] == nextFact {
+			value = render.Prose(l[1])
+		}
+		fmt.Fprintf(&b, "- %s: %s\n", l[0], value)
 	}
 	b.WriteString("\n### Steps\n\n")
 	markdownTable(&b, []string{"Step", "Outcome", "Began (UTC)", "Took"}, stepRows(r))
+	for i, line := range canaryLines(r) {
+		if i == 0 {
+			b.WriteString("\n### Canaries\n\n")
+		}
+		fmt.Fprintf(&b, "- %s: %s\n", render.Code(line.step), render.Prose(line.what))
+		for text := range strings.SplitSeq(line.output, "\n") {
+			if text != "" {
+				fmt.Fprintf(&b, "  - printed: %s\n", render.Code(text))
+			}
+		}
+	}
 	for _, p := range r.Pools {
-		fmt.Fprintf(&b, "\n### Machines of %s\n\n", render.Code(p.Pool))
-		markdownTable(&b, []string{"Machine", "Node", "Version", "Image", "Created (UTC)", "Ready after", "Gone (UTC)"}, machineRows(p))
+		fmt.Fprintf(&b, "\n### Machines of %s\n\nLooked at last %s.\n\n", render.Code(p.Pool), moment(p.Seen))
+		markdownTable(&b, []string{"Machine", "Node", "Version", "Image", "Created (UTC)", "Ready after", "Gone by (UTC)"}, machineRows(p))
+		if p.More > 0 {
+			fmt.Fprintf(&b, "\n%s left out, to keep the journal small.\n", count(p.More, "machine"))
+		}
 	}
 	if len(r.Troubles) > 0 {
 		b.WriteString("\n### On the way\n\n")
 		for _, t := range r.Troubles {
-			fmt.Fprintf(&b, "- %s, step %s: %s\n", render.Code(instant(t.At)), render.Code(t.Step), render.Prose(t.What))
+			if t.Step == "" {
+				fmt.Fprintf(&b, "- %s: %s\n", moment(t.At), render.Prose(t.What))
+				continue
+			}
+			fmt.Fprintf(&b, "- %s, step %s: %s\n", moment(t.At), render.Code(t.Step), render.Prose(t.What))
 		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// onTheWay tells a trouble in a line.
+func onTheWay(t apply.ReportTrouble) string {
+	if t.Step == "" {
+		return t.What
+	}
+	return t.Step + ": " + t.What
+}
+
+type canaryLine struct{ step, what, output string }
+
+// canaryLines tells how each canary has proved itself.
+func canaryLines(r apply.Report) (out []canaryLine) {
+	for _, s := range r.Steps {
+		if !s.Canary {
+			continue
+		}
+		for _, c := range s.Canaries {
+			what := fmt.Sprintf("%s stayed ready for %s", c.Machine, brief(time.Duration(c.Ready*float64(time.Second))))
+			if len(c.Command) > 0 {
+				what += ", and the command " + c.Command[0] + " exited with 0"
+			}
+			out = append(out, canaryLine{s.ID, what, c.Output})
+		}
+		switch {
+		case len(s.Canaries) > 0:
+		case s.Because != "":
+			out = append(out, canaryLine{step: s.ID, what: s.Because})
+		default:
+			out = append(out, canaryLine{step: s.ID, what: cmp.Or(s.Note, s.Outcome)})
+		}
+	}
+	return out
 }
 
 func markdownTable(b *strings.Builder, header []string, rows [][]string) {
@@ -84,15 +155,21 @@ func markdownTable(b *strings.Builder, header []string, rows [][]string) {
 	}
 }
 
-func outcome(r apply.Report) string {
-	if r.Because == "" {
-		return r.Outcome
-	}
-	return r.Outcome + ": " + r.Because
-}
+// The names of facts that are sentences.
+const (
+	whyFact  = "Why"
+	nextFact = "Next"
+)
 
 func reportFacts(r apply.Report) [][2]string {
-	out := [][2]string{{"Purpose", cmp.Or(string(r.Purpose), "upgrade")}, {"Plan", string(r.Plan)}}
+	var out [][2]string
+	if r.Because != "" {
+		out = append(out, [2]string{whyFact, r.Because})
+	}
+	if r.Stall != nil && r.Stall.Next != "" {
+		out = append(out, [2]string{nextFact, r.Stall.Next})
+	}
+	out = append(out, [2]string{"Purpose", cmp.Or(string(r.Purpose), "upgrade")}, [2]string{"Plan", string(r.Plan)})
 	if r.Ticket != "" {
 		out = append(out, [2]string{"Ticket", r.Ticket})
 	}
@@ -100,14 +177,21 @@ func reportFacts(r apply.Report) [][2]string {
 	if r.Attempts > 1 {
 		by += fmt.Sprintf(", in %d attempts", r.Attempts)
 	}
-	return append(out, [2]string{"By", dash(by)}, [2]string{"Began", instant(r.Began)}, [2]string{"Ended", instant(r.Ended) + " after " + took(r)})
+	out = append(out, [2]string{"By", dash(by)}, [2]string{"Began", moment(r.Began)})
+	switch {
+	case r.Outcome == apply.Running && r.Holder != nil:
+		return append(out, [2]string{"Holder", r.Holder.Actor + " since " + moment(r.Holder.Since)}, [2]string{"Last", moment(r.Ended) + ", the last record so far"})
+	case r.Open:
+		return append(out, [2]string{"Last", moment(r.Ended) + ", the last record"})
+	}
+	return append(out, [2]string{"Ended", moment(r.Ended) + " after " + took(r)})
 }
 
 func stepRows(r apply.Report) [][]string {
 	rows := make([][]string, len(r.Steps))
 	for i, s := range r.Steps {
 		length := "-"
-		if s.Seconds > 0 {
+		if !s.Began.IsZero() && !s.Ended.IsZero() {
 			length = brief(time.Duration(s.Seconds * float64(time.Second)))
 		}
 		rows[i] = []string{s.ID, s.Outcome, instant(s.Began), length}
@@ -115,41 +199,42 @@ func stepRows(r apply.Report) [][]string {
 	return rows
 }
 
-// machineRows lists the machines from before that are not among those after,
-// and then those after, in which the wait saw the old ones go as well.
+// machineRows lists every machine that was seen, those from before first.
 func machineRows(p apply.ReportMachines) [][]string {
 	var rows [][]string
-	row := func(m apply.Machine) {
+	for _, m := range p.After {
 		ready := "-"
 		if created, err := time.Parse(time.RFC3339, m.Created); err == nil {
-			if at, err := time.Parse(time.RFC3339, m.Ready); err == nil && at.After(created) {
+			if at, err := time.Parse(time.RFC3339, m.Ready); err == nil && !at.Before(created) {
 				ready = brief(at.Sub(created))
 			}
 		}
 		rows = append(rows, []string{m.Name, dash(m.Node), dash(m.Version), dash(m.Image), instantOf(m.Created), ready, instantOf(m.Gone)})
 	}
-	after := map[string]bool{}
-	for _, m := range p.After {
-		after[m.Name] = true
-	}
-	for _, m := range p.Before {
-		if !after[m.Name] {
-			row(m)
-		}
-	}
-	for _, m := range p.After {
-		row(m)
-	}
 	return rows
 }
 
-func took(r apply.Report) string { return brief(r.Ended.Sub(r.Began)) }
+// took is how long a run took: nobody knows that of one that is open.
+func took(r apply.Report) string {
+	if r.Open {
+		return "-"
+	}
+	return brief(time.Duration(r.Seconds * float64(time.Second)))
+}
 
 func brief(d time.Duration) string {
 	if d < 10*time.Second {
 		return d.Round(100 * time.Millisecond).String()
 	}
 	return d.Round(time.Second).String()
+}
+
+// moment is an instant with its zone, for where no header names it.
+func moment(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return instant(t) + " UTC"
 }
 
 func instant(t time.Time) string {

@@ -47,12 +47,18 @@ func aRun() apply.Run {
 
 func TestReport(t *testing.T) {
 	run := aRun()
+	run.Records[14].More = 2
+	run.Plan.Steps[3].Wait = &plan.Wait{Canary: &plan.Canary{Machines: 1}}
+	run.Records[14].Canaries = []apply.CanaryProof{{Machine: "md-0-new", Ready: 600, Command: []string{"./smoke.sh", "x"}, Output: "all\n</details> \x1b[31mwell"}}
+	killed := run
+	killed.Number, killed.Records = 6, run.Records[:5]
+	live := apply.ReportOf(killed).HeldBy(&apply.Holder{Actor: "cem@pod", Since: run.Records[0].At})
 	var list, text, markdown strings.Builder
 	stalled := run
 	stalled.Number, stalled.Records = 4, run.Records[:9]
 	abandoned := run
 	abandoned.Number, abandoned.Records = 5, append(run.Records[:9:9], apply.Record{Phase: apply.Closed, At: run.Records[9].At, Note: "superseded: step md-0/patch: the cluster is not as it was reviewed"})
-	if err := ui.Runs(&list, []apply.Run{run, stalled, abandoned}); err != nil {
+	if err := ui.Runs(&list, []apply.Report{apply.ReportOf(run), apply.ReportOf(stalled), apply.ReportOf(abandoned), live}); err != nil {
 		t.Fatal(err)
 	}
 	if err := ui.Report(&text, apply.ReportOf(run)); err != nil {
@@ -64,6 +70,16 @@ func TestReport(t *testing.T) {
 	golden(t, "runs.txt", list.String())
 	golden(t, "report.txt", text.String())
 	golden(t, "report.md", markdown.String())
+	markdown.Reset()
+	if err := ui.ReportMarkdown(&markdown, apply.ReportOf(stalled)); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "report-stalled.md", markdown.String())
+	text.Reset()
+	if err := ui.Report(&text, live); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "report-running.txt", text.String())
 	if strings.Contains(text.String()+markdown.String()+list.String(), "\x1b") {
 		t.Error("an escape sequence of the journal got through")
 	}

@@ -49,7 +49,7 @@ func stateOf(p apply.PoolState) string {
 	switch {
 	case p.Run != nil && p.Run.Drift != "":
 		return "drifted"
-	case !p.Complete && p.Stall != "":
+	case !p.Complete && p.Stall.Cause != "":
 		return "held up"
 	case !p.Complete:
 		return "rolling"
@@ -65,8 +65,8 @@ func stateDetails(p apply.PoolState) []string {
 	var out []string
 	switch {
 	case p.Complete:
-	case p.Stall != "":
-		out = append(out, p.Stall)
+	case p.Stall.Cause != "":
+		out = append(out, p.Stall.Explanation)
 	case p.Waiting != "":
 		out = append(out, "waits: "+p.Waiting)
 	}

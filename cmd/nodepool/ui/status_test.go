@@ -31,7 +31,7 @@ func TestStates(t *testing.T) {
 			p.Holder = &apply.Holder{Actor: "ann@host", Upgrade: "to-1-35", Ticket: "CHG-7", Since: start}
 		}),
 		pool("stuck", func(p *apply.PoolState) {
-			p.Complete, p.UpToDate, p.Old, p.Stall = false, 0, 3, "The provider cannot make \x1b[31mmachine x."
+			p.Complete, p.UpToDate, p.Old, p.Stall = false, 0, 3, plan.Stall{Cause: "provider-error", Explanation: "The provider cannot make \x1b[31mmachine x."}
 			p.Run = run("stuck/wait", 7)
 		}),
 		pool("changed", func(p *apply.PoolState) {
