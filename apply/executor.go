@@ -566,7 +566,7 @@ func (r *run) failed(ctx context.Context, s plan.Step, err error) error {
 		note = stalledNote + note
 	}
 	r.mu.Lock()
-	r.failure = true
+	r.failure, r.further = true, false
 	r.mu.Unlock()
 	var roll *call
 	if s.Wait != nil {

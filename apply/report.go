@@ -59,8 +59,8 @@ type ReportStep struct {
 	Because string  `json:"because,omitempty"`
 	// Canary tells that the step waits for canaries, which are those that have
 	// proved themselves. Note says the same in words, or what else was seen.
-	Canary   bool    `json:"canary,omitempty"`
-	Note     string  `json:"note,omitempty"`
+	Canary   bool          `json:"canary,omitempty"`
+	Note     string        `json:"note,omitempty"`
 	Canaries []CanaryProof `json:"canaries,omitempty"`
 }
 
