@@ -28,10 +28,6 @@ import (
 // pageSize is what is asked for at a time, and held.
 const pageSize = 500
 
-// unfinished leaves out pods that have ended: a drain removes them, and nothing
-// is lost by it.
-const unfinished = "status.phase!=Succeeded,status.phase!=Failed"
-
 // overdue is how long after its time a pod that is being deleted is taken for
 // one that does not go.
 const overdue = 5 * time.Minute
@@ -54,28 +50,32 @@ func (c *client) read(ctx context.Context, tally *plan.WorkloadTally) error {
 	}
 	now := metav1.Now()
 	for _, kind := range []struct {
-		name   string
-		fields string
-		asked  bool
-		page   func(context.Context, metav1.ListOptions) (runtime.Object, error)
-		add    func(runtime.Object)
+		name  string
+		asked bool
+		page  func(context.Context, metav1.ListOptions) (runtime.Object, error)
+		add   func(runtime.Object)
 	}{
-		{"Nodes", "", true, page(core.Nodes().List), func(o runtime.Object) { tally.Node(nodeSeen(o.(*corev1.Node))) }},
-		{"Namespaces", "", tally.NeedsNamespaces(), page(core.Namespaces().List), func(o runtime.Object) {
+		{"Nodes", true, page(core.Nodes().List), func(o runtime.Object) { tally.Node(nodeSeen(o.(*corev1.Node))) }},
+		{"Namespaces", tally.NeedsNamespaces(), page(core.Namespaces().List), func(o runtime.Object) {
 			n := o.(*corev1.Namespace)
 			tally.Namespace(n.Name, n.Labels)
 		}},
-		{"DaemonSets", "", true, page(apps.DaemonSets("").List), func(o runtime.Object) {
+		{"DaemonSets", true, page(apps.DaemonSets("").List), func(o runtime.Object) {
 			d := o.(*appsv1.DaemonSet)
 			tally.DaemonSet(d.Namespace, d.Name)
 		}},
-		{"PersistentVolumes", "", true, page(core.PersistentVolumes().List), func(o runtime.Object) {
+		{"PersistentVolumes", true, page(core.PersistentVolumes().List), func(o runtime.Object) {
 			tally.Volume(volumeSeen(o.(*corev1.PersistentVolume)))
 		}},
-		{"PodDisruptionBudgets", "", true, page(policy.PodDisruptionBudgets("").List), func(o runtime.Object) {
+		{"PodDisruptionBudgets", true, page(policy.PodDisruptionBudgets("").List), func(o runtime.Object) {
 			tally.Budget(budgetSeen(o.(*policyv1.PodDisruptionBudget)))
 		}},
-		{"Pods", unfinished, true, page(core.Pods("").List), func(o runtime.Object) { tally.Pod(podSeen(o.(*corev1.Pod), now)) }},
+		{"Pods", true, page(core.Pods("").List), func(o runtime.Object) {
+			// A drain removes pods that have ended, and nothing is lost by it.
+			if p := o.(*corev1.Pod); p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed {
+				tally.Pod(podSeen(p, now))
+			}
+		}},
 	} {
 		if !kind.asked {
 			continue
@@ -83,7 +83,7 @@ func (c *client) read(ctx context.Context, tally *plan.WorkloadTally) error {
 		// Not by a ListPager's list in one piece when a page expires: that would
 		// not be bounded.
 		pages := pager.ListPager{PageSize: pageSize, PageFn: kind.page, PageBufferSize: 0}
-		err := pages.EachListItem(ctx, metav1.ListOptions{FieldSelector: kind.fields}, func(o runtime.Object) error {
+		err := pages.EachListItem(ctx, metav1.ListOptions{}, func(o runtime.Object) error {
 			kind.add(o)
 			return nil
 		})

@@ -44,6 +44,7 @@ type server struct {
 
 	mu       sync.Mutex
 	requests []string
+	encoded  map[string][]byte // pages by content type and request
 }
 
 func newServer(t testing.TB) *server {
@@ -118,19 +119,36 @@ func list[T any](s *server, w http.ResponseWriter, r *http.Request, all []T, mak
 	if to < len(all) {
 		meta.Continue = strconv.Itoa(to)
 	}
-	o := make(meta, all[from:to])
-	var body bytes.Buffer
 	contentType := "application/json"
 	if !s.json && strings.Contains(r.Header.Get("Accept"), "application/vnd.kubernetes.protobuf") {
 		contentType = "application/vnd.kubernetes.protobuf"
-		if err := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme).Encode(o, &body); err != nil {
-			panic(err)
-		}
-	} else if err := json.NewEncoder(&body).Encode(o); err != nil {
-		panic(err)
 	}
 	w.Header().Set("Content-Type", contentType)
-	_, _ = w.Write(body.Bytes())
+	_, _ = w.Write(s.page(contentType+" "+r.URL.String(), func() []byte {
+		var body bytes.Buffer
+		o := make(meta, all[from:to])
+		if contentType != "application/json" {
+			if err := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme).Encode(o, &body); err != nil {
+				panic(err)
+			}
+		} else if err := json.NewEncoder(&body).Encode(o); err != nil {
+			panic(err)
+		}
+		return body.Bytes()
+	}))
+}
+
+// page encodes a page once, so that a benchmark measures its reader.
+func (s *server) page(key string, encode func() []byte) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.encoded == nil {
+		s.encoded = map[string][]byte{}
+	}
+	if _, ok := s.encoded[key]; !ok {
+		s.encoded[key] = encode()
+	}
+	return s.encoded[key]
 }
 
 // status answers as an API server does when it refuses; its message holds what

@@ -36,6 +36,9 @@ type readOnly struct {
 	next   http.RoundTripper
 }
 
+// WrappedRoundTripper gives what it stands before, to close its connections.
+func (t readOnly) WrappedRoundTripper() http.RoundTripper { return t.next }
+
 func (t readOnly) RoundTrip(r *http.Request) (*http.Response, error) {
 	path, below := strings.CutPrefix(r.URL.Path, strings.TrimSuffix(t.server.Path, "/"))
 	if r.Method != http.MethodGet || r.Body != nil || !below || !lists[path] || r.URL.Query().Has("watch") ||

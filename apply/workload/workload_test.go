@@ -110,6 +110,7 @@ func TestLook(t *testing.T) {
 				p.Spec.NodeName, p.Status.Phase = "", corev1.PodPending
 				p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable}}
 			})
+			pod("shop", "done", func(p *corev1.Pod) { p.OwnerReferences, p.Status.Phase = nil, corev1.PodSucceeded })
 			for i := range 1200 {
 				s.pods = append(s.pods, runningPod("other", named("pod", i), named("other", i%700)))
 			}
