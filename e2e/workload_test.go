@@ -104,7 +104,7 @@ func TestWorkloadCluster(t *testing.T) {
 		"workload":         {"pass", []string{"the workload cluster was looked at"}},
 		"workload-nodes":   {"warn", []string{"of the 2 nodes that go", "1 is cordoned already", names[1]}},
 		"workload-budgets": {"block", []string{"PodDisruptionBudget " + c.namespace + "/db (it wants 1 of 1 pods healthy) pins " + on(0, "db"), "for ever"}},
-		"workload-pods":    {"warn", []string{"of 3 pods", "1 pod has no controller", on(0, "shell")}},
+		"workload-pods":    {"warn", []string{"on the nodes that go: 3 pods", "1 has no controller", on(0, "shell")}},
 		"workload-data":    {"block", []string{"claim " + c.namespace + "/data (" + c.namespace + ") on " + names[1], "pod without a controller keeps data", on(0, "scratch")}},
 		"workload-pending": {"pass", nil},
 	} {
@@ -212,7 +212,7 @@ func TestForetoldBudget(t *testing.T) {
 		"status": map[string]any{"phase": "Running", "conditions": []any{map[string]any{"type": "Ready", "status": "True"}}}})
 	create(t, workload, budgets, "shop", map[string]any{"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": map[string]any{"name": "cart-budget"},
 		"spec":   map[string]any{"minAvailable": int64(1), "selector": map[string]any{"matchLabels": map[string]any{"app": "cart"}}},
-		"status": map[string]any{"disruptionsAllowed": int64(0), "currentHealthy": int64(1), "desiredHealthy": int64(1), "expectedPods": int64(1)}})
+		"status": map[string]any{"observedGeneration": int64(1), "disruptionsAllowed": int64(0), "currentHealthy": int64(1), "desiredHealthy": int64(1), "expectedPods": int64(1)}})
 
 	fields := pool{"name": s.pool, "kubernetesVersion": newVersion, "machineImage": newImage, "wait": map[string]any{"stallAfter": "10s"}}
 	with := func(more map[string]any) string {
@@ -233,7 +233,7 @@ func TestForetoldBudget(t *testing.T) {
 		t.Errorf("the look: %+v", f)
 	}
 	limited := workloadFindings(t, n.run(t, "plan", "-f", with(map[string]any{"drain": map[string]any{"nodeDrainTimeout": "10m"}}), "-o", "json").exits(t, 0))
-	if f := limited["workload-budgets"]; f.Severity != "warn" || !strings.Contains(f.Message, "nodeDrainTimeout is 10m") {
+	if f := limited["workload-budgets"]; f.Severity != "warn" || !strings.Contains(f.Message, "after 10m") {
 		t.Errorf("with a limit: %+v", f)
 	}
 	waived := with(map[string]any{"waive": []any{map[string]any{"check": "workload-budgets", "reason": "to see it happen"}}})

@@ -130,9 +130,9 @@ func (c *checker) workloadBudgets(p *pool, r WorkloadReport, found *WorkloadPool
 		return
 	}
 	limit := p.fields.TimeoutAt(p.wanted, p.fields.NodeDrainTimeout)
-	then := "nodeDrainTimeout is not set, which is no limit: the rollout would stand still at the machine for ever"
+	end := "the rollout would stand still at the machine for ever: nodeDrainTimeout is not set, which is no limit"
 	if limit > 0 {
-		then = fmt.Sprintf("nodeDrainTimeout is %s: after that Cluster API deletes the machine with these pods on it, whatever their budgets say", short(limit))
+		end = fmt.Sprintf("Cluster API deletes the machine with these pods on it after %s, whatever their budgets say (nodeDrainTimeout)", short(limit))
 	}
 	never, now := pinsText(found.Never, found.NeverMore), pinsText(found.Now, found.NowMore)
 	f := Finding{Code: CheckWorkloadBudgets, Severity: Warn, Object: p.ref}
@@ -142,7 +142,7 @@ func (c *checker) workloadBudgets(p *pool, r WorkloadReport, found *WorkloadPool
 		if now != "" {
 			f.Message += "; and not at the moment: " + now
 		}
-		f.Message += ". Cluster API tries again every 20 seconds; " + then
+		f.Message += ". Cluster API tries again every 20 seconds; " + end
 		f.Remedy = "let the workload lose a pod (more replicas, a looser budget, or one budget for each pod), or set drain.nodeDrainTimeout"
 		if limit == 0 && p.rolls() {
 			f.Severity = Block
@@ -150,8 +150,8 @@ func (c *checker) workloadBudgets(p *pool, r WorkloadReport, found *WorkloadPool
 		}
 	case now != "":
 		f.Message = "pods on the nodes that go cannot be evicted at the moment: " + now +
-			". Cluster API tries again every 20 seconds, and goes on as soon as the pods are healthy; " + then
-		f.Remedy = "see why these pods are not healthy before going on"
+			". Cluster API tries again every 20 seconds, and goes on once it may; if it never may, " + end
+		f.Remedy = "see what keeps these budgets from allowing a disruption, such as pods that are not ready, before going on"
 	default:
 		c.pass(CheckWorkloadBudgets, p.ref, "no PodDisruptionBudget forbids an eviction now; "+p.deletionLimits())
 		return
@@ -210,16 +210,17 @@ func (c *checker) workloadPods(p *pool, r WorkloadReport, found *WorkloadPool) {
 			odd = append(odd, fmt.Sprintf("%s: %s", counted(s.Count, one, many), s))
 		}
 	}
-	tell(found.Unmanaged, "pod has no controller: it is gone for good, nothing makes it again", "pods have no controller: they are gone for good, nothing makes them again")
-	tell(found.Orphans, "pod belongs to an apps/v1 DaemonSet that is not there: it is evicted, and comes back only if another kind of controller makes it again",
-		"pods belong to apps/v1 DaemonSets that are not there: they are evicted, and come back only if another kind of controller makes them again")
-	tell(found.Returning, "pod tolerates the cordon: it may be put on the node again after each eviction, and then the drain does not end",
-		"pods tolerate the cordon: they may be put on the node again after each eviction, and then the drain does not end")
-	tell(found.Waits, "pod is waited for until it completes by itself (wait-completed)", "pods are waited for until they complete by themselves (wait-completed)")
-	tell(found.Overdue, "pod is being deleted and does not go: the drain waits for it", "pods are being deleted and do not go: the drain waits for them")
-	summary := fmt.Sprintf("%d are evicted, %d are left to end with their machine", found.Evicted, found.Skipped+found.Undrained)
+	tell(found.Unmanaged, "has no controller and is gone for good", "have no controller and are gone for good")
+	tell(found.Orphans, "belongs to an apps/v1 DaemonSet that is not there: it is evicted, and comes back only if another kind of controller makes it again",
+		"belong to apps/v1 DaemonSets that are not there: they are evicted, and come back only if another kind of controller makes them again")
+	tell(found.Returning, "tolerates the cordon: it may be put on the node again after each eviction, and then the drain does not end",
+		"tolerate the cordon: they may be put on the node again after each eviction, and then the drain does not end")
+	tell(found.Waits, "is waited for until it completes by itself (wait-completed)", "are waited for until they complete by themselves (wait-completed)")
+	tell(found.Overdue, "is being deleted and does not go: the drain waits for it", "are being deleted and do not go: the drain waits for them")
+	all := "on the nodes that go: " + counted(found.Pods, "pod", "pods")
+	summary := fmt.Sprintf("evicted: %d, left to end with their machine: %d", found.Evicted, found.Skipped+found.Undrained)
 	if len(odd) == 0 {
-		c.pass(CheckWorkloadPods, p.ref, fmt.Sprintf("of %d pods on the nodes that go %s", found.Pods, summary))
+		c.pass(CheckWorkloadPods, p.ref, all+"; "+summary)
 		return
 	}
 	limit := p.fields.TimeoutAt(p.wanted, p.fields.NodeDrainTimeout)
@@ -231,7 +232,7 @@ func (c *checker) workloadPods(p *pool, r WorkloadReport, found *WorkloadPool) {
 		}
 	}
 	c.add(Finding{Code: CheckWorkloadPods, Severity: Warn, Object: p.ref,
-		Message: fmt.Sprintf("of %d pods on the nodes that go: %s (%s)", found.Pods, strings.Join(odd, "; "), summary),
+		Message: fmt.Sprintf("%s, among them %s (%s)", all, strings.Join(odd, "; "), summary),
 		Remedy:  "delete, move or hand to a controller what must not go; a pod that cannot be drained can be left out by its label cluster.x-k8s.io/drain: skip, or by a MachineDrainRule"})
 }
 
