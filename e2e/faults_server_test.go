@@ -3,11 +3,16 @@
 package e2e_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os/exec"
 	"slices"
 	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 // serverMoment is a point of an apply: the first request of a phase that is as
@@ -89,10 +94,18 @@ func TestFaultsServersDie(t *testing.T) {
 	}
 }
 
-// awaitServer waits until the sandbox is ready again.
+// awaitServer waits until the sandbox is ready again. What it told of itself
+// may be of the process that was killed, so the server is asked, too.
 func awaitServer(t *testing.T) {
 	t.Helper()
 	sandboxCommand(t, "up", "--dir", box.dir, "--seed=false", "--timeout", patience.String())
+	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		_, err := box.client.Resource(configMaps).Namespace("default").List(ctx, metav1.ListOptions{Limit: 1})
+		return err == nil, nil
+	})
+	if err != nil {
+		t.Fatal("the API server does not come back: ", err)
+	}
 }
 
 // auditedAfterCrash is audited where the server may have been killed between a
