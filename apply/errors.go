@@ -48,6 +48,18 @@ func (e *WriteError) Unwrap() error { return e.Err }
 // run; what was written so far is recorded and the run can be resumed.
 var ErrInterrupted = errors.New("interrupted")
 
+// ErrNotBegun is in the chain beside ErrInterrupted when nothing was written or
+// recorded yet.
+var ErrNotBegun = errors.New("it had not begun")
+
+// RecordError says that the journal could not be written.
+type RecordError struct{ Err error }
+
+func (e *RecordError) Error() string { return "write the journal: " + e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *RecordError) Unwrap() error { return e.Err }
+
 // ForbiddenError is a missing right, found before anything was written.
 type ForbiddenError struct {
 	Verb, Group, Resource, Namespace, Name string

@@ -78,6 +78,11 @@ func (e *Executor) Run(ctx context.Context, p plan.Plan) (err error) {
 	began := time.Now()
 	r := &run{Executor: e, plan: p}
 	defer func() { r.notify(RunEnded{Plan: p, Err: err, Took: time.Since(began)}) }()
+	defer func() {
+		if errors.Is(err, ErrInterrupted) && r.attempt == 0 {
+			err = fmt.Errorf("%w: %w", ErrNotBegun, err)
+		}
+	}()
 	if e.Lock == nil {
 		return r.carryOut(ctx)
 	}
@@ -283,7 +288,7 @@ func (r *run) append(ctx context.Context, rec Record) error {
 	r.further = r.further || r.failure && (rec.Phase == Started || rec.Phase == Done)
 	if err := r.Journal.Append(context.WithoutCancel(ctx), rec); err != nil {
 		r.mute = r.mute || rec.Phase != Noted && rec.Phase != Seen
-		return fmt.Errorf("write the journal: %w", err)
+		return &RecordError{Err: err}
 	}
 	return nil
 }

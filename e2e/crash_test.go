@@ -98,7 +98,7 @@ func TestRunsThatDieAreCarriedOn(t *testing.T) {
 				wantCode = -1
 			}
 			first.exits(t, wantCode)
-			if wantCode == 130 && !strings.Contains(first.Stderr, "Run the same command again to carry on.") {
+			if wantCode == 130 && !strings.Contains(first.Stderr, "Run the same command again to carry on") {
 				t.Errorf("it does not say how to go on\n%s", first)
 			}
 			if w := c.writesOf(t, name); e.written >= 0 && len(w) != e.written {

@@ -274,7 +274,7 @@ func (s stall) run(t *testing.T, at *scene, table *stallTable) {
 // explained checks what a stalled run has said.
 func (s stall) explained(t *testing.T, r result) {
 	t.Helper()
-	for _, want := range append([]string{s.cause + ": ", "made no progress for ", "  Next: ", "run the same\ncommand again", "nodepool rollback"}, s.says...) {
+	for _, want := range append([]string{s.cause + ": ", "made no progress for ", "  Next: ", "run the same command again", "nodepool rollback"}, s.says...) {
 		if !strings.Contains(r.Stderr, want) {
 			t.Errorf("it does not say %q\n%s", want, r)
 		}

@@ -42,6 +42,9 @@ type program struct {
 	stdout, stderr io.Writer
 	open           func(*cli.Context) (apply.Cluster, error)
 	connect        func(apply.Reader, journal.Cluster) (*journal.InCluster, error)
+	// words is the command line, next what can be typed once a run has ended.
+	words []string
+	next  ui.Commands
 }
 
 // run is the whole program: it gives the exit code, which Run's error alone
@@ -52,6 +55,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 }
 
 func (p *program) run(ctx context.Context, args []string) int {
+	p.words = args
 	app := p.app()
 	err := app.RunContext(ctx, permute(app, args))
 	switch {
@@ -62,7 +66,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 	case errors.Is(err, errShown):
 		return exitBlocked
 	}
-	message, code := ui.Explain(err)
+	message, code := p.next.Explain(err)
 	if message != "" {
 		fmt.Fprintln(p.stderr, ui.Fit(message, width(p.stderr)))
 	}

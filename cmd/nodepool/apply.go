@@ -127,7 +127,7 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 		return closeFoundDone(c.Context, e, made, todo.snap)
 	}
 	if !c.Bool("auto-approve") {
-		yes, err := p.confirm(c.Context, stdout, "\nApply this plan? Only \"yes\" is taken for yes: ")
+		yes, err := p.confirm(c.Context, stdout, "\n"+question(made.Upgrade.Purpose)+" Only \"yes\" is taken for yes: ")
 		if err != nil {
 			return err
 		}
@@ -137,7 +137,8 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 	}
 	e.GiveUp = giveUp
 	fmt.Fprintln(stdout)
-	progress.Interrupted, progress.Aside = c.Context.Done(), p.stderr
+	p.next = p.commands(c, made)
+	progress.Interrupted, progress.Aside, progress.Commands = c.Context.Done(), p.stderr, p.next
 	out := ui.NewProgress(p.stdout, progress)
 	defer func() { out.Close() }()
 	e.Notify = func(event apply.Event) { out.Event(event) }
@@ -166,6 +167,8 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 	if err == nil && made.Upgrade.Purpose == plan.ForRollback {
 		err = markTakenBack(c.Context, j, made.Upgrade.Rollback, made, e.Holder.Actor)
 	}
+	out.Close()
+	p.sayClosing(c, cluster, j, made, err, stdout)
 	return err
 }
 

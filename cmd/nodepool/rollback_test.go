@@ -135,13 +135,15 @@ func TestRollbackOfAStall(t *testing.T) {
 	s := newSite(t, map[string]string{"u.yaml": badUpgrade})
 	md := clustertest.MachineDeployment(pool0)
 	s.world.Break(md, bad)
-	_, stderr := s.do(5, "", "apply", "-f", "u.yaml", "--auto-approve")
-	s.says(stderr, "InvalidAMIID.NotFound", "nodepool rollback")
+	said, stderr := s.do(5, "", "apply", "-f", "u.yaml", "--auto-approve", "--abandon")
+	s.says(stderr, "InvalidAMIID.NotFound", "\n  nodepool apply -f u.yaml --auto-approve\n", "\n  nodepool rollback -f u.yaml\n")
+	s.says(said, "Run one/1, ", "\n  nodepool history one/1 -o markdown\n")
 	before := s.patches()
 
 	stdout, _ := s.do(0, "", "rollback", "-f", "u.yaml", "--auto-approve")
 	s.says(stdout, "Rollback of upgrade one of cluster default/aws-example", "Takes back: sha256:", "version-skew",
-		"the old 3 machines at v1.34.3 are all still there", "rolling back one")
+		"the old 3 machines at v1.34.3 are all still there", "rolling back one",
+		"3/3 old ready, 0 new left", "nodepool history one/2 -o markdown")
 	if n := s.patches() - before; n != 1 || s.template(pool0) != pool0 {
 		t.Errorf("%d patches, and the template is %s", n, s.template(pool0))
 	}

@@ -37,15 +37,22 @@ const errorPrefix = "error: "
 // 0 for nil, 1 error, 3 blocked by preflight, 4 stale, 5 stalled, 6 locked by
 // another run, 130 interrupted. Of joined errors each is told; the code is
 // that of the first that has one of its own.
-func Explain(err error) (message string, exitCode int) {
+func Explain(err error) (message string, exitCode int) { return Commands{}.Explain(err) }
+
+// Explain is the function Explain with commands to be copied.
+func (c Commands) Explain(err error) (message string, exitCode int) {
 	if err == nil {
 		return "", 0
 	}
 	exitCode = exitError
 	var said []string
 	rights := rightsIn(err)
-	for _, part := range parts(err) {
-		text, code := explain(part)
+	all := parts(err)
+	for _, part := range all {
+		text, code := c.explain(part, err)
+		if text == "" {
+			continue // told with another
+		}
 		if _, ok := part.(*apply.ForbiddenError); ok {
 			if rights == nil {
 				continue // told with the first
@@ -56,6 +63,9 @@ func Explain(err error) (message string, exitCode int) {
 			exitCode = code
 		}
 		said = append(said, errorPrefix+text)
+	}
+	if carriesOn(apply.Stalls(err)) {
+		said[len(said)-1] += "\n" + c.afterStall()
 	}
 	return strings.Join(said, "\n\n"), exitCode
 }
@@ -79,7 +89,8 @@ func parts(err error) []error {
 	return out
 }
 
-func explain(err error) (string, int) {
+// explain tells of err, one of whole.
+func (c Commands) explain(err, whole error) (string, int) {
 	var (
 		drift       *apply.DriftError
 		blocked     *apply.BlockedError
@@ -97,23 +108,32 @@ func explain(err error) (string, int) {
 		changed     *plan.ChangedError
 		secret      *plan.SecretError
 		file        *plan.FileError
+		unrecorded  *apply.RecordError
 	)
 	switch {
+	case errors.Is(err, apply.ErrNotBegun):
+		return "interrupted before it began; nothing was written.", exitInterrupted
 	case errors.Is(err, apply.ErrInterrupted):
-		return "interrupted. What was done so far is recorded, and a rollout that has begun goes on in the cluster.\n" +
-			"Run the same command again to carry on.", exitInterrupted
+		said := "interrupted. What was done so far is recorded, and a rollout that has begun goes on in the cluster."
+		if errors.As(whole, &unrecorded) {
+			said = "interrupted. The steps before are recorded, and that it ended is not, for the journal could not be written. A rollout that has begun goes on in the cluster.\n" +
+				strings.TrimSuffix(field("It says", unrecorded.Err.Error()), "\n")
+		}
+		return said + "\n" + c.again("to carry on", ""), exitInterrupted
+	case errors.As(err, &unrecorded) && errors.Is(whole, apply.ErrInterrupted):
+		return "", exitError
 	case errors.As(err, &drift):
 		return explainDrift(drift), exitStale
 	case errors.As(err, &blocked):
 		return explainBlocked(blocked), exitBlocked
 	case errors.As(err, &stalled):
-		return explainStall(stalled), exitStalled
+		return c.explainStall(stalled), exitStalled
 	case errors.As(err, &inFile):
 		return "locked: " + lines(inFile.Error()) + strings.TrimSuffix("\n"+known(inFile.Holder), "\n"), exitLocked
 	case errors.As(err, &locked):
-		return explainLocked(locked), exitLocked
+		return c.explainLocked(locked), exitLocked
 	case errors.As(err, &lost):
-		return explainLost(lost), exitLocked
+		return c.explainLost(lost), exitLocked
 	case errors.As(err, &rejected):
 		return "the server refused " + step(rejected.Step) + ", though the cluster is as it was reviewed.\n" +
 			field("It says", rejected.Words) +
@@ -122,22 +142,20 @@ func explain(err error) (string, int) {
 	case errors.As(err, &unfinished):
 		if unfinished.TakesBack {
 			return render.Escape("a rollback of this upgrade, "+unfinished.Unfinished.Short()+", was begun and is not finished; this plan is "+
-				unfinished.Wanted.Short()+".") + "\nNothing was written. To carry on with the rollback, run nodepool rollback with the same upgrade file;\n" +
+				unfinished.Wanted.Short()+".") + "\nNothing was written. To carry on with the rollback, run nodepool rollback with the same upgrade file; " +
 				"to give it up where it stands and begin the new plan, add --abandon.", exitError
 		}
 		return render.Escape("another plan of this upgrade, "+unfinished.Unfinished.Short()+", was begun and is not finished; this one is "+
-			unfinished.Wanted.Short()+".") + "\nNothing was written. To carry on with the begun plan, run nodepool apply with the upgrade file that it was made from;\n" +
+			unfinished.Wanted.Short()+".") + "\nNothing was written. To carry on with the begun plan, run nodepool apply with the upgrade file that it was made from; " +
 			"to take it back, run nodepool rollback with that file; to give it up and begin the new one, add --abandon, which is recorded.", exitError
 	case errors.As(err, &unreachable) && unreachable.Step.Wait != nil:
 		return "the cluster did not answer during " + step(unreachable.Step) + ", and it was waited for in vain.\n" +
 			field("It says", unreachable.Err.Error()) +
-			"The rollout goes on in the cluster. Run the same command again once the cluster answers:\n" +
-			"it goes on waiting where it stopped and repeats nothing.", exitError
+			"The rollout goes on in the cluster. " + c.again("once the cluster answers", "it goes on waiting where it stopped and repeats nothing"), exitError
 	case errors.As(err, &unreachable):
 		return "the cluster did not answer during " + step(unreachable.Step) + ", and it was waited for in vain.\n" +
 			field("It says", unreachable.Err.Error()) +
-			"The write may or may not have arrived. Run the same command again once the cluster answers:\n" +
-			"it looks first and repeats nothing.", exitError
+			"The write may or may not have arrived. " + c.again("once the cluster answers", "it looks first and repeats nothing"), exitError
 	case errors.As(err, &forbidden):
 		return explainForbidden([]*apply.ForbiddenError{forbidden}), exitError
 	case errors.As(err, &stale):
@@ -157,7 +175,7 @@ func explain(err error) (string, int) {
 	case errors.As(err, &write):
 		if write.Outcome == apply.Unknown {
 			return "a write may or may not have arrived.\n" + field("It says", write.Words) +
-				"Run the same command again: it looks first and repeats nothing.", exitError
+				c.again("", "it looks first and repeats nothing"), exitError
 		}
 		return "the server refused a write; it wrote nothing.\n" + field("It says", write.Words) +
 			"Correct what it names and run nodepool plan again.", exitError
@@ -200,7 +218,7 @@ func differences(reviewed string, all []plan.Difference) string {
 func explainChanged(e *plan.ChangedError) string {
 	return render.Escape("the cluster is not as the plan "+e.Plan.Short()+" left it: going back would undo what somebody else did after it.") + "\n" +
 		differences("left at: ", e.Differences) +
-		"Nothing was written. Have the other change taken back first, or take back the other pools alone, with --pool NAME;\n" +
+		"Nothing was written. Have the other change taken back first, or take back the other pools alone, with --pool NAME; " +
 		"or write what the pools should be into an upgrade file and run nodepool plan."
 }
 
@@ -232,7 +250,7 @@ func explainBlocked(e *apply.BlockedError) string {
 	return b.String()
 }
 
-func explainStall(e *apply.StallError) string {
+func (c Commands) explainStall(e *apply.StallError) string {
 	var b strings.Builder
 	pool, id := render.Escape(e.Step.Pool), render.Escape(e.Step.ID)
 	switch {
@@ -244,31 +262,46 @@ func explainStall(e *apply.StallError) string {
 	default:
 		fmt.Fprintf(&b, "the rollout of pool %s made no progress for %s (step %s).\n", pool, span(e.After), id)
 	}
-	b.WriteString("  Stands at: " + tally(e.Rollout, false) + "\n")
+	b.WriteString("  Stands at: " + tally(e.Rollout, c.Back))
 	switch s := e.Stall; {
 	case s != nil:
 		cause, _, _ := evidence(*s)
-		b.WriteString("  Cause:     " + cause + "\n")
-		b.WriteString("  Seen on:   " + render.Escape(place(*s)) + "\n")
-		if s.Message != "" {
-			b.WriteString("  It says:\n" + indented(s.Message))
+		b.WriteString("\n  Cause:     " + cause)
+		b.WriteString("\n  Seen on:   " + render.Escape(place(*s)))
+		if !tells(*s) {
+			b.WriteString("\n  It says:\n" + strings.TrimSuffix(indented(s.Message), "\n"))
 		}
 		if s.Next != "" {
-			b.WriteString("  Next:      " + render.Escape(s.Next) + "\n")
+			b.WriteString("\n  Next:      " + render.Escape(s.Next))
 		}
 	case e.Rollout.Waiting != "":
-		b.WriteString("  Waits for: " + render.Escape(e.Rollout.Waiting) + "\n")
-	}
-	if e.Final {
-		return b.String() + "  Now:       " + render.Escape(e.Then)
+		b.WriteString("\n  Waits for: " + oneLine(e.Rollout.Waiting))
 	}
 	if e.Then != "" {
-		b.WriteString("  Now:       " + render.Escape(e.Then) + "\n")
+		b.WriteString("\n  Now:       " + oneLine(e.Then))
 	}
-	b.WriteString("The change stays in the cluster, and its controllers go on trying. Once the cause is gone, run the same\n" +
-		"command again: it goes on waiting where it stopped and repeats nothing. To go back instead: nodepool rollback.\n" +
-		"An upgrade file that was changed, be it only wait.stallAfter, is another plan: add --abandon to give this one up for it.")
 	return b.String()
+}
+
+// carriesOn reports whether one of the stalls is to be carried on with.
+func carriesOn(stalls []*apply.StallError) bool {
+	return slices.ContainsFunc(stalls, func(e *apply.StallError) bool { return !e.Final })
+}
+
+// afterStall says what can be done about stalls, once.
+func (c Commands) afterStall() string {
+	s := "The change stays in the cluster, and its controllers go on trying. Once the cause is gone, run the same command again: it goes on waiting where it stopped and repeats nothing."
+	if c.Again != "" {
+		s += line(c.Again)
+	}
+	switch {
+	case c.Back:
+	case c.Rollback != "":
+		s += "\nTo go back instead:" + line(c.Rollback)
+	default:
+		s += " To go back instead: nodepool rollback."
+	}
+	return s + "\nAn upgrade file that was changed, be it only wait.stallAfter, is another plan: add --abandon to give this one up for it."
 }
 
 // rightsIn gives the missing rights of joined errors, each once, by resource.
@@ -310,11 +343,11 @@ func explainForbidden(rights []*apply.ForbiddenError) string {
 	if r.Namespace != "" {
 		check += " -n " + r.Namespace
 	}
-	b.WriteString(" another kubeconfig context (--context); deploy/rbac.yaml holds all rights that nodepool needs:\n" +
+	b.WriteString(" another kubeconfig context (--context); deploy/rbac.yaml holds all rights that nodepool needs: " +
 		"put the kinds of your providers there, in place of those of AWS and kubeadm.\n")
 	b.WriteString(render.Escape(toCheck + check))
 	if slices.ContainsFunc(rights, isBookkeeping) {
-		b.WriteString("\nThose to configmaps and leases serve the record of the run and its lock. To do without them, keep the record in a\n" +
+		b.WriteString("\nThose to configmaps and leases serve the record of the run and its lock. To do without them, keep the record in a " +
 			"file on this machine: --journal file:PATH.")
 	}
 	return b.String()

@@ -52,6 +52,8 @@ func TestExplain(t *testing.T) {
 		{"no rights for the journal", errors.Join(&apply.ForbiddenError{Verb: "create", Resource: "configmaps", Namespace: "default"},
 			&apply.ForbiddenError{Verb: "create", Group: "coordination.k8s.io", Resource: "leases", Namespace: "default"}), 1},
 		{"interrupted", fmt.Errorf("%w: %w", apply.ErrInterrupted, context.Canceled), 130},
+		{"interrupted, not begun", fmt.Errorf("%w: %w: %w", apply.ErrNotBegun, apply.ErrInterrupted, context.Canceled), 130},
+		{"interrupted, unrecorded", errors.Join(fmt.Errorf("%w: %w", apply.ErrInterrupted, context.Canceled), &apply.RecordError{Err: errors.New("connection refused")}), 130},
 		{"interrupted before", fmt.Errorf("read: %w", context.Canceled), 130},
 		{"rejected", &apply.RejectedError{Step: patch, Words: "admission webhook \"x\" denied the request:\nno\x07"}, 1},
 		{"unfinished", &apply.UnfinishedError{Unfinished: "sha256:aaaaaaaaaaaaaaaa", Wanted: "sha256:bbbbbbbbbbbbbbbb"}, 1},
@@ -88,4 +90,23 @@ func TestExplain(t *testing.T) {
 		fmt.Fprintf(&all, "== %s: %d\n%s\n", tt.name, code, message)
 	}
 	golden(t, "explain.txt", all.String())
+
+	// With commands that can be copied.
+	next := ui.Commands{Again: ui.Shell("nodepool", "apply", "-f", "my file.yaml"), Rollback: "nodepool rollback -f 'my file.yaml' --context prod"}
+	for _, err := range []error{&apply.StallError{Step: wait0, Rollout: waiting, Stall: &drain, After: time.Minute}, apply.ErrInterrupted,
+		&apply.UnreachableError{Step: wait0, Err: errors.New("connection refused")}, &apply.LockLostError{Pools: []plan.Ref{md0}}} {
+		message, _ := next.Explain(err)
+		stalled := errors.As(err, new(*apply.StallError))
+		if !strings.Contains(message, "\n  nodepool apply -f 'my file.yaml'") || strings.Contains(message, "\n  "+next.Rollback+"\n") != stalled {
+			t.Errorf("not the whole commands:\n%s", message)
+		}
+	}
+	two := errors.Join(&apply.StallError{Step: wait0}, &apply.StallError{Step: wait1})
+	if message, _ := next.Explain(two); strings.Count(message, "nodepool rollback") != 1 {
+		t.Errorf("what can be done is said of each stall:\n%s", message)
+	}
+	back := ui.Commands{Again: "nodepool rollback one/1", Back: true}
+	if message, _ := back.Explain(&apply.StallError{Step: wait0, Rollout: waiting}); strings.Contains(message, "go back") || !strings.Contains(message, "1/3 old ready, 2 new left") {
+		t.Errorf("of a rollback:\n%s", message)
+	}
 }

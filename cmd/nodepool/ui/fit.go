@@ -18,7 +18,8 @@ func Fit(text string, columns int) string {
 	for line := range strings.SplitSeq(text, "\n") {
 		bare := strings.TrimLeft(line, " ")
 		indent := len(line) - len(bare)
-		if render.Columns(line) <= columns || indent+narrowest > columns {
+		command := indent > 0 && strings.HasPrefix(bare, "nodepool ") // to be copied whole
+		if render.Columns(line) <= columns || indent+narrowest > columns || command {
 			out = append(out, line)
 			continue
 		}

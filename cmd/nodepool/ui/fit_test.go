@@ -18,6 +18,7 @@ func TestFit(t *testing.T) {
 		"no terminal": {"a line that is longer than thirty columns are wide", 0, "a line that is longer than thirty columns are wide"},
 		"at words":    {"a line that is longer than thirty columns are wide", 30, "a line that is longer than\n  thirty columns are wide"},
 		"indented":    {"  Cause: one two three four five six seven", 24, "  Cause: one two three\n    four five six seven"},
+		"a command":   {"run:\n  nodepool apply -f a-long-name.yaml", 24, "run:\n  nodepool apply -f a-long-name.yaml"},
 		"one word":    {"abcdefghijklmnopqrstuvwxyz", 20, "abcdefghijklmnopqrst\n  uvwxyz"},
 	} {
 		t.Run(name, func(t *testing.T) {

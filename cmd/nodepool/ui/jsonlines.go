@@ -18,10 +18,11 @@ import (
 
 // jsonLines writes one object a line for each event; see JSONLines.
 type jsonLines struct {
-	mu    sync.Mutex
-	w     io.Writer
-	aside io.Writer // for people, nil for nobody
-	now   func() time.Time
+	mu       sync.Mutex
+	w        io.Writer
+	aside    io.Writer // for people, nil for nobody
+	commands Commands
+	now      func() time.Time
 	// paces are those of the steps that wait, by their IDs.
 	paces map[string]*pace
 }
@@ -172,7 +173,7 @@ func (j *jsonLines) Event(e apply.Event) {
 		o = about("retrying", e.Step)
 		o.Why, o.Seconds = e.Why, seconds(e.In)
 	case apply.RunEnded:
-		message, code := Explain(e.Err)
+		message, code := j.commands.Explain(e.Err)
 		o = Line{Type: "runEnded", Plan: e.Plan.Digest, Seconds: seconds(e.Took), ExitCode: &code, Error: strings.TrimPrefix(message, errorPrefix)}
 	}
 	o.Time = j.now().UTC()

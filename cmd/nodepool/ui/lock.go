@@ -68,13 +68,13 @@ func known(h apply.Holder) string {
 	return b.String()
 }
 
-func explainLocked(e *apply.LockedError) string {
+func (c Commands) explainLocked(e *apply.LockedError) string {
 	return "locked: another run works on pool " + render.Escape(e.Pool.Name+", that of "+e.Holder.Actor+".") + "\n" + known(e.Holder) +
-		"Nothing was written. Run the same command again once that run has ended; --lock-timeout 30m waits longer. From a\n" +
-		"run that is stuck, nodepool unlock takes the lock away."
+		"Nothing was written. --lock-timeout 30m waits longer; from a run that is stuck, nodepool unlock takes the lock away. " +
+		c.again("once that run has ended", "")
 }
 
-func explainLost(e *apply.LockLostError) string {
+func (c Commands) explainLost(e *apply.LockLostError) string {
 	var names []string
 	for _, p := range e.Pools {
 		names = append(names, p.Name)
@@ -84,5 +84,5 @@ func explainLost(e *apply.LockLostError) string {
 		what = "What this run wrote before stays; nothing was written after that was found, and a rollout that has begun goes on."
 	}
 	return render.Escape("the lock on "+strings.Join(names, ", ")+" was lost: another run took it over, or somebody took it away.") + "\n" + what + "\n" +
-		"Run the same command again to carry on: it waits for the other run, looks first and repeats nothing."
+		c.again("to carry on", "it waits for the other run, looks first and repeats nothing")
 }

@@ -45,6 +45,8 @@ type Options struct {
 	// Interrupted is closed when the run is to end before its end: until it
 	// does, people are told what it waits for. It may be nil.
 	Interrupted <-chan struct{}
+	// Commands are told where a run ends before its end.
+	Commands Commands
 	// Aside takes what JSONLines has to say to people; nil for nobody.
 	Aside io.Writer
 }
@@ -86,7 +88,7 @@ func newForm(w io.Writer, o Options) form {
 	switch o.Mode {
 	case Plain:
 	case JSONLines:
-		return &jsonLines{w: w, now: o.Now, aside: o.Aside}
+		return &jsonLines{w: w, now: o.Now, aside: o.Aside, commands: o.Commands}
 	case Live:
 		if o.Size == nil {
 			f, ok := w.(*os.File)
@@ -169,8 +171,7 @@ func Stop() string {
 	for _, s := range onShow.all {
 		s.restore()
 	}
-	return errorPrefix + "stopped at once. A write that was on its way may have arrived, and the end of the run is not recorded;\n" +
-		"a rollout that has begun goes on in the cluster. The same command carries on: it looks first and repeats nothing."
+	return errorPrefix + "stopped at once. A write that was on its way may have arrived, and the end of the run is not recorded; a rollout that has begun goes on in the cluster. The same command carries on: it looks first and repeats nothing."
 }
 
 // oneLine escapes text for one line: its own line breaks are taken for breaks
