@@ -73,7 +73,7 @@ func TestRollback(t *testing.T) {
 	}
 	patches = c.patchesOf(t, name)
 	r = n.run(t, "rollback", "-f", file, "--auto-approve").exits(t, 3)
-	for _, want := range []string{"there is no way back to " + oldVersion, "of the old machines 0 are left, 2 would have to be made", "kubectl patch machinedeployment " + name,
+	for _, want := range []string{"there is no way back to " + oldVersion, "of the old machines 0 are left, 2 would have to be made", "go forward",
 		"Possible instead: forward", "name: back-up-forward"} {
 		if !strings.Contains(strings.Join(strings.Fields(r.Stdout), " "), want) {
 			t.Errorf("it does not say %q\n%s", want, r)

@@ -589,8 +589,11 @@ func (c *checker) versionBack(p *pool) {
 		f.Message = fmt.Sprintf("the pool has no machines; once it is scaled up, under the control plane's %s Cluster API would make none at %s", skew.against, version)
 		f.Remedy = fmt.Sprintf("bring the pool to %s by another upgrade before it is scaled up", skew.against)
 	case b.make == 0:
-		f.Message = fmt.Sprintf("the old %s at %s are all still there, and none has to be made; under the control plane's %s Cluster API would make none, so one that fails later is not replaced",
-			machines(b.stays), version, skew.against)
+		there := fmt.Sprintf("the old %s at %s are all still there", machines(b.stays), version)
+		if b.stays == 1 {
+			there = fmt.Sprintf("the one old machine at %s is still there", version)
+		}
+		f.Message = fmt.Sprintf("%s, and none has to be made; under the control plane's %s Cluster API would make none, so one that fails later is not replaced", there, skew.against)
 		f.Remedy = fmt.Sprintf("go back now, and bring the pool to %s by another upgrade soon", skew.against)
 	default:
 		f.Severity = Block
@@ -615,6 +618,9 @@ func why(skew capi.Skew) string {
 
 // offers says what is possible where there is no way back.
 func (p *pool) offers() string {
+	if p.rollout.Complete { // there is nothing to hold
+		return "go forward with the content of the old template, by the upgrade file that nodepool rollback prints below its plan"
+	}
 	return fmt.Sprintf("hold the rollout where it is with kubectl patch machinedeployment %s -n %s --type merge -p '{\"spec\":{\"paused\":true}}' "+
 		"(a paused MachineDeployment goes on scaling); or go forward with the content of the old template, by the upgrade file that nodepool rollback prints below its plan",
 		p.ref.Name, p.ref.Namespace)

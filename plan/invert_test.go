@@ -284,7 +284,7 @@ func TestInvertNoWayBack(t *testing.T) {
 		forward string // the pool of the upgrade that is offered, as JSON
 	}{
 		{name: "kubeadm, a minor behind, no old machine left", fields: version, code: plan.CheckVersion, want: plan.Block,
-			says:    []string{"no way back to v1.34.3", "of the old machines 0 are left, 3 would have to be made", "v1.35.2", "kubeadm", "kubectl patch machinedeployment " + awsPool + " -n default", "go forward"},
+			says:    []string{"no way back to v1.34.3", "of the old machines 0 are left, 3 would have to be made", "v1.35.2", "kubeadm", "go forward"},
 			forward: `{"infrastructure":{"ami":{"id":"ami-0123456789abcdef0"}}}`},
 		{name: "the same, and the pool skips the check", fields: version, code: plan.CheckVersion, want: plan.Warn,
 			then: edit(awsRef, "KubeadmVersionSkew", "metadata", "annotations", capi.SkipPreflightAnnotation), says: []string{"skips"}},

@@ -126,6 +126,9 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 	if made.IsEmpty() {
 		return closeFoundDone(c.Context, e, made, todo.snap)
 	}
+	if err := sayDone(stdout, made, todo.snap); err != nil {
+		return err
+	}
 	if !c.Bool("auto-approve") {
 		yes, err := p.confirm(c.Context, stdout, "\n"+question(made.Upgrade.Purpose)+" Only \"yes\" is taken for yes: ")
 		if err != nil {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -89,4 +91,24 @@ func (p *program) sayClosing(c *cli.Context, cluster apply.Reader, j keeping, ma
 		fmt.Fprintln(w, ui.Fit(ui.Closing(r, ui.Shell(append(words, where(c)...)...)), width(w)))
 		return
 	}
+}
+
+// sayDone tells which of the steps are done already, as in a run that is
+// carried on: the plan itself shows them all.
+func sayDone(w io.Writer, made plan.Plan, snap plan.Snapshot) error {
+	var done []string
+	for i, s := range made.Steps {
+		if s.Preflight == nil && s.Wait == nil && made.Assess(i, snap).Verdict == plan.Satisfied {
+			done = append(done, strconv.Itoa(i+1))
+		}
+	}
+	if len(done) == 0 {
+		return nil
+	}
+	steps := "step"
+	if len(done) > 1 {
+		steps = "steps"
+	}
+	_, err := fmt.Fprintf(w, "Of these steps, done already: %s %s. They are not done again.\n", steps, strings.Join(done, ", "))
+	return err
 }

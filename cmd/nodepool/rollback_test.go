@@ -162,7 +162,7 @@ func TestRollbackOfAStall(t *testing.T) {
 	}
 	// Now it is complete, and kubeadm's machines of the old minor cannot be made.
 	stdout, _ = s.do(3, "", "rollback", "-f", "u.yaml", "--auto-approve")
-	s.says(stdout, "BLOCKED", "there is no way back to v1.34.3", "kubectl patch machinedeployment", "Possible instead: forward", "name: one-forward", "ami-0123456789abcdef0")
+	s.says(stdout, "BLOCKED", "there is no way back to v1.34.3", "go forward with the content of the old template", "Possible instead: forward", "name: one-forward", "ami-0123456789abcdef0")
 	if n := s.patches() - before; n != 2 {
 		t.Errorf("%d patches after the refusal", n)
 	}
@@ -188,8 +188,9 @@ func TestRollbackOfARollback(t *testing.T) {
 	patches := s.patches()
 	_, stderr := s.do(1, "", "apply", "-f", "u.yaml", "--auto-approve")
 	s.says(stderr, "a rollback of this upgrade", "nodepool rollback", "--abandon")
-	_, stderr = s.do(0, "", "rollback", "-f", "u.yaml", "--auto-approve")
+	stdout, stderr := s.do(0, "", "rollback", "-f", "u.yaml", "--auto-approve")
 	s.says(stderr, "Carrying on with the plan")
+	s.says(stdout, "Of these steps, done already: step 2.")
 	if s.template(pool0) != pool0 || s.patches() != patches {
 		t.Errorf("template %s, %d patches", s.template(pool0), s.patches()-patches)
 	}

@@ -24,7 +24,17 @@ func (v *view) changes(changes []plan.Change) {
 //	- path: before
 //
 // with a value of several lines below its path, marked line by line.
+//
+// What a hold notes for its end is told in words, but in full.
 func (v *view) change(c plan.Change) {
+	if c.Path == plan.PointerTo("metadata", "annotations", plan.HoldAnnotation) && !v.o.Full {
+		what := "notes what the hold has changed, for its end (--full shows it)"
+		if len(c.After) == 0 {
+			what = "removed"
+		}
+		v.put(faint, body, 4, "· "+plan.HoldAnnotation+": "+what+" (bookkeeping)")
+		return
+	}
 	path := c.Path.Dotted()
 	if path == "" {
 		path = "(the whole object)"

@@ -251,29 +251,27 @@ func settings(w plan.Wait) []string {
 
 // withOthers names the steps that are waited for together with step i.
 func (v *view) withOthers(i int) string {
-	if with := v.together(i); len(with) > 0 {
-		return ", together with step " + list(with)
+	first, last := v.together(i)
+	switch last - first {
+	case 0:
+		return ""
+	case 1:
+		return ", together with step " + strconv.Itoa(first+last-i+1)
 	}
-	return ""
+	return fmt.Sprintf(", together with the others of steps %d to %d", first+1, last+1)
 }
 
-// together gives the numbers of the steps that are waited for at the same
-// time as step i: those that wait and stand next to it without a gap.
-func (v *view) together(i int) []string {
-	first, last := i, i
+// together gives the first and the last of the steps that are waited for at the
+// same time as step i: those that wait and stand next to it without a gap.
+func (v *view) together(i int) (first, last int) {
+	first, last = i, i
 	for first > 0 && v.Steps[first-1].Wait != nil {
 		first--
 	}
 	for last+1 < len(v.Steps) && v.Steps[last+1].Wait != nil {
 		last++
 	}
-	var out []string
-	for n := first; n <= last; n++ {
-		if n != i {
-			out = append(out, strconv.Itoa(n+1))
-		}
-	}
-	return out
+	return first, last
 }
 
 func (v *view) facts(facts []plan.Fact) {
@@ -354,9 +352,10 @@ func (v *view) tally() {
 	if len(todo) == 0 && t.waits > 0 {
 		todo = append(todo, "nothing to write", count(t.waits, "rollout")+" to wait for")
 	}
-	if t.machines > 0 {
+	switch {
+	case t.machines > 0:
 		todo = append(todo, count(t.machines, "machine")+" to replace")
-	} else {
+	case t.deletes == 0:
 		todo = append(todo, "no machines to replace")
 	}
 	switch sum := strings.Join(todo, ", "); {
