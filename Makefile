@@ -54,6 +54,10 @@ faults: build sandbox ## Run every fault at every request of an apply (an hour a
 	@mkdir -p bin/faults
 	NODEPOOL_FAULTS_REPORT=$(CURDIR)/bin/faults $(GO) test -tags e2e,faults -count=1 -timeout 100m -parallel 10 -run '^TestFaults' -v ./e2e
 
+.PHONY: matrix
+matrix: build sandbox ## Hold every verdict on versions against the controllers; UPDATE=1 writes docs/preflight-matrix.md
+	NODEPOOL_E2E_MATRIX=all $(GO) test -tags e2e -count=1 -timeout 60m -run '^TestMatrix$$' -v ./e2e $(if $(UPDATE),-update)
+
 .PHONY: lint
 lint: ## Run the linters of .golangci.yml (downloads and builds golangci-lint)
 	$(GO) run $(GOLANGCI) run ./...
