@@ -177,9 +177,9 @@ var catalogue = []Check{
 	},
 	{
 		Code: CheckVersion, Asks: "Does the wanted version go with the control plane's?", Worst: Block,
-		Means:  "The pool's version is newer than the control plane's, or too far behind, or, for machines that join by kubeadm, not of the same minor: Cluster API would accept the change and never make a machine. This holds for every rollout, also when only the image or the type changes. As a warning: what only the Kubernetes policy forbids, such as a newer patch release; a pool that skips Cluster API's check; a pool without machines.",
+		Means:  "The pool's version is newer than the control plane's, or too far behind, or, for machines that join by kubeadm, not of the same minor, or, in a cluster with a topology, not the very same: Cluster API would accept the change and never make a machine. This holds for every rollout, also when only the image or the type changes. As a warning: what only the Kubernetes policy forbids, such as a newer patch release; a pool that skips Cluster API's check; a pool without machines.",
 		Why:    "A kubelet must not be newer than its API server and at most three minors older (two before v1.25). kubeadm join works with the minor of its control plane alone.",
-		Source: "kubernetes.io/releases/version-skew-policy; MachineSet preflight checks KubernetesVersionSkew and KubeadmVersionSkew (internal/controllers/machineset/machineset_preflight.go), held against the controllers in docs/preflight-matrix.md",
+		Source: "kubernetes.io/releases/version-skew-policy; MachineSet preflight checks KubernetesVersionSkew, KubeadmVersionSkew and ControlPlaneVersionSkew (internal/controllers/machineset/machineset_preflight.go), held against the controllers in docs/preflight-matrix.md",
 		Fix:    "Upgrade the control plane first, or set kubernetesVersion to what the remedy says, with an image that carries it.",
 	},
 	{

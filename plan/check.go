@@ -342,7 +342,7 @@ func (c *checker) controlPlane(p *pool) {
 		return
 	}
 	ref := capi.RefOf(p.controlPlane)
-	cp := capi.ControlPlaneOf(p.controlPlane)
+	cp := capi.ControlPlaneOf(p.controlPlane).Under(p.cluster)
 	unsettled := Finding{Code: CheckControlPlane, Severity: Warn, Object: ref,
 		Message: fmt.Sprintf("%s is not fully updated: %s. ", ref, cp.Unsettled),
 		Remedy:  "better wait until the control plane has finished"}
@@ -415,7 +415,7 @@ func (p *pool) skew() (s skewed, known bool, err error) {
 	if p.controlPlane == nil || version == "" {
 		return s, false, nil
 	}
-	cp := capi.ControlPlaneOf(p.controlPlane)
+	cp := capi.ControlPlaneOf(p.controlPlane).Under(p.cluster)
 	if cp.Version == "" {
 		return s, false, nil
 	}
@@ -424,7 +424,8 @@ func (p *pool) skew() (s skewed, known bool, err error) {
 	if s.Skew, err = capi.SkewOf(version, cp.Version, kubeadm); err != nil {
 		return s, true, err
 	}
-	checks := s.PreflightChecks(kubeadm)
+	var checks []string
+	s.Skew, checks = s.InTopology(p.cluster, version, cp.Version, kubeadm)
 	for _, check := range checks {
 		if !p.skips(check) {
 			s.refused = append(s.refused, check)
@@ -480,6 +481,9 @@ func (c *checker) version(p *pool) {
 		f.Message = fmt.Sprintf("machines at %s cannot join under a control plane at %s: a machine that joins by kubeadm must have the control plane's minor version. %s",
 			version, s.against, s.words)
 		f.Remedy = fmt.Sprintf("set kubernetesVersion to %s in the same upgrade, with an image that carries it", s.against)
+	case capi.OtherVersion:
+		f.Message = fmt.Sprintf("%s is not the control plane's %s: in a cluster with a topology, machines are made only at that very version. %s", version, s.against, s.words)
+		f.Remedy = fmt.Sprintf("set kubernetesVersion to %s", s.against)
 	case capi.OldKubelet:
 		f.Message = fmt.Sprintf("%s is too far behind the control plane's %s: before v1.25, workers may be two minor versions behind. %s", version, s.against, s.words)
 		f.Remedy = fmt.Sprintf("set kubernetesVersion to %s", s.against)

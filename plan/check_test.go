@@ -49,6 +49,17 @@ func skip(checks string) func(*clustertest.World) {
 	return edit(awsRef, checks, "metadata", "annotations", capi.SkipPreflightAnnotation)
 }
 
+// topology gives the Cluster a topology of a version that none of its pools is
+// of, and the step of an upgrade that it is at.
+func topology(version, step string) func(*clustertest.World) {
+	return func(w *clustertest.World) {
+		edit(clusterRef, map[string]any{"classRef": map[string]any{"name": "c"}, "version": version}, "spec", "topology")(w)
+		if step != "" {
+			edit(clusterRef, step, "metadata", "annotations", "topology.internal.cluster.x-k8s.io/upgrade-step")(w)
+		}
+	}
+}
+
 // release114 leaves what Cluster API v1.14 leaves on a MachineDeployment.
 func release114(w *clustertest.World) {
 	edit(awsRef, []any{map[string]any{"version": "v1.34.3", "replicas": int64(3)}}, "status", "versions")(w)
@@ -187,6 +198,12 @@ func TestChecks(t *testing.T) {
 			code: plan.CheckControlPlane, severity: plan.Warn, words: []string{kcp, "still runs v1.34.3", "No machine has to be made for this change"}},
 		{name: "control plane missing, nothing to be made", pool: "drain: {nodeDrainTimeout: 10m}", edit: func(w *clustertest.World) { w.Delete(controlPlaneRef) },
 			code: plan.CheckControlPlane, severity: plan.Warn, words: []string{kcp, "does not exist", "No machine has to be made"}},
+		{name: "topology that will upgrade the control plane", edit: topology("v1.36.0", ""),
+			code: plan.CheckControlPlane, severity: plan.Block, words: []string{kcp, "at v1.35.2", "topology is to bring it to v1.36.0", "ControlPlaneIsStable"}},
+		{name: "topology between two steps of an upgrade", edit: topology("v1.36.0", "v1.35.2"),
+			code: plan.CheckControlPlane, severity: plan.Pass},
+		{name: "topology that has the control plane at another step", edit: topology("v1.37.0", "v1.36.0"),
+			code: plan.CheckControlPlane, severity: plan.Block, words: []string{"topology is to bring it to v1.36.0"}},
 		{name: "control plane on its way back", edit: managed(version2("v1.35.1"), version2("v1.35.2")),
 			code: plan.CheckControlPlane, severity: plan.Warn, words: []string{"runs v1.35.2, which is newer than the v1.35.1 that is wanted", "makes worker machines all the same"}},
 		{name: "managed control plane that tells a minor and wants a patch", edit: managed(version2("v1.35.2"), version2("v1.35")),
@@ -241,6 +258,14 @@ func TestChecks(t *testing.T) {
 			code: plan.CheckVersion, severity: plan.Warn, words: []string{"v1.24.9 is too far behind", "v1.27.4", "two minor versions", "v1.10 and older"}},
 		{name: "version ahead, no machines", pool: "kubernetesVersion: v1.36.0, machineImage: ami-new", adjust: []clustertest.Adjust{clustertest.AdjustPool(awsPool, func(p *clustertest.ExamplePool) { p.Replicas = 0 })},
 			code: plan.CheckVersion, severity: plan.Warn, words: []string{"v1.36.0 is newer", "The pool has no machines now", "scaled up, it gets none"}},
+		{name: "another version in a cluster with a topology", pool: "kubernetesVersion: v1.35.1, machineImage: ami-new", edit: topology("v1.35.2", ""),
+			code: plan.CheckVersion, severity: plan.Block, words: []string{"v1.35.1 is not the control plane's v1.35.2", "topology", "(its preflight check ControlPlaneVersionSkew)"}},
+		{name: "another version in a cluster with a topology, skipped", pool: "kubernetesVersion: v1.35.1, machineImage: ami-new",
+			edit: all(topology("v1.35.2", ""), skip("ControlPlaneVersionSkew")),
+			code: plan.CheckVersion, severity: plan.Warn, words: []string{"v1.35.1 is not the control plane's v1.35.2", "skips Cluster API's check ControlPlaneVersionSkew"}},
+		{name: "another minor in a cluster with a topology", pool: toImage, edit: topology("v1.35.2", ""),
+			code: plan.CheckVersion, severity: plan.Block, words: []string{"machines at v1.34.3 cannot join", "KubeadmVersionSkew and ControlPlaneVersionSkew"}},
+		{name: "the version in a cluster with a topology", edit: topology("v1.35.2", ""), code: plan.CheckVersion, severity: plan.Pass},
 		{name: "an unreadable control plane version", edit: managed(version2("latest"), version2("latest")),
 			code: plan.CheckVersion, severity: plan.Block, words: []string{"latest"}},
 		{name: "another check skipped", pool: toImage, edit: skip("ControlPlaneIsStable"),

@@ -1,9 +1,11 @@
 package capi
 
 import (
+	"cmp"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 )
 
 // ControlPlane is what the control plane contract tells of any kind of
@@ -62,6 +64,23 @@ func ControlPlaneOf(obj *unstructured.Unstructured) ControlPlane {
 			cp.Unsettled = fmt.Sprintf("%d of its %d machines %s", got, want, c.what)
 			return cp
 		}
+	}
+	return cp
+}
+
+// Under adds what the cluster of the control plane tells: that its topology is
+// to bring the control plane to another version, and has not yet asked it to,
+// which is unstable to Cluster API, too (controlPlaneStablePreflightCheck of
+// internal/controllers/machineset; a step of a chained upgrade counts as
+// arrived).
+func (cp ControlPlane) Under(cluster *unstructured.Unstructured) ControlPlane {
+	topology := StringAt(cluster, "spec", "topology", "version")
+	wanted := cmp.Or(cluster.GetAnnotations()[clusterv1.ClusterTopologyUpgradeStepAnnotation], topology)
+	if topology == "" || cp.Version == "" || cp.Version == topology || cp.Version == wanted {
+		return cp
+	}
+	if !cp.Unstable {
+		cp.Unsettled, cp.Unstable = fmt.Sprintf("it is at %s, and the cluster's topology is to bring it to %s", cp.Version, wanted), true
 	}
 	return cp
 }

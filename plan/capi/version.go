@@ -18,7 +18,8 @@ type Skew string
 // api/core/v1beta2/machineset_types.go): a pool that breaks one can never
 // make a machine. OldKubelet and NewerPatch break only the Kubernetes policy
 // (kubernetes.io/releases/version-skew-policy: a kubelet must not be newer
-// than the API server, and before v1.25 at most two minors older).
+// than the API server, and before v1.25 at most two minors older). OtherVersion
+// is ControlPlaneVersionSkew, of clusters with a topology alone.
 const (
 	NoSkew       Skew = ""
 	NewerMinor   Skew = "newer-minor"
@@ -26,14 +27,16 @@ const (
 	KubeadmMinor Skew = "kubeadm-minor"
 	OldKubelet   Skew = "old-kubelet"
 	NewerPatch   Skew = "newer-patch"
+	OtherVersion Skew = "other-version"
 )
 
 // The MachineSet preflight checks of Cluster API that look at versions
 // (MachineSetPreflightCheck in api/core/v1beta2/machineset_types.go).
 const (
-	ControlPlaneIsStable  = string(clusterv1.MachineSetPreflightCheckControlPlaneIsStable)
-	kubernetesVersionSkew = string(clusterv1.MachineSetPreflightCheckKubernetesVersionSkew)
-	kubeadmVersionSkew    = string(clusterv1.MachineSetPreflightCheckKubeadmVersionSkew)
+	ControlPlaneIsStable    = string(clusterv1.MachineSetPreflightCheckControlPlaneIsStable)
+	kubernetesVersionSkew   = string(clusterv1.MachineSetPreflightCheckKubernetesVersionSkew)
+	kubeadmVersionSkew      = string(clusterv1.MachineSetPreflightCheckKubeadmVersionSkew)
+	controlPlaneVersionSkew = string(clusterv1.MachineSetPreflightCheckControlPlaneVersionSkew)
 )
 
 // PreflightChecks gives the names of the Cluster API preflight checks that
@@ -48,8 +51,25 @@ func (s Skew) PreflightChecks(kubeadm bool) []string {
 		return []string{kubernetesVersionSkew, kubeadmVersionSkew}
 	case s == NewerMinor, s == TooOld:
 		return []string{kubernetesVersionSkew}
+	case s == OtherVersion:
+		return []string{controlPlaneVersionSkew}
 	}
 	return nil
+}
+
+// InTopology adds what holds in a cluster with a topology, be the pool the
+// topology's or not: its machines have the very version of the control plane
+// (controlPlaneVersionPreflightCheck). It gives the skew that the pool's version
+// is then, and the checks that enforce it.
+func (s Skew) InTopology(cluster *unstructured.Unstructured, pool, controlPlane string, kubeadm bool) (Skew, []string) {
+	checks := s.PreflightChecks(kubeadm)
+	if StringAt(cluster, "spec", "topology", "version") == "" || pool == controlPlane {
+		return s, checks
+	}
+	if len(checks) == 0 {
+		s = OtherVersion
+	}
+	return s, append(checks, controlPlaneVersionSkew)
 }
 
 // JoinsByKubeadm reports whether machines with this bootstrap template join by
