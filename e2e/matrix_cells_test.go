@@ -119,15 +119,19 @@ func (c cell) fields(controlPlane string) (fields pool, ok bool) {
 func (c cell) name() string {
 	out := c.pool.name
 	if c.skip != "" {
-		out += ", skips " + strings.ReplaceAll(c.skip, ",", " and ")
+		out += ", skips " + spoken(c.skip)
 	}
 	if c.templateSkip != "" {
-		out += ", its bootstrap template skips " + strings.ReplaceAll(c.templateSkip, ",", " and ")
+		out += ", its bootstrap template skips " + spoken(c.templateSkip)
 	}
 	if c.empty {
 		out += ", no replicas"
 	}
 	return out
+}
+
+func spoken(list string) string {
+	return strings.Join(strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' }), " and ")
 }
 
 // wholeMatrix tells that all cells are run.
