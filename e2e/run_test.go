@@ -95,6 +95,10 @@ func (c cli) start(t testing.TB, args ...string) *process {
 	command := slices.Concat(c.wrap, []string{cmp.Or(c.program, box.nodepool)}, args)
 	p.cmd = exec.CommandContext(ctx, command[0], command[1:]...)
 	p.cmd.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig, "HOME="+c.home)
+	// Whoever runs the tests may have credentials of a cloud: it is not asked.
+	p.cmd.Env = append(p.cmd.Env, "AWS_CONFIG_FILE="+os.DevNull, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull, "AWS_PROFILE=",
+		"AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=", "AWS_WEB_IDENTITY_TOKEN_FILE=",
+		"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI=", "AWS_CONTAINER_CREDENTIALS_FULL_URI=", "AWS_EC2_METADATA_DISABLED=true")
 	p.cmd.Env = append(p.cmd.Env, c.env...)
 	p.cmd.Dir = t.TempDir()
 	p.cmd.Stderr = &p.stderr

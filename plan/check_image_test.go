@@ -53,7 +53,7 @@ func answered(up schema.Upgrade, snap plan.Snapshot, image func(*plan.ImageInfo)
 		if image != nil {
 			image(&info)
 		}
-		snap = snap.WithImage(q, info)
+		snap = snap.WithImages(map[plan.ImageQuery]plan.ImageInfo{q: info})
 	}
 	for i, q := range types {
 		info := plan.InstanceTypeInfo{Architectures: []string{"amd64"}, VCPUs: 4, Requires: []string{"ENA"},
@@ -61,7 +61,7 @@ func answered(up schema.Upgrade, snap plan.Snapshot, image func(*plan.ImageInfo)
 		if size != nil && i == 0 { // the second is of the size that is replaced
 			size(&info)
 		}
-		snap = snap.WithInstanceType(q, info)
+		snap = snap.WithInstanceTypes(map[plan.InstanceTypeQuery]plan.InstanceTypeInfo{q: info})
 	}
 	return snap
 }

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -104,10 +105,10 @@ func (s Snapshot) Image(q ImageQuery) (ImageInfo, bool) {
 	return info, ok
 }
 
-// WithImage gives s plus the answer to q.
-func (s Snapshot) WithImage(q ImageQuery, info ImageInfo) Snapshot {
+// WithImages gives s plus answers.
+func (s Snapshot) WithImages(answers map[ImageQuery]ImageInfo) Snapshot {
 	out := s.clone()
-	out.images[q] = info
+	maps.Copy(out.images, answers)
 	return out
 }
 
@@ -117,10 +118,10 @@ func (s Snapshot) InstanceType(q InstanceTypeQuery) (InstanceTypeInfo, bool) {
 	return info, ok
 }
 
-// WithInstanceType gives s plus the answer to q.
-func (s Snapshot) WithInstanceType(q InstanceTypeQuery, info InstanceTypeInfo) Snapshot {
+// WithInstanceTypes gives s plus answers.
+func (s Snapshot) WithInstanceTypes(answers map[InstanceTypeQuery]InstanceTypeInfo) Snapshot {
 	out := s.clone()
-	out.types[q] = info
+	maps.Copy(out.types, answers)
 	return out
 }
 

@@ -35,7 +35,7 @@ func (p *program) applyCommand() *cli.Command {
 			"was reviewed; 5 a rollout stalled (run again to carry on); 6 another run is at work; 130 interrupted\n" +
 			"(run again to carry on).",
 		Flags: runFlags(
-			&cli.StringFlag{Name: "plan", Usage: "carry out the plan saved in `FILE`"}, workloadFlag),
+			&cli.StringFlag{Name: "plan", Usage: "carry out the plan saved in `FILE`"}, workloadFlag, noProviderFlag),
 		Action: p.apply,
 	})
 }

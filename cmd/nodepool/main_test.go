@@ -17,8 +17,10 @@ import (
 	"nodepool/plan"
 )
 
-// TestMain is the program itself where a test starts it as a process.
+// TestMain is the program itself where a test starts it as a process. No cloud
+// is set up for the tests.
 func TestMain(m *testing.M) {
+	withoutCloud()
 	if os.Getenv("NODEPOOL_TEST_MAIN") != "" {
 		main()
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"nodepool/apply"
+	"nodepool/apply/aws"
 	"nodepool/apply/kube"
 	"nodepool/apply/offline"
 	"nodepool/apply/workload"
@@ -35,7 +36,7 @@ func (p *program) planCommand() *cli.Command {
 			&cli.BoolFlag{Name: "full", Usage: "show passed checks, facts, and every new template and resulting MachineDeployment whole (text and markdown)"},
 			&cli.StringFlag{Name: "export", Usage: "write the changes as manifests for a Git repository into the folder `DIR`"},
 			&cli.BoolFlag{Name: "reveal", Usage: "let --export write secrets in clear (mode 0600)"},
-			&cli.BoolFlag{Name: "detailed-exitcode", Usage: "exit 2 when there is something to do"}, workloadFlag, noColorFlag, fromFlag}, kubeFlags...),
+			&cli.BoolFlag{Name: "detailed-exitcode", Usage: "exit 2 when there is something to do"}, workloadFlag, noProviderFlag, noColorFlag, fromFlag}, kubeFlags...),
 		Action: p.plan,
 	})
 }
@@ -177,6 +178,9 @@ func inquirers(c *cli.Context, reader apply.Reader, up upgrade) []apply.Inquirer
 		return nil
 	}
 	var out []apply.Inquirer
+	if !c.Bool("no-provider") {
+		out = append(out, aws.Inquirer{})
+	}
 	if c.Bool("workload") || up.Spec.Preflight.Workload {
 		out = append(out, workload.Inquirer{Management: reader, UserAgent: "nodepool/" + version})
 	}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/urfave/cli/v2"
+
+	"nodepool/apply"
+	"nodepool/apply/clustertest"
+)
+
+// withoutCloud empties the environment of what is set up of a cloud, so that no
+// test asks one.
+func withoutCloud() {
+	for _, v := range os.Environ() {
+		if name, _, _ := strings.Cut(v, "="); strings.HasPrefix(name, "AWS_") {
+			_ = os.Unsetenv(name)
+		}
+	}
+	_ = os.Setenv("AWS_CONFIG_FILE", os.DevNull)
+	_ = os.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
+}
+
+// TestPlanAsksAWS: plan and apply tell what AWS says of image and instance type,
+// where there are credentials, and unless they are told not to ask.
+func TestPlanAsksAWS(t *testing.T) {
+	var requests atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		if err := r.ParseForm(); err != nil {
+			t.Error(err)
+		}
+		// An account in which there is nothing.
+		fmt.Fprintf(w, `<%[1]sResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>1</requestId></%[1]sResponse>`, r.Form.Get("Action"))
+	}))
+	defer server.Close()
+	runIn(t, map[string]string{"u.yaml": badUpgrade}, "")
+	t.Setenv("AWS_ENDPOINT_URL", server.URL)
+	world := clustertest.AWSExample()
+	call := func(want int, args ...string) string {
+		t.Helper()
+		var out, errs bytes.Buffer
+		p := &program{stdin: strings.NewReader(""), stdout: &out, stderr: &errs,
+			open: func(*cli.Context) (apply.Cluster, error) { return world.Open(nil), nil }}
+		if code := p.run(t.Context(), append([]string{"nodepool"}, args...)); code != want {
+			t.Fatalf("nodepool %s: exit code %d, want %d\n%s%s", strings.Join(args, " "), code, want, &out, &errs)
+		}
+		return out.String() + errs.String()
+	}
+	without := call(0, "plan", "-f", "u.yaml")
+	if strings.Contains(without, "AWS credentials") || requests.Load() > 0 {
+		t.Errorf("without credentials %d requests are made:\n%s", requests.Load(), without)
+	}
+	if full := call(0, "plan", "-f", "u.yaml", "--full"); !strings.Contains(full, "not verified: no AWS credentials") {
+		t.Errorf("it does not say that nothing was verified:\n%s", full)
+	}
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIDOFTHETESTS")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "5ecretOfTheTests")
+	if got := call(0, "plan", "-f", "u.yaml", "--no-provider"); got != without || requests.Load() > 0 {
+		t.Errorf("with --no-provider %d requests are made:\n%s", requests.Load(), got)
+	}
+	with := call(3, "plan", "-f", "u.yaml")
+	for _, want := range []string{"image-exists", "ami-bad is not in eu-central-1", "instance-type", "there is no instance type m5.large in eu-central-1", "BLOCKED"} {
+		if !strings.Contains(with, want) {
+			t.Errorf("it does not say %q:\n%s", want, with)
+		}
+	}
+	if strings.Contains(with, "5ecret") || strings.Contains(with, "AKID") {
+		t.Errorf("it tells credentials:\n%s", with)
+	}
+	call(3, "apply", "-f", "u.yaml", "--auto-approve", "--journal", "file:journal")
+	if n := len(world.Writes()); n > 0 {
+		t.Errorf("%d writes", n)
+	}
+	t.Setenv("NODEPOOL_NO_PROVIDER", "1")
+	if got := call(0, "plan", "-f", "u.yaml"); got != without {
+		t.Errorf("with NODEPOOL_NO_PROVIDER:\n%s", got)
+	}
+}
