@@ -136,8 +136,21 @@ func TestCanaryProvesItself(t *testing.T) {
 			return nil
 		}
 		began := time.Now()
+		notify, soaks, shown := s.e.Notify, false, ""
+		s.e.Notify = func(e apply.Event) {
+			switch e := e.(type) {
+			case apply.Rolling:
+				soaks = soaks || e.Proof != nil && *e.Proof == apply.Proof{Machines: 1, Ready: 1, Soak: 10 * time.Minute}
+			case apply.StepDone:
+				shown += e.Outcome
+			}
+			notify(e)
+		}
 		if err := s.e.Run(t.Context(), s.plan); err != nil {
 			t.Fatal(err)
+		}
+		if !soaks || !strings.Contains(shown, "ready for 10m0s, and the command exited with 0") {
+			t.Errorf("that it soaks is told: %t; in the end: %q", soaks, shown)
 		}
 		if took := time.Since(began); took < 10*time.Minute || took > 15*time.Minute {
 			t.Errorf("it took %s, with a soak of 10m", took)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -31,6 +32,28 @@ func (l *fakeLock) Acquire(_ context.Context, pools []plan.Ref, h apply.Holder) 
 		return nil, &apply.LockedError{Pool: pools[0], Holder: *l.other}
 	}
 	return l, nil
+}
+
+// waiting is a lock that another holds for as long as one likes to wait.
+type waiting struct{ fakeLock }
+
+func (*waiting) Acquire(ctx context.Context, _ []plan.Ref, _ apply.Holder) (apply.Held, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestInterruptedBeforeItBegan: who waits for a lock has written nothing.
+func TestInterruptedBeforeItBegan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := clustertest.AWSExample().Open(nil)
+		p, secrets := compile(t, c, read(t, upgradeBoth))
+		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+		defer stop()
+		e := &apply.Executor{Cluster: c, Journal: &memory{}, Secrets: secrets, Lock: &waiting{}}
+		if err := e.Run(ctx, p); !errors.Is(err, apply.ErrInterrupted) || !errors.Is(err, apply.ErrNotBegun) {
+			t.Errorf("got %v", err)
+		}
+	})
 }
 
 func (l *fakeLock) Lost() <-chan struct{} { return l.lost }

@@ -163,3 +163,19 @@ func TestReusedTemplate(t *testing.T) {
 		}
 	}
 }
+
+// TestTextOfWaitsTogether: many steps that are waited for at once are told by
+// the first and the last of them.
+func TestTextOfWaitsTogether(t *testing.T) {
+	for n, want := range map[int]string{1: "; stalled after", 2: ", together with step 2; stalled after", 8: ", together with the others of steps 1 to 8; stalled after"} {
+		var p plan.Plan
+		for i := range n {
+			p.Steps = append(p.Steps, plan.Step{ID: fmt.Sprint(i), Wait: &plan.Wait{Template: "t", StallAfter: "15m0s",
+				MachineDeployment: plan.Ref{Kind: "MachineDeployment", Namespace: "default", Name: fmt.Sprint("md-", i)}}})
+		}
+		first, _, _ := strings.Cut(textOf(t, p, render.Options{}), "2. ")
+		if !strings.Contains(first, "from template t"+want) {
+			t.Errorf("%d at once:\n%s", n, first)
+		}
+	}
+}

@@ -244,9 +244,9 @@ func proofTally(p apply.Proof, soaked time.Duration) string {
 	switch {
 	case p.Ready < p.Machines:
 	case soaked >= p.Soak:
-		s += ", soaked " + clock(p.Soak)
+		s += ", soaked " + span(p.Soak)
 	default:
-		s += ", soaking " + clock(soaked) + " of " + clock(p.Soak)
+		s += ", soaking " + clock(soaked) + " of " + span(p.Soak)
 	}
 	return s
 }

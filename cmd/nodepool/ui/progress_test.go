@@ -337,6 +337,52 @@ func TestLiveCountsTheRest(t *testing.T) {
 	}
 }
 
+// TestLiveTells what numbers alone do not: that a canary soaks, how near a
+// rollout is to be given up, and that a way back leads to old machines.
+func TestLiveTells(t *testing.T) {
+	hold := wait0
+	hold.Wait = &plan.Wait{MachineDeployment: md0, StallAfter: "15m0s", Canary: &plan.Canary{Machines: 1, Soak: "10m0s"}}
+	proved := fresh(1, "Running", "ready: WaitingForMinReadySeconds")
+	proved.Proved, proved.Node = true, "ip-1"
+	soaking := rollout(3, old(1), old(2), old(3), proved)
+	soaking.Waiting = "Machine new-1: ready: WaitingForMinReadySeconds"
+	slow := wait0
+	slow.Wait = &plan.Wait{MachineDeployment: md0, StallAfter: "15m0s"}
+	back := applied
+	back.Upgrade.Purpose, back.Upgrade.Rollback = plan.ForRollback, applied.Digest
+	for name, tc := range map[string]struct {
+		moments   []moment
+		says, not []string
+	}{
+		"a canary": {[]moment{{0, apply.RunStarted{Plan: applied}}, {0, apply.Rolling{Step: hold, Rollout: soaking, Idle: 8 * time.Minute,
+			Proof: &apply.Proof{Machines: 1, Ready: 1, Soaked: 4 * time.Minute, Soak: 10 * time.Minute}}}},
+			[]string{"→ md-0  ████████░░░░░░░░░░░░ canary: 1 of 1 ready, soaking 4m00s of 10m", "✓ new new-1  ready            node ip-1"},
+			[]string{"MinReadySeconds", "0/3", "gives up"}},
+		"a canary that has proved itself": {[]moment{{0, apply.RunStarted{Plan: applied}}, {0, apply.StepDone{Step: hold, Took: time.Minute, Outcome: "new-1 ready for 10m0s"}}},
+			[]string{"✓ md-0: canary: new-1 ready for 10m0s, 1m00s"}, nil},
+		"no progress": {[]moment{{0, apply.RunStarted{Plan: applied}}, {0, apply.Rolling{Step: slow, Rollout: rollout(3, old(1), old(2), old(3)), Idle: 4 * time.Minute}},
+			{2 * time.Minute, apply.StepStarted{Step: wait1}}},
+			[]string{"! md-0  ", "    no progress for 6m00s; gives up after 15m"}, nil},
+		"no progress for a moment": {[]moment{{0, apply.RunStarted{Plan: applied}}, {0, apply.Rolling{Step: slow, Rollout: rollout(3, old(1), old(2), old(3)), Idle: 4 * time.Minute}}},
+			[]string{"→ md-0  "}, []string{"no progress"}},
+		"a way back": {[]moment{{0, apply.RunStarted{Plan: back}}, {0, apply.Rolling{Step: slow, Rollout: rollout(3, ready(1), ready(2), leaving(3, "drain"))}}},
+			[]string{"rolling back aws-example", "2/3 old ready, 1 new left", "- new old-3  Deleting", "✓ old new-1  ready"}, nil},
+	} {
+		_, frames := live(t, 100, 24, false, tc.moments)
+		got := frames[len(frames)-1]
+		for _, want := range tc.says {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s: %q is not said:\n%s", name, want, got)
+			}
+		}
+		for _, no := range tc.not {
+			if strings.Contains(got, no) {
+				t.Errorf("%s: %q is said:\n%s", name, no, got)
+			}
+		}
+	}
+}
+
 // pools is a run of so many pools, of which every fourth is held up.
 func pools(n int) []moment {
 	p := applied
