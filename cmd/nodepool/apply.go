@@ -118,7 +118,7 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 		return err
 	}
 	if made.Blocked {
-		if err := todo.offer(stdout); err != nil {
+		if err := todo.offer(stdout, c.String("forward-out")); err != nil {
 			return err
 		}
 		return errShown

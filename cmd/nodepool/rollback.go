@@ -7,9 +7,11 @@ import (
 	"io"
 	"strings"
 
+	"github.com/google/renameio/v2"
 	"github.com/urfave/cli/v2"
 
 	"nodepool/apply"
+	"nodepool/cmd/nodepool/ui"
 	"nodepool/plan"
 	"nodepool/plan/render"
 	"nodepool/schema"
@@ -32,7 +34,8 @@ func (p *program) rollbackCommand() *cli.Command {
 		Flags: runFlags(
 			&cli.StringFlag{Name: "plan", Usage: "take back the plan saved in `FILE`"},
 			&cli.StringFlag{Name: "namespace", Aliases: []string{"n"}, Usage: "look for RUN in `NAMESPACE` (default: that of the kubeconfig context)"},
-			&cli.StringFlag{Name: "out", Usage: "save the inverse to `FILE` and do nothing else"}),
+			&cli.StringFlag{Name: "out", Usage: "save the inverse to `FILE` and do nothing else"},
+			&cli.StringFlag{Name: "forward-out", Usage: "where there is no way back, save the upgrade that is possible instead to `FILE`"}),
 		OnUsageError: usageError,
 		Action:       p.rollback,
 	}
@@ -75,7 +78,7 @@ func (p *program) saveInverse(c *cli.Context, file string) error {
 		return err
 	}
 	if todo.plan.Blocked {
-		if err := todo.offer(p.stdout); err != nil {
+		if err := todo.offer(p.stdout, c.String("forward-out")); err != nil {
 			return err
 		}
 	}
@@ -167,8 +170,9 @@ func (p *program) recheck(c *cli.Context, saved plan.Plan) (apply.Cluster, task,
 	return cluster, t, p.checkRights(c, cluster, t.plan, t.snap, rights)
 }
 
-// offer writes the upgrade that is possible where there is no way back.
-func (t task) offer(w io.Writer) error {
+// offer writes the upgrade that is possible where there is no way back, and
+// saves it to a file if one is named.
+func (t task) offer(w io.Writer, file string) error {
 	if t.plan.Upgrade.Purpose != plan.ForRollback || t.saved {
 		return nil
 	}
@@ -181,7 +185,13 @@ func (t task) offer(w io.Writer) error {
 		return err
 	}
 	var b strings.Builder
-	b.WriteString("\nPossible instead: forward, with the content of the old template. Save this and run nodepool plan -f on it;\n" +
+	if file != "" {
+		if err := renameio.WriteFile(file, text, 0o600); err != nil {
+			return fmt.Errorf("save the upgrade: %w", err)
+		}
+		fmt.Fprintf(&b, "\nThe upgrade below is saved: %s\n", ui.Shell("nodepool", "plan", "-f", file))
+	}
+	b.WriteString("\nPossible instead: forward, with the content of the old template. Save this (--forward-out FILE) and run nodepool plan -f on it;\n" +
 		"where it sets an image, that must be one built for the pool's version, or machines cannot join:\n\n")
 	for line := range strings.Lines(string(text)) {
 		b.WriteString(render.Escape(strings.TrimSuffix(line, "\n")) + "\n")

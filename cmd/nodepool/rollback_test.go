@@ -161,17 +161,17 @@ func TestRollbackOfAStall(t *testing.T) {
 		t.Errorf("journal (-want +got):\n%s", d)
 	}
 	// Now it is complete, and kubeadm's machines of the old minor cannot be made.
-	stdout, _ = s.do(3, "", "rollback", "-f", "u.yaml", "--auto-approve")
+	stdout, _ = s.do(3, "", "rollback", "-f", "u.yaml", "--auto-approve", "--forward-out", "saved.yaml")
 	s.says(stdout, "BLOCKED", "there is no way back to v1.34.3", "go forward with the content of the old template", "Possible instead: forward", "name: one-forward", "ami-0123456789abcdef0")
 	if n := s.patches() - before; n != 2 {
 		t.Errorf("%d patches after the refusal", n)
 	}
 	// What it offers is an upgrade file.
 	_, offer, _ := strings.Cut(stdout, "machines cannot join:\n\n")
-	if err := os.WriteFile("forward.yaml", []byte(offer), 0o600); err != nil {
-		t.Fatal(err)
+	if saved, err := os.ReadFile("saved.yaml"); err != nil || string(saved) != offer {
+		t.Errorf("%v; what is saved is not what is shown:\n%s", err, saved)
 	}
-	s.do(2, "", "plan", "-f", "forward.yaml", "--detailed-exitcode")
+	s.do(2, "", "plan", "-f", "saved.yaml", "--detailed-exitcode")
 }
 
 // TestRollbackOfARollback goes forward again, and by -f it carries a rollback
