@@ -184,7 +184,7 @@ func (c *checker) available(cluster *unstructured.Unstructured) {
 	state := capi.ClusterStateOf(cluster)
 	switch {
 	case !state.Told:
-		c.pass(CheckClusterAvailable, f.Object, "not verified: the Cluster has no status here")
+		c.notVerified(CheckClusterAvailable, f.Object, "the Cluster has no status here")
 		return
 	case len(state.Lacking) > 0:
 		f.Severity = Block

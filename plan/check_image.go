@@ -144,8 +144,10 @@ func (c *checker) provider(p *pool) {
 	c.quota(m, q, info, why)
 }
 
+// notVerified tells that a check could not find out, which is no pass and
+// nothing to weigh.
 func (c *checker) notVerified(code string, obj Ref, why string) {
-	c.pass(code, obj, "not verified: "+why)
+	c.add(Finding{Code: code, Severity: Pass, NotVerified: true, Object: obj, Message: "not verified: " + why})
 }
 
 func (c *checker) imageExists(m machine, k known) {

@@ -247,8 +247,11 @@ type Finding struct {
 	Severity Severity `json:"severity"`
 	Pool     string   `json:"pool,omitempty"`
 	Object   Ref      `json:"object,omitzero"`
-	Message  string   `json:"message"`
-	Remedy   string   `json:"remedy,omitempty"`
+	// NotVerified says that a check of severity Pass found nothing wrong because
+	// it could not find out; Message says why.
+	NotVerified bool   `json:"notVerified,omitempty"`
+	Message     string `json:"message"`
+	Remedy      string `json:"remedy,omitempty"`
 	// Waived is the reason for which the upgrade lets the pool go on all the
 	// same; a finding that has one does not block.
 	Waived string `json:"waived,omitempty"`

@@ -150,7 +150,7 @@ func healthChecks(cluster Ref) Selector {
 func (c *checker) health(p *pool) {
 	sel := healthChecks(capi.RefOf(p.cluster))
 	if why, unread := c.snap.Unread(sel); unread {
-		c.pass(CheckHealth, p.ref, "not verified: "+why)
+		c.notVerified(CheckHealth, p.ref, why)
 		return
 	}
 	labels := map[string]string{}

@@ -71,7 +71,7 @@ func (c *checker) workload(up schema.Upgrade, pools []*pool) {
 func (c *checker) unverified(code string, obj Ref, r WorkloadReport, kinds ...string) bool {
 	for _, kind := range kinds {
 		if r.Unread[kind] != "" {
-			c.pass(code, obj, "not verified: "+kind+" could not be read")
+			c.notVerified(code, obj, kind+" could not be read")
 			return true
 		}
 	}

@@ -59,3 +59,28 @@ func TestExplainAll(t *testing.T) {
 		}
 	}
 }
+
+// TestNotVerifiedIsNoPass counts a check that could not find out among those
+// that did not pass, in every form that people read.
+func TestNotVerifiedIsNoPass(t *testing.T) {
+	p := plan.Plan{Steps: []plan.Step{{ID: "preflight", Preflight: &plan.Preflight{Checks: []string{"cluster", "image-exists"}}}},
+		Findings: []plan.Finding{
+			{Code: "cluster", Severity: plan.Pass, Message: "it exists"},
+			{Code: "image-exists", Severity: plan.Pass, NotVerified: true, Pool: "a", Message: "not verified: there are no credentials"},
+		}}
+	var text, full, markdown bytes.Buffer
+	for _, err := range []error{render.Text(&text, p, render.Options{}), render.Text(&full, p, render.Options{Full: true}), render.Markdown(&markdown, p, render.Options{})} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	const want = "1 of 2 checks passed; not verified: image-exists"
+	for _, got := range []string{text.String(), full.String(), markdown.String()} {
+		if !strings.Contains(got, want) {
+			t.Errorf("does not say %q:\n%s", want, got)
+		}
+	}
+	if !strings.Contains(full.String(), "? image-exists (pool a): not verified: there are no credentials") || !strings.Contains(full.String(), "✓ cluster: it exists") {
+		t.Errorf("the marks are not told apart:\n%s", full.String())
+	}
+}

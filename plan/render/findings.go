@@ -87,14 +87,27 @@ func (v *view) worst() map[string]plan.Severity {
 	return worst
 }
 
-func passedOf(checks []string, worst map[string]plan.Severity) string {
+// passedOf counts the checks that passed, and names those that could not find
+// out: nobody is to sign for a check that was not made.
+func (v *view) passedOf(checks []string) string {
+	worst := v.worst()
+	var unverified []string
+	for _, f := range v.Findings {
+		if f.NotVerified && worst[f.Code] == "" && !slices.Contains(unverified, f.Code) {
+			unverified = append(unverified, f.Code)
+		}
+	}
 	passed := 0
 	for _, c := range checks {
-		if worst[c] == "" {
+		if worst[c] == "" && !slices.Contains(unverified, c) {
 			passed++
 		}
 	}
-	return fmt.Sprintf("%d of %s passed", passed, count(len(checks), "check"))
+	s := fmt.Sprintf("%d of %s passed", passed, count(len(checks), "check"))
+	if len(unverified) > 0 {
+		s += "; not verified: " + list(unverified)
+	}
+	return s
 }
 
 // asked gives the codes of all checks: those of the plan, and those that were
@@ -114,7 +127,7 @@ func (v *view) asked(checks []string) []string {
 // passed.
 func (v *view) checks(p plan.Preflight) string {
 	worst := v.worst()
-	s := passedOf(v.asked(p.Checks), worst)
+	s := v.passedOf(v.asked(p.Checks))
 	for _, f := range []struct {
 		severity plan.Severity
 		word     string
@@ -134,12 +147,20 @@ func (v *view) checks(p plan.Preflight) string {
 	return s
 }
 
-// passed lists the checks that passed, with what they said.
+// verdict is the mark of a finding of severity Pass.
+func verdict(f plan.Finding) string {
+	if f.NotVerified {
+		return "?"
+	}
+	return "✓"
+}
+
+// passed lists the checks that passed or could not find out, with what they said.
 func (v *view) passed(p plan.Preflight) {
 	said := map[string]bool{}
 	for _, f := range v.pick(plan.Pass) {
 		said[f.Code] = true
-		line := "✓ " + f.Code
+		line := verdict(f) + " " + f.Code
 		if f.Pool != "" {
 			line += " (pool " + f.Pool + ")"
 		}

@@ -146,7 +146,6 @@ func replaceName(s, name string) string {
 
 // passedChecks writes the checks that passed, collapsed.
 func (s *sheet) passedChecks() string {
-	worst := s.worst()
 	var checks []string
 	for _, step := range s.Steps {
 		if step.Preflight != nil {
@@ -164,7 +163,7 @@ func (s *sheet) passedChecks() string {
 	var b strings.Builder
 	head := "Checks that passed"
 	if len(checks) > 0 {
-		head = passedOf(s.asked(checks), worst)
+		head = s.passedOf(s.asked(checks))
 	}
 	b.WriteString("<details>\n<summary>" + head + "</summary>\n\n")
 	if s.terse {
