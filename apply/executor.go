@@ -30,6 +30,9 @@ type Executor struct {
 	// GiveUp names the unfinished run that this one takes the place of, if any.
 	// It is closed once the lock is held and before anything is written.
 	GiveUp GiveUp
+	// Displace, when set, closes runs of other upgrades that this one takes the
+	// place of; it is asked where GiveUp is closed.
+	Displace func(context.Context) error
 	// Seen is the snapshot that the plan was compiled from, when there is one:
 	// the journal takes from it which machines there were before.
 	Seen plan.Snapshot
@@ -191,6 +194,11 @@ func (r *run) carryOut(ctx context.Context) (err error) {
 // giveUp closes the run that this one takes the place of. Another one that was
 // begun meanwhile is left to Open, which refuses.
 func (r *run) giveUp(ctx context.Context) error {
+	if r.Displace != nil {
+		if err := r.Displace(ctx); err != nil {
+			return err
+		}
+	}
 	if r.GiveUp.Plan == "" {
 		return nil
 	}
@@ -708,6 +716,9 @@ func (r *run) wait(ctx context.Context, i int) error {
 			return r.failed(ctx, s, &DriftError{Step: s.ID, Differences: r.whoDid(ctx, i, a.Differences), Written: r.written.Load()})
 		case plan.Satisfied:
 			r.notify(Rolling{Step: s, Rollout: a.Rollout, Elapsed: time.Since(began)})
+			if md, ok := snap.Object(s.Wait.MachineDeployment); ok && capi.IsPaused(md) {
+				r.trouble(ctx, s, "the rollout is complete, and "+s.Wait.MachineDeployment.String()+" is paused: it scales and does not roll")
+			}
 			note := fmt.Sprintf("%d machines", a.Rollout.New)
 			if err := r.recordRoll(ctx, s.ID, Done, note, roll); err != nil {
 				return err

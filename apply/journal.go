@@ -153,13 +153,42 @@ type Journal interface {
 	Runs(ctx context.Context) ([]Run, error)
 }
 
-// UnfinishedError says that another plan of the same upgrade was begun and
-// not finished.
+// UnfinishedError says that another plan, of the same upgrade or of another one
+// on the same pools, was begun and not finished.
 type UnfinishedError struct {
 	Unfinished, Wanted plan.Digest
-	// TakesBack tells that the unfinished one is a rollback, where that is
-	// known.
+	// Run is the begun one where it is known, without its plan and records: its
+	// name, and whose upgrade it is.
+	Run, Upgrade string
+	// TakesBack tells that it is a rollback, where that is known.
 	TakesBack bool
+	// Actor began it, or carried it on last; Since is when it was begun, and
+	// Ticket its change-review ticket. Empty where they are not known.
+	Actor  string
+	Since  time.Time
+	Ticket string
+	// Other tells that it is a run of another upgrade, on the pools named.
+	Other bool
+	Pools []string
+}
+
+// UnfinishedRun gives the error that says that r is in the way of another plan.
+func UnfinishedRun(r Run, wanted plan.Digest) *UnfinishedError {
+	e := &UnfinishedError{Unfinished: r.Plan.Digest, Wanted: wanted, Run: r.Name(), Upgrade: r.Upgrade,
+		TakesBack: r.Plan.Upgrade.Purpose == plan.ForRollback}
+	for _, rec := range r.Records {
+		if rec.Phase != Opened {
+			continue
+		}
+		if e.Since.IsZero() {
+			e.Since = rec.At
+		}
+		e.Actor = rec.Actor
+		if rec.Ticket != "" {
+			e.Ticket = rec.Ticket
+		}
+	}
+	return e
 }
 
 func (e *UnfinishedError) Error() string {

@@ -97,11 +97,12 @@ func TestEachRightIsMissed(t *testing.T) {
 		{"bootstrap.cluster.x-k8s.io", "kubeadmconfigs", "list"}:    true,
 		{"bootstrap.cluster.x-k8s.io", "kubeadmconfigs", "watch"}:   true,
 		{"", "events", "create"}:                                    true,
+		{"", "configmaps", "list"}:                                  true,
 	}
-	// Asked for only where a pool of the upgrade is not there, where runs are
-	// looked for by name, and to ask the provider in the cluster's region; and
-	// one that a check does without, and says so.
-	unasked := []right{{"cluster.x-k8s.io", "machinepools", "get"}, {"", "configmaps", "list"},
+	// Asked for only where a pool of the upgrade is not there, and to ask the
+	// provider in the cluster's region; and one that a check does without, and
+	// says so.
+	unasked := []right{{"cluster.x-k8s.io", "machinepools", "get"},
 		{"infrastructure.cluster.x-k8s.io", "awsclusters", "get"}, {"cluster.x-k8s.io", "machinehealthchecks", "list"}}
 	here, everywhere := rightsOf(t, "nodepool-operator"), rightsOf(t, definitions)
 	tell := func(r right, where string) string {
@@ -128,8 +129,11 @@ func TestEachRightIsMissed(t *testing.T) {
 			switch {
 			case lesser[l.right]:
 				less := "causes of a stall are told less precisely"
-				if l.Resource == "events" {
+				switch l.Resource {
+				case "events":
 					less = "writes no Events"
+				case "configmaps":
+					less = "unfinished runs of other upgrades are not found"
 				}
 				code, want = 0, []string{tell(l.right, l.where) + "; the run goes on, and " + less}
 			case slices.Contains(unasked, l.right):

@@ -51,7 +51,6 @@ func TestUsage(t *testing.T) {
 		"an argument":      {args: []string{"plan", "upgrade.yaml"}, want: []string{`"upgrade.yaml"`, "-f"}},
 		"unknown form":     {args: []string{"plan", "-f", "u.yaml", "-o", "xml"}, files: map[string]string{"u.yaml": goodUpgrade}, want: []string{"xml", "text, markdown, json and yaml"}},
 		"unknown pool":     {args: []string{"plan", "-f", "u.yaml", "--pool", "aws-example-md-9"}, files: map[string]string{"u.yaml": goodUpgrade}, want: []string{"aws-example-md-9", "aws-example-md-0"}},
-		"no terminal":      {args: []string{"apply", "-f", "u.yaml"}, files: map[string]string{"u.yaml": goodUpgrade}, want: []string{"--auto-approve", "terminal"}},
 		"unknown progress": {args: []string{"apply", "-f", "u.yaml", "--auto-approve", "--progress", "loud"}, files: map[string]string{"u.yaml": goodUpgrade}, want: []string{"loud", "auto, plain and json"}},
 		"no cluster":       {args: []string{"init"}, want: []string{"--cluster NAME", "nodepool list"}},
 		"no kubeconfig":    {args: []string{"plan", "-f", "-"}, stdin: goodUpgrade, want: []string{"kubeconfig"}},

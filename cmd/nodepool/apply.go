@@ -20,13 +20,14 @@ import (
 )
 
 func (p *program) applyCommand() *cli.Command {
-	return command(&cli.Command{
+	return &cli.Command{
 		Name:      "apply",
 		Usage:     "do what the plan says, or carry on with it",
-		UsageText: "nodepool apply -f upgrade.yaml [options]\nnodepool apply --plan FILE [-f upgrade.yaml] [options]",
+		UsageText: "nodepool apply -f upgrade.yaml [options]\nnodepool apply --plan FILE [-f upgrade.yaml] [options]\nnodepool apply RUN [-f upgrade.yaml] [options]",
 		Description: "Shows the plan, asks, and carries it out step by step. Every step is recorded before and after it acts.\n" +
 			"With -f the plan is compiled now; --expect goes on only if it is the reviewed one. With --plan a saved plan is\n" +
-			"carried out as it was reviewed, or not at all; where it holds secrets it needs its upgrade file too.\n\n" +
+			"carried out as it was reviewed, or not at all; where it holds secrets it needs its upgrade file too. With RUN, such\n" +
+			"as aws-example-1-35/3, the recorded plan of a run that is not finished is carried on with, in the same way.\n\n" +
 			"It locks the pools, so that two runs cannot work on one; the record and the lock are kept in the management\n" +
 			"cluster, for any machine to carry on, or with --journal file:PATH on this one.\n\n" +
 			"Run again after it was killed or interrupted, it carries on with the same plan and repeats nothing.\n" +
@@ -35,9 +36,11 @@ func (p *program) applyCommand() *cli.Command {
 			"was reviewed; 5 a rollout stalled (run again to carry on); 6 another run is at work; 130 interrupted\n" +
 			"(run again to carry on).",
 		Flags: runFlags(
-			&cli.StringFlag{Name: "plan", Usage: "carry out the plan saved in `FILE`"}, workloadFlag, noProviderFlag),
-		Action: p.apply,
-	})
+			&cli.StringFlag{Name: "plan", Usage: "carry out the plan saved in `FILE`"},
+			&cli.StringFlag{Name: "namespace", Aliases: []string{"n"}, Usage: "look for RUN in `NAMESPACE` (default: that of the kubeconfig context)"}, workloadFlag, noProviderFlag),
+		OnUsageError: usageError,
+		Action:       p.apply,
+	}
 }
 
 // runFlags are the options of every command that carries out a plan.
@@ -69,10 +72,6 @@ func (p *program) begin(c *cli.Context) (ui.Options, error) {
 	if err != nil {
 		return progress, err
 	}
-	if !c.Bool("auto-approve") && !isTerminal(p.stdin) {
-		return progress, fmt.Errorf("%[1]s asks before it acts, and there is no terminal to ask on; look at the plan with nodepool %[2]s, then give --auto-approve",
-			c.Command.Name, map[string]string{"apply": "plan", "rollback": "rollback --out FILE", "prune": "prune --out FILE"}[c.Command.Name])
-	}
 	if err := checkTicket(c.String("ticket")); err != nil {
 		return progress, err
 	}
@@ -99,7 +98,16 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 		Command: runCommand(c.String("kubeconfig")), Preflight: todo.preflight(time.Now())}
 	made, giveUp, abandoned, err := p.abandon(c, e, todo)
 	if err == nil && !abandoned {
-		made, giveUp, err = p.choose(c, e, todo)
+		made, giveUp, err = p.choose(c, e, j, todo)
+	}
+	if err == nil {
+		e.Displace, err = p.displace(c, e, j, made)
+	}
+	if unfinished := (*apply.UnfinishedError)(nil); errors.As(err, &unfinished) {
+		// Is it at work? Then there is nothing to choose yet.
+		if h, ok := j.atWork(c.Context, poolRefs(todo.plan)); ok && h.Holder.Plan == unfinished.Unfinished {
+			return &apply.LockedError{Pool: h.Pool, Holder: h.Holder}
+		}
 	}
 	if err != nil {
 		return err
@@ -130,6 +138,13 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 		return err
 	}
 	if !c.Bool("auto-approve") {
+		if !isTerminal(p.stdin) {
+			return fmt.Errorf("nothing was written: %[1]s asks before it acts, and there is no terminal to ask on; look at the plan with nodepool %[2]s, then give --auto-approve",
+				c.Command.Name, map[string]string{"apply": "plan", "rollback": "rollback --out FILE", "prune": "prune --out FILE"}[c.Command.Name])
+		}
+		if h, ok := j.atWork(c.Context, poolRefs(made)); ok {
+			fmt.Fprintln(stdout, "\n"+ui.Fit(ui.Locked(h.Pool, h.Holder), width(stdout))+"\nIf that run has not ended by then, nothing is done.")
+		}
 		yes, err := p.confirm(c.Context, stdout, "\n"+question(made.Upgrade.Purpose)+" Only \"yes\" is taken for yes: ")
 		if err != nil {
 			return err
@@ -172,6 +187,9 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 	}
 	out.Close()
 	p.sayClosing(c, cluster, j, made, err, stdout)
+	if err == nil && made.Upgrade.Purpose != plan.ForPrune {
+		p.sayPaused(c.Context, cluster, made)
+	}
 	return err
 }
 
@@ -212,13 +230,25 @@ func (t task) preflight(made time.Time) func(context.Context) ([]plan.Finding, e
 func (p *program) prepare(c *cli.Context) (apply.Cluster, task, error) {
 	var saved plan.Plan
 	var err error
-	if c.IsSet("plan") && c.IsSet("pool") {
+	if (c.IsSet("plan") || c.Args().Present()) && c.IsSet("pool") {
 		return nil, task{}, errors.New("--pool narrows an upgrade file, and a saved plan is carried out whole; make a plan of those pools with nodepool plan --pool NAME --out FILE")
+	}
+	if err := checkRunArgument(c); err != nil {
+		return nil, task{}, err
+	}
+	source := c.String("plan")
+	if name := c.Args().First(); name != "" {
+		source = "the run " + render.Escape(name)
+		if saved, err = p.unfinishedByName(c, name); err != nil {
+			return nil, task{}, err
+		}
 	}
 	if c.IsSet("plan") {
 		if saved, err = readPlan(c.String("plan")); err != nil {
 			return nil, task{}, err
 		}
+	}
+	if source != "" {
 		switch saved.Upgrade.Purpose {
 		case plan.ForUpgrade:
 		case plan.ForRollback:
@@ -228,8 +258,8 @@ func (p *program) prepare(c *cli.Context) (apply.Cluster, task, error) {
 		}
 	}
 	var up upgrade
-	if c.IsSet("plan") && !c.IsSet("file") {
-		up.file = c.String("plan")
+	if source != "" && !c.IsSet("file") {
+		up.file = source
 		if up.Upgrade, err = plan.UpgradeOf(saved); err != nil {
 			return nil, task{}, err
 		}
@@ -261,7 +291,7 @@ func (p *program) prepare(c *cli.Context) (apply.Cluster, task, error) {
 		}
 		return plan.Compile(up.Upgrade, now)
 	}
-	if c.IsSet("plan") {
+	if source != "" {
 		if up.Metadata.Name != saved.Upgrade.Name || up.Spec.Cluster != saved.Upgrade.Cluster {
 			return nil, task{}, fmt.Errorf("%s is the upgrade %s of %s/%s, and the plan is of %s of %s/%s; give the file that the plan was made from",
 				up.file, up.Metadata.Name, up.Spec.Cluster.Namespace, up.Spec.Cluster.Name,
@@ -307,6 +337,20 @@ func bookkeeping(c *cli.Context, of schema.ClusterRef, pools bool) []apply.Right
 	return apply.BookkeepingRights(of.Namespace, pools)
 }
 
+// checkRunArgument refuses a RUN that does not go with the options.
+func checkRunArgument(c *cli.Context) error {
+	if !c.Args().Present() {
+		return nil
+	}
+	if c.NArg() > 1 || c.IsSet("plan") {
+		return errors.New("one plan at a time: a RUN such as aws-example-1-35/3, or --plan FILE")
+	}
+	if _, _, err := runNamed(c.Args().First()); err != nil {
+		return fmt.Errorf("%w; the upgrade file goes behind -f", err)
+	}
+	return nil
+}
+
 func readPlan(file string) (plan.Plan, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -324,7 +368,7 @@ func readPlan(file string) (plan.Plan, error) {
 //
 // GiveUp says which begun one is given up once the new one is approved, and
 // why; it is empty when there is none to give up.
-func (p *program) choose(c *cli.Context, e *apply.Executor, todo task) (made plan.Plan, giveUp apply.GiveUp, err error) {
+func (p *program) choose(c *cli.Context, e *apply.Executor, j keeping, todo task) (made plan.Plan, giveUp apply.GiveUp, err error) {
 	made = todo.plan
 	verify := func(p plan.Plan) error {
 		return errors.Join(e.Verify(c.Context, p), apply.Confirm(p, todo.plan))
@@ -355,8 +399,7 @@ func (p *program) choose(c *cli.Context, e *apply.Executor, todo task) (made pla
 	}
 	if todo.saved || !begun.Plan.Upgrade.SameTask(made.Upgrade) {
 		if !c.Bool("abandon") {
-			return made, apply.GiveUp{}, &apply.UnfinishedError{Unfinished: begun.Plan.Digest, Wanted: made.Digest,
-				TakesBack: begun.Plan.Upgrade.Purpose == plan.ForRollback}
+			return made, apply.GiveUp{}, apply.UnfinishedRun(*begun, made.Digest)
 		}
 		fmt.Fprintf(p.stderr, "The plan %s, which was begun and not finished, is given up when this one is approved.\n\n", short)
 		return made, apply.GiveUp{Plan: begun.Plan.Digest, Why: "abandoned"}, nil
@@ -365,7 +408,11 @@ func (p *program) choose(c *cli.Context, e *apply.Executor, todo task) (made pla
 	carried := begun.ToDo()
 	switch err := verify(carried); {
 	case err == nil:
-		fmt.Fprintf(p.stderr, "Carrying on with the plan %s, which was begun and not finished.\n", short)
+		if h, ok := j.atWork(c.Context, poolRefs(carried)); ok && h.Holder.Plan == carried.Digest {
+			fmt.Fprintf(p.stderr, "The plan %s is being carried out now by %s; this run carries on with it once that one has ended.\n", short, render.Escape(h.Holder.Actor))
+		} else {
+			fmt.Fprintf(p.stderr, "Carrying on with the plan %s, which was begun and not finished.\n", short)
+		}
 		if without := begun.TakenBack(); len(without) > 0 {
 			fmt.Fprintf(p.stderr, "It leaves out what was taken back: %s.\n", render.Escape(strings.Join(without, ", ")))
 		}

@@ -74,6 +74,7 @@ func (p *program) plan(c *cli.Context) error {
 	if err := show(p.stdout, made, previews); err != nil {
 		return err
 	}
+	p.sayUnfinished(c, reader, made, snap)
 	secrets := plan.SecretsOf(up.Upgrade, snap)
 	if dir := c.String("export"); dir != "" {
 		if err := p.export(dir, made, snap, secrets, c.Bool("reveal")); err != nil {

@@ -156,7 +156,7 @@ func TestPruneRefuses(t *testing.T) {
 		{"prune -f ami-a.yaml --cluster aws-example --auto-approve", "either -f FILE", 1},
 		{"prune -f ami-a.yaml --namespace x --auto-approve", "--namespace goes with --cluster", 1},
 		{"prune --cluster aws-example --keep -1 --auto-approve", "give 0 or more", 1},
-		{"prune --cluster aws-example", "look at the plan with nodepool prune --out FILE", 1},
+		{"prune --cluster aws-example --keep 0", "look at the plan with nodepool prune --out FILE", 1},
 		{"prune --cluster aws-exampel --auto-approve", "", 3},
 		{"prune --cluster aws-example --keep 0 --auto-approve --expect sha256:" + strings.Repeat("0", 64), "no longer the one that was reviewed", 4},
 	} {

@@ -116,7 +116,9 @@ func (p *program) inverse(c *cli.Context) (_ apply.Cluster, t task, rights, err 
 	case c.IsSet("file"):
 		t.of, err = p.lastRun(c, cluster, up)
 	default:
-		t.of, err = p.runByName(c, cluster, c.Args().First())
+		var run apply.Run
+		run, err = p.runByName(c, cluster, c.Args().First())
+		t.of = run.Plan
 	}
 	if err != nil {
 		return nil, t, nil, err
@@ -245,15 +247,28 @@ func runNamed(name string) (upgrade string, number int, err error) {
 	return upgrade, number, nil
 }
 
-// runByName gives the plan of a run by its name, from the journal of its upgrade.
-func (p *program) runByName(c *cli.Context, cluster apply.Reader, name string) (plan.Plan, error) {
-	upgrade, number, err := runNamed(name)
+// unfinishedByName gives the plan of a run that is not finished.
+func (p *program) unfinishedByName(c *cli.Context, name string) (plan.Plan, error) {
+	cluster, err := p.open(c)
 	if err != nil {
 		return plan.Plan{}, err
 	}
+	run, err := p.runByName(c, cluster, name)
+	if err == nil && run.Closed() {
+		err = fmt.Errorf("the run %s has ended: %s; there is nothing to carry on with. nodepool history %[1]s tells all of it", run.Name(), apply.ReportOf(run).Outcome)
+	}
+	return run.Plan, err
+}
+
+// runByName gives a run by its name, from the journal of its upgrade.
+func (p *program) runByName(c *cli.Context, cluster apply.Reader, name string) (apply.Run, error) {
+	upgrade, number, err := runNamed(name)
+	if err != nil {
+		return apply.Run{}, err
+	}
 	runs, err := p.runsNamed(c, cluster, upgrade)
 	if err != nil {
-		return plan.Plan{}, err
+		return apply.Run{}, err
 	}
 	var found []apply.Run
 	var known []string
@@ -265,11 +280,11 @@ func (p *program) runByName(c *cli.Context, cluster apply.Reader, name string) (
 	}
 	switch {
 	case len(found) == 1:
-		return found[0].Plan, nil
+		return found[0], nil
 	case len(found) > 1:
-		return plan.Plan{}, fmt.Errorf("there are %d runs named %s, of several clusters; name the upgrade file with -f, which names the cluster", len(found), name)
+		return apply.Run{}, fmt.Errorf("there are %d runs named %s, of several clusters; name the upgrade file with -f, which names the cluster", len(found), name)
 	case len(known) > 0:
-		return plan.Plan{}, fmt.Errorf("there is no run %s; there are %s", name, strings.Join(known, ", "))
+		return apply.Run{}, fmt.Errorf("there is no run %s; there are %s", name, strings.Join(known, ", "))
 	}
-	return plan.Plan{}, fmt.Errorf("no run of the upgrade %s is known in namespace %s (--namespace); name its upgrade file with -f, its journal with --journal file:PATH, or a saved plan with --plan FILE", upgrade, namespaceOf(c, cluster))
+	return apply.Run{}, fmt.Errorf("no run of the upgrade %s is known in namespace %s (--namespace); name its upgrade file with -f, its journal with --journal file:PATH, or a saved plan with --plan FILE", upgrade, namespaceOf(c, cluster))
 }

@@ -29,6 +29,9 @@ type site struct {
 	objects *fake.Clientset
 	// fuse, when set, is for the next command.
 	fuse *clustertest.Fuse
+	// meanwhile, when set, is done before each command, in its time, and what
+	// it gives behind it.
+	meanwhile func(context.Context) func()
 }
 
 func newSite(t *testing.T, files map[string]string, adjust ...clustertest.Adjust) *site {
@@ -47,6 +50,9 @@ func (s *site) do(want int, stdin string, args ...string) (stdout, stderr string
 		p := &program{stdin: strings.NewReader(stdin), stdout: &out, stderr: &errs,
 			open:    func(*cli.Context) (apply.Cluster, error) { return s.world.Open(s.fuse), nil },
 			connect: func(_ apply.Reader, of journal.Cluster) (*journal.InCluster, error) { return s.beside(of), nil }}
+		if s.meanwhile != nil {
+			defer s.meanwhile(t.Context())()
+		}
 		code := p.run(context.Background(), append([]string{"nodepool"}, args...))
 		stdout, stderr = out.String(), errs.String()
 		if code != want {
@@ -187,7 +193,7 @@ func TestRollbackOfARollback(t *testing.T) {
 	s.fuse = nil
 	patches := s.patches()
 	_, stderr := s.do(1, "", "apply", "-f", "u.yaml", "--auto-approve")
-	s.says(stderr, "a rollback of this upgrade", "nodepool rollback", "--abandon")
+	s.says(stderr, "a rollback of this upgrade", "nodepool apply one/2", "--abandon")
 	stdout, stderr := s.do(0, "", "rollback", "-f", "u.yaml", "--auto-approve")
 	s.says(stderr, "Carrying on with the plan")
 	s.says(stdout, "Of these steps, done already: step 2.")
@@ -277,8 +283,10 @@ func TestRollbackUsage(t *testing.T) {
 		s.says(stderr, tc.says...)
 	}
 	_, stderr := s.do(1, "", "rollback", "-f", "u.yaml")
-	s.says(stderr, "--auto-approve", "terminal", "--out FILE")
+	s.says(stderr, "holds no run of the upgrade one")
 	s.do(0, "", "apply", "-f", "u.yaml", "--auto-approve", "--journal", "file:own.jsonl")
+	_, stderr = s.do(1, "", "rollback", "one/1", "--journal", "file:own.jsonl")
+	s.says(stderr, "nothing was written", "--auto-approve", "terminal", "--out FILE")
 	_, stderr = s.do(1, "", "rollback", "one/2", "--auto-approve", "--journal", "file:own.jsonl")
 	s.says(stderr, "there is no run one/2; there are one/1")
 	_, stderr = s.do(1, "", "rollback", "one/1", "--auto-approve", "--journal", "file:own.jsonl", "--pool", "aws-example-md-7")

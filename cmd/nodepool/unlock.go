@@ -54,9 +54,6 @@ func (p *program) unlock(c *cli.Context) error {
 	default:
 		return errors.New("which pools? Give their upgrade file with -f FILE, or --pool NAME")
 	}
-	if !c.Bool("auto-approve") && !isTerminal(p.stdin) {
-		return errors.New("unlock asks before it takes a lock away, and there is no terminal to ask on; give --auto-approve")
-	}
 	cluster, err := p.open(c)
 	if err != nil {
 		return err
@@ -85,6 +82,9 @@ func (p *program) unlock(c *cli.Context) error {
 		if l.Dead {
 			fmt.Fprintln(p.stdout, "  That process has ended: the next run takes over at once, without unlock.")
 		}
+	}
+	if !c.Bool("auto-approve") && !isTerminal(p.stdin) {
+		return errors.New("unlock asks before it takes a lock away, and there is no terminal to ask on; give --auto-approve")
 	}
 	if !c.Bool("auto-approve") {
 		yes, err := p.confirm(c.Context, p.stdout, "\nTake the lock away from "+ui.Holders(holdersOf(locked))+"? A run that still works stops before its next write.\nOnly \"yes\" is taken for yes: ")

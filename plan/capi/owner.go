@@ -49,3 +49,9 @@ func OwnerOf(obj *unstructured.Unstructured) string {
 	}
 	return ""
 }
+
+// IsPaused reports whether o is paused by its spec or by the annotation.
+func IsPaused(o *unstructured.Unstructured) bool {
+	_, annotated := o.GetAnnotations()[PausedAnnotation]
+	return annotated || BoolAt(o, "spec", "paused")
+}

@@ -140,14 +140,7 @@ func (c Commands) explain(err, whole error) (string, int) {
 			"The refused step wrote nothing; earlier steps stay as they are.\n" +
 			"Correct the value in the upgrade file, or the policy that refuses it, and run nodepool plan again.", exitError
 	case errors.As(err, &unfinished):
-		if unfinished.TakesBack {
-			return render.Escape("a rollback of this upgrade, "+unfinished.Unfinished.Short()+", was begun and is not finished; this plan is "+
-				unfinished.Wanted.Short()+".") + "\nNothing was written. To carry on with the rollback, run nodepool rollback with the same upgrade file; " +
-				"to give it up where it stands and begin the new plan, add --abandon.", exitError
-		}
-		return render.Escape("another plan of this upgrade, "+unfinished.Unfinished.Short()+", was begun and is not finished; this one is "+
-			unfinished.Wanted.Short()+".") + "\nNothing was written. To carry on with the begun plan, run nodepool apply with the upgrade file that it was made from; " +
-			"to take it back, run nodepool rollback with that file; to give it up and begin the new one, add --abandon, which is recorded.", exitError
+		return explainUnfinished(unfinished), exitError
 	case errors.As(err, &unreachable) && unreachable.Step.Wait != nil:
 		return "the cluster did not answer during " + step(unreachable.Step) + ", and it was waited for in vain.\n" +
 			field("It says", unreachable.Err.Error()) +
@@ -183,6 +176,55 @@ func (c Commands) explain(err, whole error) (string, int) {
 		return "interrupted; nothing was written.", exitInterrupted
 	}
 	return lines(err.Error()), exitError
+}
+
+// Begun says who began a run that is not finished, when, and for which ticket.
+func Begun(e *apply.UnfinishedError) string {
+	var known []string
+	if e.Run != "" {
+		known = append(known, "run "+e.Run)
+	}
+	if e.Actor != "" {
+		known = append(known, "by "+e.Actor)
+	}
+	if !e.Since.IsZero() {
+		known = append(known, "begun at "+e.Since.UTC().Format(time.RFC3339))
+	}
+	if e.Ticket != "" {
+		known = append(known, "ticket "+e.Ticket)
+	}
+	out := e.Unfinished.Short()
+	if len(known) > 0 {
+		out += " (" + strings.Join(known, ", ") + ")"
+	}
+	return render.Escape(out)
+}
+
+func explainUnfinished(e *apply.UnfinishedError) string {
+	name := func(with string) string {
+		if e.Run != "" {
+			return render.Escape(e.Run)
+		}
+		return with
+	}
+	const file = "with the same upgrade file"
+	if e.TakesBack && !e.Other {
+		return "a rollback of this upgrade, " + Begun(e) + ", was begun and is not finished; this plan is " + e.Wanted.Short() + ".\n" +
+			"Nothing was written. To carry on with the rollback: nodepool " + map[bool]string{true: "apply ", false: "rollback "}[e.Run != ""] + name(file) + "\n" +
+			"To give it up where it stands and begin the new plan, add --abandon."
+	}
+	what := "another plan of this upgrade, "
+	if e.Other {
+		what = "a plan of the upgrade " + render.Escape(e.Upgrade) + " on " + render.Escape(strings.Join(e.Pools, ", ")) + ", "
+	}
+	text := what + Begun(e) + ", was begun and is not finished; this one is " + e.Wanted.Short() + ".\n" +
+		"Nothing was written. To carry on with the begun plan: nodepool apply " + name("with the upgrade file that it was made from") + "\n" +
+		"To take it back:                     nodepool rollback " + name("with that file") + "\n" +
+		"To give it up and begin the new one, add --abandon, which is recorded."
+	if e.Other {
+		text += " Pools of it that are not in the new plan stay as they are."
+	}
+	return text
 }
 
 func explainDrift(e *apply.DriftError) string {

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	clienttesting "k8s.io/client-go/testing"
+
+	"nodepool/apply"
+	"nodepool/apply/clustertest"
+	"nodepool/apply/journal"
+	"nodepool/plan"
+)
+
+// write puts a file into the operator's folder.
+func (s *site) write(name, text string) {
+	s.Helper()
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// TestAnotherUpgradeIsInTheWay: an unfinished run is in the way of every plan on
+// its pools, whatever the upgrade is called, and each choice works.
+func TestAnotherUpgradeIsInTheWay(t *testing.T) {
+	for name, choice := range map[string]struct {
+		args  []string
+		code  int
+		notes []string
+	}{
+		"carry on": {[]string{"apply", "one/1", "--auto-approve"}, 0, []string{"one/1  closed: "}},
+		"go back":  {[]string{"rollback", "one/1", "--auto-approve"}, 0, []string{"one/1  closed: rolled back", "one/2 rollback closed: "}},
+		"give up":  {[]string{"apply", "-f", "other.yaml", "--auto-approve", "--abandon"}, 5, []string{"one/1  closed: abandoned: for", "two/1  unfinished"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t, map[string]string{"u.yaml": badUpgrade,
+				"other.yaml": strings.NewReplacer("name: one", "name: two", "ami-bad", "ami-0123456789abcdef0").Replace(badUpgrade)})
+			md := clustertest.MachineDeployment(pool0)
+			s.world.Break(md, bad)
+			s.do(5, "", "apply", "-f", "u.yaml", "--auto-approve", "--ticket", "CHG-7")
+			patches := s.patches()
+			_, stderr := s.do(1, "", "apply", "-f", "other.yaml", "--auto-approve")
+			s.says(stderr, "a plan of the upgrade one on "+pool0, "run one/1", "ticket CHG-7", "begun at 20", "nodepool apply one/1", "nodepool rollback one/1", "--abandon")
+			if n := s.patches() - patches; n != 0 {
+				t.Errorf("%d patches", n)
+			}
+			_, stderr = s.do(0, "", "plan", "-f", "other.yaml")
+			s.says(stderr, "nodepool apply refuses this plan", "run one/1", "nodepool apply one/1 carries on")
+			if choice.args[0] == "apply" && choice.code == 0 {
+				s.world.Break(md, clustertest.Fault{})
+			}
+			s.do(choice.code, "", choice.args...)
+			got := s.notes()
+			for i := range got {
+				got[i], _, _ = strings.Cut(got[i], " the plan")
+			}
+			if d := cmp.Diff(choice.notes, got); d != "" {
+				t.Errorf("journal (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// TestARunThatEndedByItselfIsInNobodysWay, and is closed by the next one.
+func TestARunThatEndedByItselfIsInNobodysWay(t *testing.T) {
+	s := newSite(t, map[string]string{"u.yaml": badUpgrade,
+		"other.yaml": strings.NewReplacer("name: one", "name: two", "ami-bad", "ami-0123456789abcdef0").Replace(badUpgrade)})
+	md := clustertest.MachineDeployment(pool0)
+	s.world.Break(md, bad)
+	s.do(5, "", "apply", "-f", "u.yaml", "--auto-approve")
+	s.world.Break(md, clustertest.Fault{})
+	s.world.Settle()
+	s.do(0, "", "apply", "-f", "other.yaml", "--auto-approve")
+	if d := cmp.Diff([]string{"one/1  closed: found done", "two/1  closed: "}, s.notes()); d != "" {
+		t.Errorf("journal (-want +got):\n%s", d)
+	}
+}
+
+// TestTheRefusalNamesTheRun of the same upgrade, whose file was edited.
+func TestTheRefusalNamesTheRun(t *testing.T) {
+	s := newSite(t, map[string]string{"u.yaml": badUpgrade})
+	s.world.Break(clustertest.MachineDeployment(pool0), bad)
+	s.do(5, "", "apply", "-f", "u.yaml", "--auto-approve", "--ticket", "CHG-7")
+	s.write("u.yaml", strings.Replace(badUpgrade, "ami-bad", "ami-0123456789abcdef0", 1))
+	_, stderr := s.do(1, "", "apply", "-f", "u.yaml", "--auto-approve")
+	s.says(stderr, "another plan of this upgrade", "run one/1", "by ", "begun at 20", "ticket CHG-7", "nodepool apply one/1", "nodepool rollback one/1", "--abandon")
+	_, stderr = s.do(0, "", "plan", "-f", "u.yaml")
+	s.says(stderr, "nodepool apply refuses this plan", "run one/1")
+
+	s.world.Break(clustertest.MachineDeployment(pool0), clustertest.Fault{})
+	s.do(0, "", "apply", "one/1", "--auto-approve")
+	_, stderr = s.do(1, "", "apply", "one/1", "--auto-approve")
+	s.says(stderr, "the run one/1 has ended: done")
+	_, stderr = s.do(1, "", "apply", "u.yaml", "--auto-approve")
+	s.says(stderr, "the upgrade file goes behind -f")
+}
+
+// TestLookBeforeAsking: who works on the pools is told before anything else is
+// decided or asked.
+func TestLookBeforeAsking(t *testing.T) {
+	s := newSite(t, map[string]string{"u.yaml": badUpgrade})
+	md := clustertest.MachineDeployment(pool0)
+	s.world.Break(md, bad)
+	s.do(5, "", "apply", "-f", "u.yaml", "--auto-approve")
+	s.world.Break(md, clustertest.Fault{})
+	runs, err := s.beside(journal.Cluster{Namespace: "default"}).Runs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	hold := func(ctx context.Context) apply.Held {
+		held, err := s.beside(journal.Cluster{Namespace: "default", Name: "aws-example"}).Lock(0, nil).
+			Acquire(ctx, []plan.Ref{md}, apply.Holder{Actor: "bob@there", Host: "there", Process: 7, Upgrade: "one", Plan: runs[0].Plan.Digest})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return held
+	}
+	s.meanwhile = func(ctx context.Context) func() {
+		held := hold(ctx)
+		time.Sleep(time.Second)
+		return func() { _ = held.Release(ctx) }
+	}
+	_, stderr := s.do(6, "", "apply", "-f", "u.yaml", "--auto-approve", "--lock-timeout", "0s")
+	s.says(stderr, "is being carried out now by bob@there")
+	if strings.Contains(stderr, "Carrying on with") {
+		t.Errorf("it says:\n%s", stderr)
+	}
+	s.write("u.yaml", strings.Replace(badUpgrade, "ami-bad", "ami-0123456789abcdef0", 1))
+	_, stderr = s.do(6, "", "apply", "-f", "u.yaml", "--auto-approve")
+	s.says(stderr, "locked: another run works on pool "+pool0, "bob@there")
+	if strings.Contains(stderr, "--abandon") {
+		t.Errorf("it offers to give up what is at work:\n%s", stderr)
+	}
+}
+
+// TestWithoutATerminal: commands look first, and refuse only what there is to
+// approve.
+func TestWithoutATerminal(t *testing.T) {
+	s := newSite(t, map[string]string{"u.yaml": badUpgrade}, clustertest.PoolVersion(pool0, "v1.35.0"))
+	_, stderr := s.do(1, "", "apply", "-f", "u.yaml")
+	s.says(stderr, "nothing was written", "no terminal to ask on", "--auto-approve")
+	_, stderr = s.do(1, "", "rollback", "one/1")
+	s.says(stderr, "no run of the upgrade one")
+	stdout, _ := s.do(0, "", "unlock", "-f", "u.yaml")
+	s.says(stdout, "Nothing is locked.")
+	s.do(0, "", "apply", "-f", "u.yaml", "--auto-approve")
+	stdout, _ = s.do(0, "", "apply", "-f", "u.yaml")
+	s.says(stdout, "No changes.")
+	s.do(0, "", "rollback", "-f", "u.yaml", "--auto-approve")
+	stdout, _ = s.do(0, "", "rollback", "-f", "u.yaml")
+	s.says(stdout, "No changes.")
+}
+
+// TestPausedMeanwhile: a run that ends well says that somebody has paused its
+// pool, and records it.
+func TestPausedMeanwhile(t *testing.T) {
+	s := newSite(t, map[string]string{"u.yaml": badUpgrade})
+	md := clustertest.MachineDeployment(pool0)
+	s.do(0, "", "apply", "-f", "u.yaml", "--auto-approve")
+	s.world.Break(md, bad)
+	s.write("u.yaml", strings.Replace(badUpgrade, "ami-bad", "ami-0123456789abcdef0", 1))
+	s.do(5, "", "apply", "-f", "u.yaml", "--auto-approve")
+	s.world.Break(md, clustertest.Fault{})
+	s.world.Settle()
+	s.world.Edit(md, set(true, "spec", "paused"))
+	_, stderr := s.do(0, "", "apply", "one/2", "--auto-approve")
+	s.says(stderr, pool0+" is paused, by somebody else")
+	stdout, _ := s.do(0, "", "history", "one/2")
+	s.says(stdout, "the rollout is complete, and MachineDeployment default/"+pool0+" is paused")
+}
+
+// TestOthersCannotBeListed: who may not list the journals is told, and goes on.
+func TestOthersCannotBeListed(t *testing.T) {
+	s := newSite(t, map[string]string{"u.yaml": badUpgrade})
+	s.objects.PrependReactor("list", "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "configmaps"}, "", nil)
+	})
+	_, stderr := s.do(0, "", "apply", "-f", "u.yaml", "--auto-approve")
+	s.says(stderr, "note: you may not list configmaps in namespace default", "unfinished runs of other upgrades are not found")
+	_, stderr = s.do(0, "", "plan", "-f", "u.yaml")
+	if stderr != "" {
+		t.Errorf("plan says %s", stderr)
+	}
+}
