@@ -57,6 +57,8 @@ type ReportStep struct {
 	// Seconds is how long it took, over all attempts.
 	Seconds float64 `json:"seconds,omitempty"`
 	Because string  `json:"because,omitempty"`
+	// Stall is what a step stalled by.
+	Stall *plan.Stall `json:"stall,omitempty"`
 	// Canary tells that the step waits for canaries, which are those that have
 	// proved themselves. Note says the same in words, or what else was seen.
 	Canary   bool          `json:"canary,omitempty"`
@@ -183,11 +185,11 @@ func ReportOf(run Run) Report {
 			if began[s.ID].IsZero() {
 				began[s.ID], s.Began = r.At, whole(r.At)
 			}
-			s.Outcome, s.Because, out.Open = "begun", "", true
+			s.Outcome, s.Because, s.Stall, out.Open = "begun", "", nil, true
 		case r.Phase == TakenBack:
 			s.Outcome, s.Because, ended[s.ID] = string(TakenBack), r.Note, r.At
 		case r.Phase == Failed:
-			s.Outcome, s.Because, ended[s.ID] = "failed", r.Note, r.At
+			s.Outcome, s.Because, s.Stall, ended[s.ID] = "failed", r.Note, r.Stall, r.At
 			if why, stalled := strings.CutPrefix(r.Note, stalledNote); stalled {
 				s.Outcome, s.Because = stalledOutcome, why
 			}
@@ -199,7 +201,7 @@ func ReportOf(run Run) Report {
 			if s.Outcome == "done" || s.Outcome == foundDone || s.Outcome == string(TakenBack) && r.Note == foundDone {
 				break // a later attempt passed it over
 			}
-			s.Outcome, s.Because, s.Canaries, ended[s.ID] = "done", "", r.Canaries, r.At
+			s.Outcome, s.Because, s.Stall, s.Canaries, ended[s.ID] = "done", "", nil, r.Canaries, r.At
 			switch {
 			case r.Note == foundDone:
 				if s.Began.IsZero() {

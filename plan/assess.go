@@ -317,7 +317,20 @@ func (p Patch) assess(snap Snapshot) Assessment {
 	if done {
 		return Assessment{Verdict: Satisfied}
 	}
-	if run := live.GetAnnotations()[RunAnnotation]; run != p.Run.Before {
+	run := live.GetAnnotations()[RunAnnotation]
+	if run == p.Run.After && run != p.Run.Before {
+		// The patch was made: what it left as it is now is no difference, but what
+		// somebody has changed again.
+		differences = nil
+		for _, c := range p.Changes {
+			if found, _ := c.Path.in(tree); !c.isAfter(found) {
+				differences = append(differences, Difference{Object: p.Target, Path: c.Path,
+					Reviewed: text(c.After), Found: text(rawOf(found)), Because: changedSince(live, c.Path)})
+			}
+		}
+		return drifted(differences...)
+	}
+	if run != p.Run.Before {
 		differences = append(differences, Difference{Object: p.Target, Path: PointerTo("metadata", "annotations", RunAnnotation),
 			Reviewed: orAbsent(p.Run.Before), Found: orAbsent(run), Because: "another run has changed this pool since"})
 		left = false

@@ -42,6 +42,13 @@ type PoolStatus struct {
 	// Stall is what visibly holds the rollout up, zero when nothing does.
 	Stall  Stall `json:"stall,omitzero"`
 	Paused bool  `json:"paused"`
+	// Hold is canary while a run holds the rollout at its first new machines,
+	// and pause where one has paused the pool after a stall. Proved counts the
+	// new machines that are as wanted and ready, ProvedSince tells since when the
+	// latest of them is.
+	Hold        string `json:"hold,omitempty"`
+	Proved      int    `json:"proved,omitempty"`
+	ProvedSince string `json:"provedSince,omitempty"`
 	// Owner is the tool that manages the MachineDeployment, if it left a mark.
 	Owner string `json:"owner,omitempty"`
 }
@@ -172,6 +179,18 @@ func Survey(scope Scope, snap Snapshot) []PoolStatus {
 		rollout := capi.Judge(capi.Observed{MachineDeployment: md, MachineSets: machineSets, Machines: machines, Cluster: cluster})
 		st.Replicas, st.UpToDate = rollout.Desired, rollout.NewReady
 		st.Complete, st.Waiting, st.Old = rollout.Complete, rollout.Waiting, rollout.Old
+		hold := holdOn(md, fields)
+		if _, ok := hold[heldPaused]; ok {
+			st.Hold = "pause"
+		} else if _, ok := hold[heldMinReady]; ok {
+			st.Hold = "canary"
+			for _, m := range rollout.Machines {
+				if m.Proved {
+					st.Proved++
+					st.ProvedSince = max(st.ProvedSince, m.ProvedSince)
+				}
+			}
+		}
 		if len(rollout.Stalls) > 0 {
 			st.Stall = StallOf(rollout.Stalls[0])
 		}

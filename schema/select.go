@@ -17,19 +17,8 @@ func (u Upgrade) Select(names ...string) (Upgrade, error) {
 	for _, p := range u.Spec.Pools {
 		known = append(known, p.Name)
 	}
-	var unknown []string
-	for _, name := range names {
-		if slices.Contains(known, name) {
-			continue
-		}
-		complaint := fmt.Sprintf("the upgrade %s has no pool %s", u.Metadata.Name, quote(name))
-		if near := nearest(name, known); near != "" {
-			complaint += "; did you mean " + near + "?"
-		}
-		unknown = append(unknown, complaint)
-	}
-	if len(unknown) > 0 {
-		return Upgrade{}, fmt.Errorf("%s\nits pools: %s", strings.Join(unknown, "\n"), strings.Join(known, ", "))
+	if err := KnownPools("the upgrade "+u.Metadata.Name, names, known); err != nil {
+		return Upgrade{}, err
 	}
 	selected := u
 	selected.Spec.Pools = nil
@@ -39,4 +28,24 @@ func (u Upgrade) Select(names ...string) (Upgrade, error) {
 		}
 	}
 	return selected, nil
+}
+
+// KnownPools gives an error for names that are not among known, with the one
+// that was perhaps meant; whose says what has the pools.
+func KnownPools(whose string, names, known []string) error {
+	var unknown []string
+	for _, name := range names {
+		if slices.Contains(known, name) {
+			continue
+		}
+		complaint := fmt.Sprintf("%s has no pool %s", whose, quote(name))
+		if near := nearest(name, known); near != "" {
+			complaint += "; did you mean " + near + "?"
+		}
+		unknown = append(unknown, complaint)
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s\nits pools: %s", strings.Join(unknown, "\n"), strings.Join(known, ", "))
 }

@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
+	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -15,6 +19,7 @@ import (
 	"nodepool/plan"
 	"nodepool/plan/capi"
 	"nodepool/plan/render"
+	"nodepool/schema"
 )
 
 func (p *program) statusCommand() *cli.Command {
@@ -25,7 +30,8 @@ func (p *program) statusCommand() *cli.Command {
 		Description: "One line a pool: its version, whether a rollout is under way or held up and by what, counted on the machines\n" +
 			"themselves; the unfinished run that works on it with the step that is next; and who holds its lock. With -f,\n" +
 			"the pools of the upgrade file and how many of their fields it would change. Where the journal or the locks\n" +
-			"cannot be read, that is said and the rest is shown. --watch goes on and shows it anew when it changes.",
+			"cannot be read, that is said and the rest is shown. --watch goes on: on a terminal it redraws, elsewhere it tells\n" +
+			"each pool that has changed.",
 		Flags: append([]cli.Flag{fileFlag, poolFlag,
 			&cli.StringFlag{Name: "cluster", Usage: "only the pools of the cluster `NAME`"},
 			namespaceFlag, journalFlag,
@@ -67,7 +73,7 @@ func (p *program) status(c *cli.Context) error {
 			_, err := fmt.Fprintf(p.stdout, "There are no MachineDeployments in namespace %s; --namespace names another one.\n", render.Escape(look.scope.Namespace))
 			return err
 		}
-		return ui.States(p.stdout, pools)
+		return ui.States(p.stdout, pools, width(p.stdout))
 	}
 	pools, err := look.survey(c.Context)
 	if err != nil {
@@ -80,7 +86,32 @@ func (p *program) status(c *cli.Context) error {
 		}
 		return show(states)
 	}
-	return look.watch(show)
+	switch {
+	case form == "json":
+		return look.watch(show)
+	case isTerminal(p.stdout) && os.Getenv("TERM") != "dumb":
+		var screen *ui.Screen
+		defer func() {
+			if screen != nil {
+				screen.Close()
+			}
+		}()
+		return look.watch(func(pools []apply.PoolState) error {
+			if screen == nil { // what could not be read has been said by now
+				screen = ui.NewScreen(p.stdout, width(p.stdout), 0)
+			}
+			screen.Show(func(w io.Writer, columns int) error { return ui.States(w, pools, columns) })
+			return nil
+		})
+	}
+	var last []apply.PoolState
+	return look.watch(func(pools []apply.PoolState) error {
+		before := last
+		if last = pools; before == nil {
+			return show(pools)
+		}
+		return ui.Changed(p.stdout, before, pools, time.Now())
+	})
 }
 
 // looker gathers what status shows.
@@ -104,6 +135,19 @@ func (l *looker) survey(ctx context.Context) ([]plan.PoolStatus, error) {
 		return nil, fmt.Errorf("there is no cluster %s in namespace %s; nodepool list shows all that have pools",
 			render.Escape(l.scope.Cluster), render.Escape(l.scope.Namespace))
 	}
+	if l.up == nil && len(l.c.StringSlice("pool")) > 0 {
+		var known []string
+		for _, p := range pools {
+			known = append(known, p.Name)
+		}
+		whose := "namespace " + l.scope.Namespace
+		if l.scope.Cluster != "" {
+			whose = "cluster " + l.scope.Cluster
+		}
+		if err := schema.KnownPools(whose, l.c.StringSlice("pool"), known); err != nil {
+			return nil, err
+		}
+	}
 	l.sayUnread(pools, snap)
 	return pools, nil
 }
@@ -117,6 +161,8 @@ func (l *looker) around(ctx context.Context, pools []plan.PoolStatus) (_ []apply
 			return nil, err
 		}
 		pools = slices.DeleteFunc(pools, func(s plan.PoolStatus) bool { _, asked := changes[s.Name]; return !asked })
+	} else if only := l.c.StringSlice("pool"); len(only) > 0 {
+		pools = slices.DeleteFunc(pools, func(s plan.PoolStatus) bool { return !slices.Contains(only, s.Name) })
 	}
 	out := []apply.PoolState{}
 	refs := make([]plan.Ref, len(pools))
@@ -130,15 +176,22 @@ func (l *looker) around(ctx context.Context, pools []plan.PoolStatus) (_ []apply
 	}
 	flight, err := l.inFlight(ctx)
 	l.without("The runs", err)
-	holders, err := l.holders(ctx, refs)
-	l.without("The locks", err)
+	holders, lerr := l.holders(ctx, refs, flight)
+	l.without("The locks", lerr)
 	for i := range out {
-		if run, ok := flight[refs[i]]; ok {
-			out[i].Run = &run
-		}
 		if h, ok := holders[refs[i]]; ok {
 			out[i].Holder = &h
 		}
+		run, ok := flight[refs[i]]
+		if !ok {
+			continue
+		}
+		run.Idle = lerr == nil && !slices.ContainsFunc(slices.Collect(maps.Values(holders)), func(h apply.Holder) bool { return h.Plan == run.Plan })
+		if run.Step == "" && !out[i].Complete {
+			// The pool was looked at a moment before its run was.
+			run.Finished = false
+		}
+		out[i].Run = &run
 	}
 	return out, nil
 }
@@ -188,7 +241,7 @@ func (l *looker) inFlight(ctx context.Context) (map[plan.Ref]apply.RunState, err
 		if run.Closed() {
 			continue
 		}
-		flight, ferr := apply.InFlight(ctx, l.cluster, run)
+		flight, ferr := apply.InFlight(ctx, l.cluster, run, runs...)
 		err = errors.Join(err, ferr)
 		for pool, state := range flight {
 			out[pool] = state
@@ -197,9 +250,21 @@ func (l *looker) inFlight(ctx context.Context) (map[plan.Ref]apply.RunState, err
 	return out, err
 }
 
-func (l *looker) holders(ctx context.Context, pools []plan.Ref) (map[plan.Ref]apply.Holder, error) {
-	if _, ok, _ := inFile(l.c); ok || len(pools) == 0 {
-		return nil, nil
+// holders gives who holds the lock of each pool. The lock of a file is one for
+// all pools of the plan that its holder is at.
+func (l *looker) holders(ctx context.Context, pools []plan.Ref, flight map[plan.Ref]apply.RunState) (map[plan.Ref]apply.Holder, error) {
+	if path, ok, err := inFile(l.c); ok || err != nil || len(pools) == 0 {
+		if !ok || err != nil {
+			return nil, err
+		}
+		h, held, err := journal.FileHolder(path)
+		out := map[plan.Ref]apply.Holder{}
+		for _, pool := range pools {
+			if held && flight[pool].Plan == h.Plan && h.Plan != "" {
+				out[pool] = h
+			}
+		}
+		return out, err
 	}
 	store, err := l.connect(l.cluster, journal.Cluster{Namespace: l.scope.Namespace, Name: l.scope.Cluster})
 	if err != nil {
@@ -208,7 +273,7 @@ func (l *looker) holders(ctx context.Context, pools []plan.Ref) (map[plan.Ref]ap
 	locked, err := store.Holders(ctx, pools)
 	out := map[plan.Ref]apply.Holder{}
 	for _, h := range locked {
-		if !h.Dead {
+		if h.AtWork() {
 			out[h.Pool] = h.Holder
 		}
 	}
@@ -264,9 +329,6 @@ func (l *looker) watch(show func([]apply.PoolState) error) error {
 		states, err := l.around(ctx, slices.Clone(pools))
 		if err != nil {
 			return err
-		}
-		if !first && l.c.String("output") == "text" {
-			fmt.Fprintln(l.stdout)
 		}
 		if err := show(states); err != nil {
 			return err

@@ -43,11 +43,15 @@ func TestStatusThroughARun(t *testing.T) {
 	if got.Complete || !strings.Contains(got.Stall.Explanation, "InvalidAMIID.NotFound") || got.Old != 3 || *got.Changes != 0 {
 		t.Errorf("stalled: %+v", got)
 	}
-	if d := cmp.Diff(&apply.RunState{Run: "one/1", Plan: got.Run.Plan, Ticket: "CHG-7", Step: pool0 + "/wait", Number: 4, Steps: 4}, got.Run); d != "" {
+	if st := got.Run.Stalled; st == nil || st.At.IsZero() || st.Stall == nil || st.Stall.Cause != "provider-error" || st.Stall.Next == "" || st.Stall.Message != "InvalidAMIID.NotFound" {
+		t.Fatalf("stalled: %+v", st)
+	}
+	want := &apply.RunState{Run: "one/1", Plan: got.Run.Plan, Ticket: "CHG-7", Step: pool0 + "/wait", Number: 4, Steps: 4, Idle: true, Stalled: got.Run.Stalled}
+	if d := cmp.Diff(want, got.Run); d != "" {
 		t.Errorf("the run (-want +got):\n%s", d)
 	}
 	stdout, _ := s.do(0, "", "status")
-	s.says(stdout, "held up", "one/1", "4/4 wait", "InvalidAMIID.NotFound")
+	s.says(stdout, "stalled", "one/1", "4/4 wait", "InvalidAMIID.NotFound")
 
 	// Somebody else is at work on it now.
 	lock := s.beside(journal.Cluster{Namespace: "default", Name: "aws-example"}).Lock(0, nil)
@@ -115,5 +119,61 @@ func TestHistory(t *testing.T) {
 	for args, says := range map[string]string{"one/9": "there is no run one/9", "one/1 one/2": "one run at a time", "-o markdown": "markdown for one run"} {
 		_, stderr := s.do(1, "", append([]string{"history"}, strings.Fields(args)...)...)
 		s.says(stderr, says)
+	}
+}
+
+// TestStatusOfNamedPools: --pool narrows without an upgrade file too, and a typo
+// does not pass.
+func TestStatusOfNamedPools(t *testing.T) {
+	s := newSite(t, map[string]string{"u.yaml": badUpgrade})
+	stdout, _ := s.do(0, "", "status", "--cluster", "aws-example", "--pool", pool0)
+	if s.says(stdout, pool0); strings.Contains(stdout, "aws-example-md-1") {
+		t.Errorf("the other pool is there:\n%s", stdout)
+	}
+	_, stderr := s.do(1, "", "status", "--pool", "aws-exampel-md-0")
+	s.says(stderr, "namespace default has no pool", "did you mean "+pool0, "its pools: ")
+	_, stderr = s.do(1, "", "unlock", "--pool", "aws-exampel-md-0", "--auto-approve")
+	s.says(stderr, "namespace default has no pool", "did you mean "+pool0)
+	stdout, _ = s.do(0, "", "unlock", "--pool", pool0, "--auto-approve")
+	s.says(stdout, "Nothing is locked.")
+}
+
+// TestStatusOfWhatOthersDid: what a run has changed itself is no drift, nor is
+// its own pause; what another run did is told as that.
+func TestStatusOfWhatOthersDid(t *testing.T) {
+	s := newSite(t, map[string]string{"u.yaml": badUpgrade,
+		"v.yaml": strings.NewReplacer("name: one", "name: two", "ami-bad", "ami-0fedcba9876543210").Replace(badUpgrade)})
+	md := clustertest.MachineDeployment(pool0)
+	s.world.Break(md, bad)
+	s.do(5, "", "apply", "-f", "u.yaml", "--auto-approve")
+	stdout, _ := s.do(0, "", "status", "--pool", pool0)
+	s.says(stdout, "stalled", "the run gave up at", "InvalidAMIID.NotFound", "next: ", "nobody is at work on one/1")
+
+	s.world.Edit(md, set("v1.34.3", "spec", "template", "spec", "version"))
+	stdout, _ = s.do(0, "", "status", "--pool", pool0)
+	s.says(stdout, "drifted", "spec.template.spec.version: reviewed v1.35.2, found v1.34.3")
+	if strings.Contains(stdout, "infrastructureRef") {
+		t.Errorf("nodepool's own change is told as drift:\n%s", stdout)
+	}
+	s.world.Edit(md, set("v1.35.2", "spec", "template", "spec", "version"))
+
+	s.world.Break(md, clustertest.Fault{})
+	s.do(0, "", "apply", "-f", "v.yaml", "--auto-approve")
+	stdout, _ = s.do(0, "", "status", "--pool", pool0)
+	s.says(stdout, "complete", "another nodepool run, two/1, has changed it since one/1 did")
+	if strings.Contains(stdout, "drifted") {
+		t.Errorf("it is told as drift:\n%s", stdout)
+	}
+}
+
+// TestStatusOfAPause: the pause of a stalled run is its own.
+func TestStatusOfAPause(t *testing.T) {
+	s := newSite(t, map[string]string{"u.yaml": strings.Replace(badUpgrade, "ami-bad}", "ami-bad, onStall: pause}", 1)})
+	s.world.Break(clustertest.MachineDeployment(pool0), bad)
+	s.do(5, "", "apply", "-f", "u.yaml", "--auto-approve")
+	stdout, _ := s.do(0, "", "status", "--pool", pool0)
+	s.says(stdout, "paused", "nodepool has paused it after a stall", "the run gave up at")
+	if strings.Contains(stdout, "drifted") || strings.Contains(stdout, "nodepool/hold") {
+		t.Errorf("its own pause is told as drift:\n%s", stdout)
 	}
 }

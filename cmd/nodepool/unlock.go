@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"nodepool/plan"
 	"nodepool/plan/capi"
 	"nodepool/plan/render"
+	"nodepool/schema"
 )
 
 func (p *program) unlockCommand() *cli.Command {
@@ -73,6 +75,11 @@ func (p *program) unlock(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if !c.IsSet("file") {
+		if err := knownOrLocked(c.Context, cluster, namespace, names, locked); err != nil {
+			return err
+		}
+	}
 	if len(locked) == 0 {
 		fmt.Fprintln(p.stdout, "Nothing is locked.")
 		return nil
@@ -109,6 +116,24 @@ func (p *program) unlock(c *cli.Context) error {
 		fmt.Fprintln(p.stderr, ui.Fit(render.Escape("note: this is not in the journal of the run: "+err.Error()), width(p.stderr)))
 	}
 	return errors.Join(errs...)
+}
+
+// knownOrLocked gives an error for names of which there is neither a pool nor a
+// lock.
+func knownOrLocked(ctx context.Context, cluster apply.Cluster, namespace string, names []string, locked []journal.Locked) error {
+	all := plan.Selector{Ref: plan.Ref{Group: capi.Group, Kind: "MachineDeployment", Namespace: namespace}}
+	snap, err := cluster.Fetch(ctx, []plan.Selector{all})
+	if err != nil {
+		return err
+	}
+	var known []string
+	for _, md := range snap.List(all) {
+		known = append(known, md.GetName())
+	}
+	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		return slices.ContainsFunc(locked, func(l journal.Locked) bool { return l.Pool.Name == name })
+	})
+	return schema.KnownPools("namespace "+namespace, names, known)
 }
 
 // recordEviction notes in the journals of the runs that were evicted who took
