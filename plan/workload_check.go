@@ -83,7 +83,7 @@ func (c *checker) pending(cluster Ref, r WorkloadReport) {
 	case c.unverified(CheckWorkloadPending, cluster, r, "Pods"):
 	case r.Unschedulable.Count > 0:
 		c.add(Finding{Code: CheckWorkloadPending, Severity: Warn, Object: cluster,
-			Message: fmt.Sprintf("%s no node now: %s. Pods that the rollout evicts need room as well, and machines are replaced one by one",
+			Message: fmt.Sprintf("%s no node now: %s. Pods that the rollout evicts need room as well",
 				counted(r.Unschedulable.Count, "pod finds", "pods find"), r.Unschedulable),
 			Remedy: "see what these pods wait for (kubectl describe pod); make room, or raise strategy.maxSurge, before going on"})
 	default:
@@ -114,11 +114,11 @@ func (c *checker) workloadNodes(p *pool, r WorkloadReport, found *WorkloadPool) 
 	}
 	running := ""
 	if len(kubelets) > 0 {
-		running = "; kubelet " + strings.Join(kubelets, ", ")
+		running = " (kubelet " + strings.Join(kubelets, ", ") + ")"
 	}
 	if len(odd) > 0 {
 		c.add(Finding{Code: CheckWorkloadNodes, Severity: Warn, Object: p.ref,
-			Message: fmt.Sprintf("of the %d nodes that go%s: %s", found.Nodes+found.Missing.Count, running, strings.Join(odd, "; ")),
+			Message: fmt.Sprintf("of the %d nodes that go%s, %s", found.Nodes+found.Missing.Count, running, strings.Join(odd, "; ")),
 			Remedy:  "find out why before going on: the rollout takes away nodes that work for nodes that do not yet"})
 		return
 	}
