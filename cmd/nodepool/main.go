@@ -32,6 +32,6 @@ func obey(signals <-chan os.Signal, cancel func(), stderr io.Writer, exit func(i
 	const code = 130
 	// A terminal that is held (Ctrl-S) takes no words.
 	time.AfterFunc(time.Second, func() { exit(code) })
-	fmt.Fprintln(stderr, ui.Stop())
+	fmt.Fprintln(stderr, ui.Fit(ui.Stop(), width(stderr)))
 	exit(code)
 }

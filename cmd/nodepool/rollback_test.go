@@ -142,8 +142,8 @@ func TestRollbackOfAStall(t *testing.T) {
 	md := clustertest.MachineDeployment(pool0)
 	s.world.Break(md, bad)
 	said, stderr := s.do(5, "", "apply", "-f", "u.yaml", "--auto-approve", "--abandon")
-	s.says(stderr, "InvalidAMIID.NotFound", "\n  nodepool apply -f u.yaml --auto-approve\n", "\n  nodepool rollback -f u.yaml\n")
-	s.says(said, "Run one/1, ", "\n  nodepool history one/1 -o markdown\n")
+	s.says(stderr, "InvalidAMIID.NotFound", "\n    nodepool apply -f u.yaml --auto-approve\n", "\n    nodepool rollback -f u.yaml\n")
+	s.says(said, "Run one/1, ", "\n    nodepool history one/1 -o markdown\n")
 	before := s.patches()
 
 	stdout, _ := s.do(0, "", "rollback", "-f", "u.yaml", "--auto-approve")

@@ -34,7 +34,7 @@ func unsafe(r rune) bool {
 }
 
 // line gives a command on a line of its own, with the line break before it.
-func line(command string) string { return "\n  " + render.Escape(command) }
+func line(command string) string { return "\n    " + render.Escape(command) }
 
 // again says in a sentence to carry on, when or why: "to carry on".
 func (c Commands) again(when, then string) string {

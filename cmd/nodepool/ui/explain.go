@@ -332,9 +332,11 @@ func carriesOn(stalls []*apply.StallError) bool {
 
 // afterStall says what can be done about stalls, once.
 func (c Commands) afterStall() string {
-	s := "The change stays in the cluster, and its controllers go on trying. Once the cause is gone, run the same command again: it goes on waiting where it stopped and repeats nothing."
+	s := "The change stays in the cluster, and its controllers go on trying. Once the cause is gone, run the same command again: it goes on waiting where it stopped and repeats nothing"
 	if c.Again != "" {
-		s += line(c.Again)
+		s += ":" + line(c.Again)
+	} else {
+		s += "."
 	}
 	switch {
 	case c.Back:

@@ -97,7 +97,7 @@ func TestExplain(t *testing.T) {
 		&apply.UnreachableError{Step: wait0, Err: errors.New("connection refused")}, &apply.LockLostError{Pools: []plan.Ref{md0}}} {
 		message, _ := next.Explain(err)
 		stalled := errors.As(err, new(*apply.StallError))
-		if !strings.Contains(message, "\n  nodepool apply -f 'my file.yaml'") || strings.Contains(message, "\n  "+next.Rollback+"\n") != stalled {
+		if !strings.Contains(message, "\n    nodepool apply -f 'my file.yaml'") || strings.Contains(message, "\n    "+next.Rollback+"\n") != stalled {
 			t.Errorf("not the whole commands:\n%s", message)
 		}
 	}
