@@ -29,11 +29,16 @@ type Check struct {
 	// Firm says why the check cannot be waived; empty where it can, and where
 	// it blocks nothing.
 	Firm string
+	// OfCluster says that the check is about the cluster and no single pool, so
+	// that every pool of an upgrade must waive it.
+	OfCluster bool
+	// OfPrune says that it is one of nodepool prune, which has no waivers.
+	OfPrune bool
 }
 
 // Waivable reports whether an upgrade may waive the check. Waiving one that
 // only warns acknowledges its warning.
-func (c Check) Waivable() bool { return c.Firm == "" && c.Worst != Pass }
+func (c Check) Waivable() bool { return c.Firm == "" && c.Worst != Pass && !c.OfPrune }
 
 // Checks gives every check, in the order in which they are made and shown.
 func Checks() []Check { return slices.Clone(catalogue) }
@@ -102,7 +107,10 @@ func (p *pool) waivers() []schema.Problem {
 			out = append(out, schema.Problem{Path: at, Message: fmt.Sprintf("there is no check %q", w.Check), Remedy: remedy})
 		case !c.Waivable():
 			why := c.Firm
-			if why == "" {
+			switch {
+			case c.OfPrune:
+				why = "it is one of nodepool prune"
+			case why == "":
 				why = "it never blocks, nor does it warn"
 			}
 			out = append(out, schema.Problem{Path: at, Message: fmt.Sprintf("the check %s cannot be waived: %s", w.Check, why),
@@ -125,14 +133,14 @@ var catalogue = []Check{
 		Firm:   nothingToDo,
 	},
 	{
-		Code: CheckClusterPaused, Asks: "Is the Cluster paused?", Worst: Block,
+		Code: CheckClusterPaused, OfCluster: true, Asks: "Is the Cluster paused?", Worst: Block,
 		Means:  "spec.paused of the Cluster is true. No controller of Cluster API does anything in it, so the patch would wait there until somebody ends the pause, and then roll when nobody expects it. As a warning: the Cluster has the annotation cluster.x-k8s.io/paused, which pauses that object alone; its pools roll.",
 		Why:    "Somebody paused the Cluster for a reason: a move to another management cluster, an incident, manual work.",
 		Source: "Cluster API, util/annotations.IsPaused, and ClusterSpec.Paused (api/core/v1beta2/cluster_types.go)",
 		Fix:    "Find out who paused it and why; then set spec.paused to false. Waive it to write the change now and have it roll once the pause ends; apply waits meanwhile and tells the pause as the cause.",
 	},
 	{
-		Code: CheckClusterAvailable, Asks: "Are the Cluster's infrastructure and control plane available?", Worst: Block,
+		Code: CheckClusterAvailable, OfCluster: true, Asks: "Are the Cluster's infrastructure and control plane available?", Worst: Block,
 		Means:  "The Cluster's infrastructure was never provisioned, or its control plane never initialized: providers make no worker machine before both are. As a warning: both were, and a condition of the Cluster says that one of them is not well now.",
 		Why:    "A rollout would begin and wait, with machines that say no more than that they wait. Without a control plane that answers, no node joins and none is drained.",
 		Source: "ClusterStatus.Initialization, conditions InfrastructureReady and ControlPlaneAvailable (api/core/v1beta2/cluster_types.go; v1beta1: infrastructureReady, ControlPlaneInitialized, ControlPlaneReady); the kubeadm bootstrap provider waits for both (bootstrap/kubeadm, kubeadmconfig_controller.go)",
@@ -330,7 +338,7 @@ var catalogue = []Check{
 		Firm:   "the API server would refuse the write all the same",
 	},
 	{
-		Code: CheckWorkload, Asks: "Could the workload cluster be looked at?", Worst: Warn,
+		Code: CheckWorkload, OfCluster: true, Asks: "Could the workload cluster be looked at?", Worst: Warn,
 		Means:  "The upgrade asks for a look at the workload cluster (spec.preflight.workload, or --workload), and it, or a part of it, could not be had: no right to the Secret of its kubeconfig, a kubeconfig that is refused, no answer in time, or kinds that may not be listed there. What it would have shown is not known.",
 		Why:    "Nodes, budgets and data are in the workload cluster, and nothing in the management cluster tells of them. The look only gets and lists, and uses no kubeconfig that runs a program, reads a file, goes through a proxy or does without TLS.",
 		Source: "Cluster API, Secret CLUSTER-kubeconfig with the key value (util/secret)",
@@ -366,34 +374,34 @@ var catalogue = []Check{
 		Firm:   "data that is lost does not come back, and a reason in a file does not move it",
 	},
 	{
-		Code: CheckWorkloadPending, Asks: "Do all pods of the workload cluster find a node now?", Worst: Warn,
+		Code: CheckWorkloadPending, OfCluster: true, Asks: "Do all pods of the workload cluster find a node now?", Worst: Warn,
 		Means:  "The scheduler finds no node for some pods already.",
 		Why:    "Every node that is drained sends its pods to the others. Where room is short before the rollout it will be shorter during it; evicted pods then wait, and budgets stop the next drain.",
 		Source: "Kubernetes pod condition PodScheduled, reason Unschedulable",
 		Fix:    "See what the pods wait for; make room, or raise strategy.maxSurge.",
 	},
 	{
-		Code: CheckUnused, Asks: "Does anything refer to the template?", Worst: Pass,
+		Code: CheckUnused, OfPrune: true, Asks: "Does anything refer to the template?", Worst: Pass,
 		Means: "Of nodepool prune: the template is unused, and the plan lists what was looked at.",
 		Why:   "A template that a MachineSet still needs must stay: without it the MachineSet makes no machine.",
 		Fix:   "Nothing is to be done.",
 	},
 	{
-		Code: CheckKept, Asks: "Why is the template kept?", Worst: Pass,
+		Code: CheckKept, OfPrune: true, Asks: "Why is the template kept?", Worst: Pass,
 		Means: "Of nodepool prune: something refers to the template, or it is one of the last that are kept.",
 		Why:   "The newest unused templates are the way back.",
 		Fix:   "Nothing is to be done.",
 	},
 	{
-		Code: CheckForeign, Asks: "Are there templates that nodepool did not make?", Worst: Pass,
+		Code: CheckForeign, OfPrune: true, Asks: "Are there templates that nodepool did not make?", Worst: Pass,
 		Means: "Of nodepool prune: they are counted and left alone.",
 		Why:   "What others made may be in use in ways that cannot be seen.",
 		Fix:   "Nothing is to be done.",
 	},
 	{
-		Code: CheckRollbackTarget, Asks: "Is a way back still there?", Worst: Warn,
-		Means: "Of nodepool prune: the template that a rollback would need cannot be told or is gone.",
+		Code: CheckRollbackTarget, OfPrune: true, Asks: "Is a way back still there?", Worst: Warn,
+		Means: "Of nodepool prune: another run changed the pool last, and its record is not in the journal that was read, so the template that a rollback would need is not known.",
 		Why:   "A rollback names the old template again.",
-		Fix:   "Keep more templates with --keep, or have a look at nodepool history first.",
+		Fix:   "The newest unused template stays in any case. Prune with the journal of that run, or raise --keep.",
 	},
 }

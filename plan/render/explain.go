@@ -18,7 +18,7 @@ func partsOf(c plan.Check) []part {
 		{"Why", c.Why},
 		{"Source", c.Source},
 		{"Fix", c.Fix},
-		{"Gravity", gravity(c)},
+		{"Severity", severityOf(c)},
 	}
 	var out []part
 	for _, p := range all {
@@ -29,13 +29,17 @@ func partsOf(c plan.Check) []part {
 	return out
 }
 
-// gravity says what an answer of the check can do to an upgrade.
-func gravity(c plan.Check) string {
+// severityOf says what an answer of the check can do to an upgrade.
+func severityOf(c plan.Check) string {
 	switch {
 	case c.Worst == plan.Pass:
 		return "It only informs."
+	case c.OfPrune:
+		return "It warns, and never blocks."
 	case c.Worst == plan.Warn:
 		return "It warns, and never blocks. A waiver puts your reason beside the warning."
+	case c.OfCluster:
+		return fmt.Sprintf("It can block. It is about the whole cluster, so every pool of the upgrade must waive it: spec.defaults.waive: [{check: %s, reason: WHY}].", c.Code)
 	case c.Waivable():
 		return fmt.Sprintf("It can block. The pool can waive it: waive: [{check: %s, reason: WHY}].", c.Code)
 	}
@@ -47,7 +51,7 @@ func Explain(w io.Writer, c plan.Check, o Options) error {
 	p := page{o: o}
 	p.put(bold, 0, 2, c.Code)
 	for _, part := range partsOf(c) {
-		p.put(none, 2, 9, fmt.Sprintf("%-9s", part.name+":")+part.text)
+		p.put(none, 2, 10, fmt.Sprintf("%-10s", part.name+":")+part.text)
 	}
 	_, err := io.WriteString(w, p.String())
 	return err
@@ -74,14 +78,14 @@ func ExplainMarkdown(w io.Writer, checks []plan.Check) error {
 	var b strings.Builder
 	b.WriteString("# Preflight checks\n\n")
 	b.WriteString("What `nodepool plan` looks at before anything is written, and `nodepool apply` again as its first step. `nodepool explain CODE` prints the same texts. " +
-		"A check passes, warns or blocks; a plan that is blocked is shown and saved and cannot be applied (exit code 3). " +
-		"Where a check can be waived, a pool does so with a reason, which stands in the plan and is signed with it:\n\n" +
+		"A check passes, warns or blocks, or is not verified, which is never counted as passed; a plan that is blocked is shown and saved and cannot be applied (exit code 3). " +
+		"Where a check can be waived, a pool does so with a reason, which stands in the plan and is signed with it. One about the whole cluster must be waived by every pool, in spec.defaults for instance. A waiver lets nodepool write; it does not change what Cluster API or the provider will do:\n\n" +
 		"```yaml\npools:\n  - name: aws-example-md-0\n    waive: [{check: field-managers, reason: \"auto-sync is off until Monday, CHG-4711\"}]\n```\n\n")
 	b.WriteString("| check | asks | can at worst | can be waived |\n|---|---|---|---|\n")
 	for _, c := range checks {
 		waive := "yes"
 		switch {
-		case c.Worst == plan.Pass:
+		case c.Worst == plan.Pass, c.OfPrune:
 			waive = ""
 		case !c.Waivable():
 			waive = "no"

@@ -71,8 +71,23 @@ func (v *view) finding(s style, symbol string, f plan.Finding) {
 		v.put(none, 4, 8, "Remedy: "+f.Remedy)
 	}
 	if f.Waived != "" {
-		v.put(none, 4, 8, "Waived: "+f.Waived)
+		v.put(none, 4, 8, waived(f))
 	}
+	if c, known := plan.CheckOf(f.Code); known && f.Severity == plan.Block && f.Waived == "" {
+		more := "More: nodepool explain " + f.Code
+		if !c.Waivable() {
+			more += ". It cannot be waived"
+		}
+		v.put(faint, 4, 8, more)
+	}
+}
+
+// waived tells for which reason a finding is let pass, and what it would do.
+func waived(f plan.Finding) string {
+	if f.Severity == plan.Block {
+		return "Blocks, but is waived: " + f.Waived
+	}
+	return "Waived: " + f.Waived
 }
 
 // worst gives the gravest answer of every check that did not pass.

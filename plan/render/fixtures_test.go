@@ -132,14 +132,14 @@ func plans() map[string]plan.Plan {
 	const md0, md1 = "aws-example-md-0", "aws-example-md-1"
 	out := map[string]plan.Plan{}
 
-	p := upgrade(preflight("control-plane-version", "pause", "ownership"), patch(md0, version), wait(md0, "aws-example-md-0", "aws-example-md-0"))
-	p.Findings = passes("control-plane-version", "pause", "ownership")
+	p := upgrade(preflight("control-plane-updated", "cluster-paused", "field-managers"), patch(md0, version), wait(md0, "aws-example-md-0", "aws-example-md-0"))
+	p.Findings = passes("control-plane-updated", "cluster-paused", "field-managers")
 	p.Impact = []plan.PoolImpact{rolled(md0, 3)}
 	out["version"] = p
 
 	new0 := md0 + "-1a2b3c4d"
 	p = upgrade(
-		preflight("control-plane-version", "pause", "ownership", "budget"),
+		preflight("control-plane-updated", "cluster-paused", "field-managers", "workload-budgets"),
 		create(md0, awsTemplate(new0), awsTemplate(md0),
 			replace("/spec/template/spec/ami/id", `"ami-0123456789abcdef0"`, `"ami-0fedcba9876543210"`),
 			replace("/spec/template/spec/instanceType", `"m5.large"`, `"m5.xlarge"`),
@@ -148,8 +148,8 @@ func plans() map[string]plan.Plan {
 		patch(md0, infraRef(md0, new0), version),
 		wait(md0, new0, md0))
 	p.Steps[2].Note = "one patch for version and template, so that there is one rollout"
-	p.Findings = append(passes("control-plane-version", "pause", "ownership"), plan.Finding{
-		Code: "budget", Severity: plan.Warn, Pool: md0, Object: ref("policy", "PodDisruptionBudget", "checkout"),
+	p.Findings = append(passes("control-plane-updated", "cluster-paused", "field-managers"), plan.Finding{
+		Code: "workload-budgets", Severity: plan.Warn, Pool: md0, Object: ref("policy", "PodDisruptionBudget", "checkout"),
 		Message: "the budget allows no disruption now (3 of 3 pods are needed), so draining a node will wait until it does",
 		Remedy:  "scale checkout to 4 replicas before the upgrade, or set drain.nodeDrainTimeout",
 	})
@@ -158,7 +158,7 @@ func plans() map[string]plan.Plan {
 
 	newB := md0 + "-9f8e7d6c"
 	p = upgrade(
-		preflight("control-plane-version"),
+		preflight("control-plane-updated"),
 		create(md0, bootstrapTemplate(newB), bootstrapTemplate(md0),
 			replace("/spec/template/spec/files",
 				`[{"content":`+sealed("a", "24")+`,"owner":"root:root","path":"/etc/kubernetes/audit.yaml"},{"content":`+sealed("b", "24")+`,"path":"/etc/motd","permissions":"0644"}]`,
@@ -169,37 +169,37 @@ func plans() map[string]plan.Plan {
 			plan.Change{Path: "/spec/template/spec/users/1", After: raw(`{"name":"ops","passwd":` + sealed("1", "34") + `}`)}),
 		patch(md0, replace("/spec/template/spec/bootstrap/configRef/name", `"`+md0+`"`, `"`+newB+`"`), version),
 		wait(md0, md0, newB))
-	p.Findings = passes("control-plane-version")
+	p.Findings = passes("control-plane-updated")
 	p.Impact = []plan.PoolImpact{rolled(md0, 3)}
 	out["bootstrap-sealed"] = p
 
 	new1 := md1 + "-5e6f7a8b"
 	image := replace("/spec/template/spec/ami/id", `"ami-0123456789abcdef0"`, `"ami-0fedcba9876543210"`)
 	p = upgrade(
-		preflight("control-plane-version", "pause"),
+		preflight("control-plane-updated", "cluster-paused"),
 		create(md0, awsTemplate(new0), awsTemplate(md0), image), patch(md0, infraRef(md0, new0), version), wait(md0, new0, md0),
 		create(md1, awsTemplate(new1), awsTemplate(md1), image), patch(md1, infraRef(md1, new1), version), wait(md1, new1, md1))
-	p.Findings = passes("control-plane-version", "pause")
+	p.Findings = passes("control-plane-updated", "cluster-paused")
 	p.Impact = []plan.PoolImpact{rolled(md0, 3), {Pool: md1, Action: plan.Replace, Machines: 20, Waves: 4, Peak: 25, Floor: 18}}
 	out["two-pools"] = p
 
 	p = upgrade(
-		preflight("control-plane-version"),
+		preflight("control-plane-updated"),
 		patch(md0, version), patch(md1, version), wait(md0, md0, md0), wait(md1, md1, md1))
 	p.Impact = []plan.PoolImpact{rolled(md0, 3), rolled(md1, 1)}
 	out["parallel"] = p
 
-	p = upgrade(preflight("control-plane-version", "kubeadm-skew", "pause"), patch(md0, version), wait(md0, md0, md0))
+	p = upgrade(preflight("control-plane-updated", "version-skew", "cluster-paused"), patch(md0, version), wait(md0, md0, md0))
 	p.Blocked = true
 	p.Findings = []plan.Finding{
-		{Code: "kubeadm-skew", Severity: plan.Block, Pool: md0, Object: deployment(md0),
-			Message: "the control plane runs v1.34.3 and the pool asks for v1.35.2: Cluster API creates no kubeadm machine whose minor version differs from the control plane's",
-			Remedy:  "upgrade KubeadmControlPlane default/aws-example-control-plane to v1.35.2 first, then plan again"},
-		{Code: "pause", Severity: plan.Block, Object: ref("cluster.x-k8s.io", "Cluster", "aws-example"),
+		{Code: "version-skew", Severity: plan.Block, Pool: md0, Object: deployment(md0),
+			Message: "v1.35.2 is newer than the control plane KubeadmControlPlane default/aws-example-control-plane, which is at v1.34.3: workers must not be ahead. Cluster API would make no machine (its preflight check KubernetesVersionSkew and KubeadmVersionSkew)",
+			Remedy:  "upgrade the control plane to v1.35.2 first, or set kubernetesVersion to v1.34.3"},
+		{Code: "cluster-paused", Severity: plan.Block, Object: ref("cluster.x-k8s.io", "Cluster", "aws-example"),
 			Message: "spec.paused is true, so no controller acts on the pool", Remedy: "set spec.paused to false"},
-		{Code: "ownership", Severity: plan.Block, Pool: md0, Message: "Argo CD writes spec.template.spec.version and would revert the patch",
+		{Code: "field-managers", Severity: plan.Block, Pool: md0, Message: "Argo CD writes spec.template.spec.version and would revert the patch",
 			Remedy: "change the version in Argo CD's repository instead", Waived: "auto-sync is off until Monday, CHG-4711"},
-		{Code: "control-plane-version", Severity: plan.Pass, Message: "v1.34.3"},
+		{Code: "control-plane-updated", Severity: plan.Pass, Message: "v1.34.3"},
 	}
 	p.Impact = []plan.PoolImpact{rolled(md0, 3)}
 	out["blocked"] = p
@@ -208,11 +208,11 @@ func plans() map[string]plan.Plan {
 	p.Impact = []plan.PoolImpact{{Pool: md0, Action: plan.None}, {Pool: md1, Action: plan.None}}
 	out["up-to-date"] = p
 
-	p = upgrade(preflight("pause"), wait(md0, new0, md0))
+	p = upgrade(preflight("cluster-paused"), wait(md0, new0, md0))
 	p.Impact = []plan.PoolImpact{{Pool: md0, Action: plan.Replace, Machines: 2, Waves: 2, Peak: 4, Floor: 3, Note: "the rollout is under way"}}
 	out["wait-only"] = p
 
-	p = upgrade(preflight("pause"),
+	p = upgrade(preflight("cluster-paused"),
 		patch(md0,
 			replace("/spec/rollout/strategy/rollingUpdate/maxSurge", `1`, `"25%"`),
 			plan.Change{Path: "/spec/template/spec/deletion", After: raw(`{"nodeDrainTimeoutSeconds":600}`)}),
@@ -221,11 +221,11 @@ func plans() map[string]plan.Plan {
 	p.Impact = []plan.PoolImpact{{Pool: md0, Action: plan.InPlace, Peak: 3, Floor: 3}}
 	out["in-place"] = p
 
-	p = upgrade(preflight("pause"), create(md0, awsTemplate(new0), awsTemplate(md0), image), patch(md0, infraRef(md0, new0), version), wait(md0, new0, md0))
+	p = upgrade(preflight("cluster-paused"), create(md0, awsTemplate(new0), awsTemplate(md0), image), patch(md0, infraRef(md0, new0), version), wait(md0, new0, md0))
 	p.Impact = []plan.PoolImpact{{Pool: md0, Action: plan.Replace}}
 	out["no-machines"] = p
 
-	p = upgrade(preflight("pause"), patch(md0, version), wait(md0, md0, md0))
+	p = upgrade(preflight("cluster-paused"), patch(md0, version), wait(md0, md0, md0))
 	p.Steps[1].Note = "The strategy is OnDelete: no machine is replaced until someone deletes it."
 	p.Impact = []plan.PoolImpact{{Pool: md0, Action: plan.Replace, Machines: 3, Note: "strategy OnDelete: nothing moves until machines are deleted"}, {Pool: md1, Action: plan.None, Peak: 2, Floor: 2}}
 	out["on-delete"] = p
@@ -274,7 +274,7 @@ func plans() map[string]plan.Plan {
 	out["canary"] = p
 
 	const evil = "md\x1b[2J\u202e\u200b\nPlan: 0 templates"
-	p = upgrade(preflight("pause\r"),
+	p = upgrade(preflight("cluster-paused\r"),
 		create(evil, awsTemplate("x\u009b31m"), awsTemplate("y\u2028z"),
 			replace("/spec/template/spec/ami/id", `"ami-1 → ami-2"`, `"ami-3\u001b]0;title\u0007"`),
 			replace("/spec/template/spec/a~1b\n", `"(sealed, 24 bytes)"`, `{"$sealed":"no hash","length":24}`),

@@ -33,7 +33,11 @@ func (s *sheet) findingList(b *strings.Builder, findings []plan.Finding) {
 			b.WriteString("  - **Remedy:** " + s.said(g.Remedy) + "\n")
 		}
 		if g.Waived != "" {
-			b.WriteString("  - **Waived:** " + s.said(g.Waived) + "\n")
+			word := "Waived"
+			if g.Severity == plan.Block {
+				word = "Blocks, but is waived"
+			}
+			b.WriteString("  - **" + word + ":** " + s.said(g.Waived) + "\n")
 		}
 	}
 	b.WriteByte('\n')

@@ -316,7 +316,7 @@ func TestMarkdownCutValuesDiffer(t *testing.T) {
 }
 
 func TestMarkdownTooLong(t *testing.T) {
-	p := upgrade(preflight("pause"))
+	p := upgrade(preflight("cluster-paused"))
 	for i := range 1200 {
 		p.Impact = append(p.Impact, rolled(fmt.Sprintf("md-%04d", i), 1))
 	}

@@ -17,7 +17,7 @@ const githubLimit = 60000
 // fleet is a plan over n pools as they are in the field: every pool has its own
 // names, image, sizes and risks.
 func fleet(n int) plan.Plan {
-	p := upgrade(preflight("cluster", "pause", "ownership", "control-plane-version", "kubeadm-skew", "image", "autoscaler", "rollout", "schema"))
+	p := upgrade(preflight("cluster", "cluster-paused", "field-managers", "control-plane-updated", "version-skew", "image", "autoscaler", "rollout", "schema"))
 	for i := range n {
 		pool := fmt.Sprintf("aws-example-eu-central-1-md-%02d", i)
 		template, bootstrap := fmt.Sprintf("%s-%08x", pool, 0x1a2b3c4d+i), fmt.Sprintf("%s-%08x", pool, 0x5e6f7a8b+i)
@@ -34,7 +34,7 @@ func fleet(n int) plan.Plan {
 		w.Note = "This write starts the rollout."
 		p.Steps = append(p.Steps, c, b, w, wait(pool, template, bootstrap))
 		p.Impact = append(p.Impact, rolled(pool, 3+i))
-		for _, code := range []string{"pause", "ownership", "kubeadm-skew", "image", "rollout", "schema"} {
+		for _, code := range []string{"cluster-paused", "field-managers", "version-skew", "image", "rollout", "schema"} {
 			p.Findings = append(p.Findings, plan.Finding{Code: code, Severity: plan.Pass, Pool: pool, Object: deployment(pool),
 				Message: deployment(pool).String() + " is as it should be, and nothing is in the way"})
 		}
@@ -47,7 +47,7 @@ func fleet(n int) plan.Plan {
 
 // sameFleet is a plan over n pools that differ in their names alone.
 func sameFleet(n int) plan.Plan {
-	p := upgrade(preflight("pause"))
+	p := upgrade(preflight("cluster-paused"))
 	for i := range n {
 		pool := fmt.Sprintf("md-%02d", i)
 		template := pool + "-1a2b3c4d"
@@ -62,7 +62,7 @@ func sameFleet(n int) plan.Plan {
 
 // scripts is a plan over n pools of which each gets a long script of its own.
 func scripts(n int) plan.Plan {
-	p := upgrade(preflight("pause"))
+	p := upgrade(preflight("cluster-paused"))
 	for i := range n {
 		pool := fmt.Sprintf("md-%02d", i)
 		var before, after strings.Builder
