@@ -141,8 +141,9 @@ func (c cluster) makeTemplates(t *testing.T, trials []*trial) {
 // their machines is gone.
 func (c cluster) makePools(t *testing.T, trials []*trial) {
 	t.Helper()
+	failed := t.Failed()
 	inParallel(trials, func(tr *trial) { c.makePool(t, tr) })
-	if t.Failed() {
+	if t.Failed() && !failed {
 		t.FailNow()
 	}
 	pools := map[string]*trial{}
@@ -383,6 +384,7 @@ func (c cluster) judge(t *testing.T, name string, trials []*trial) {
 			}
 		}
 	}
+	failed := t.Failed() // by an earlier phase
 	inParallel(trials, func(tr *trial) {
 		for _, step := range plan.Steps {
 			if step.Pool == tr.pool {
@@ -390,7 +392,7 @@ func (c cluster) judge(t *testing.T, name string, trials []*trial) {
 			}
 		}
 	})
-	if t.Failed() {
+	if t.Failed() && !failed {
 		t.FailNow() // nothing would be decided
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
