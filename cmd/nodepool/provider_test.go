@@ -14,6 +14,8 @@ import (
 
 	"nodepool/apply"
 	"nodepool/apply/clustertest"
+	"nodepool/apply/journal"
+	"nodepool/apply/journal/journaltest"
 )
 
 // withoutCloud empties the environment of what is set up of a cloud, so that no
@@ -48,7 +50,11 @@ func TestPlanAsksAWS(t *testing.T) {
 		t.Helper()
 		var out, errs bytes.Buffer
 		p := &program{stdin: strings.NewReader(""), stdout: &out, stderr: &errs,
-			open: func(*cli.Context) (apply.Cluster, error) { return world.Open(nil), nil }}
+			open: func(*cli.Context) (apply.Cluster, error) { return world.Open(nil), nil },
+			connect: func(_ apply.Reader, of journal.Cluster) (*journal.InCluster, error) {
+				objects := journaltest.NewClientset()
+				return journal.New(objects.CoreV1(), objects.CoordinationV1(), of), nil
+			}}
 		if code := p.run(t.Context(), append([]string{"nodepool"}, args...)); code != want {
 			t.Fatalf("nodepool %s: exit code %d, want %d\n%s%s", strings.Join(args, " "), code, want, &out, &errs)
 		}
