@@ -172,7 +172,7 @@ func TestStatusOfAPause(t *testing.T) {
 	s.world.Break(clustertest.MachineDeployment(pool0), bad)
 	s.do(5, "", "apply", "-f", "u.yaml", "--auto-approve")
 	stdout, _ := s.do(0, "", "status", "--pool", pool0)
-	s.says(stdout, "paused", "nodepool has paused it after a stall", "the run gave up at")
+	s.says(stdout, "paused", "paused by nodepool after a stall", "the run gave up at")
 	if strings.Contains(stdout, "drifted") || strings.Contains(stdout, "nodepool/hold") {
 		t.Errorf("its own pause is told as drift:\n%s", stdout)
 	}

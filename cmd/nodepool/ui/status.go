@@ -206,7 +206,7 @@ func stateDetails(p apply.PoolState) []string {
 		out = append(out, "next: "+stall.Next)
 	}
 	if p.Hold == "pause" {
-		out = append(out, "nodepool has paused it after a stall (spec.paused); to run the plan again ends the pause")
+		out = append(out, "paused by nodepool after a stall (spec.paused); to run the plan again ends the pause")
 	}
 	switch {
 	case run.Overtaken != "":
