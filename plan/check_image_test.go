@@ -375,7 +375,7 @@ func TestOtherProviders(t *testing.T) {
 	up := upgrade(t, "images: [{image: ubuntu-new, kubernetesVersion: v1.34.3}]\npools: [{name: "+awsPool+", kubernetesVersion: v1.35.2, machineImage: ubuntu-new}]")
 	p := compile(t, w, up)
 	mustContain(t, finding(t, p, plan.CheckImage, plan.Block).Message, "ubuntu-new carries v1.34.3, by the catalogue of images")
-	mustContain(t, finding(t, p, plan.CheckImageExists, plan.Pass).Message, "not verified: nodepool can ask no provider of VSphereMachineTemplate")
+	mustContain(t, finding(t, p, plan.CheckImageExists, plan.Pass).Message, "not verified: nodepool does not know whom to ask about machines of VSphereMachineTemplate")
 	if slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.Code == plan.CheckInstanceType }) {
 		t.Error("it tells of instance types that there are none of")
 	}

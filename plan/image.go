@@ -189,7 +189,7 @@ func (m machine) location() (at capi.Location, why string) {
 	switch {
 	case p.place.obj != nil:
 	case p.place.ref.IsZero():
-		return at, fmt.Sprintf("nodepool can ask no provider of %s", p.infra.ref.Kind)
+		return at, fmt.Sprintf("nodepool does not know whom to ask about machines of %s", p.infra.ref.Kind)
 	case p.place.unread != "":
 		return at, fmt.Sprintf("%s, which tells the region, could not be read: %s", p.place.ref, p.place.unread)
 	default:
