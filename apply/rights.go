@@ -189,7 +189,7 @@ func ReviewRights(ctx context.Context, r Reader, p plan.Plan, snap plan.Snapshot
 		f.Message = "not verified: " + err.Error()
 	case len(missing) > 0:
 		f.Severity = plan.Warn
-		f.Message = "you may plan and not apply; apply takes the rights to " + strings.Join(missing, "; ")
+		f.Message = "whoever made this plan may not apply it; apply takes the rights to " + strings.Join(missing, "; ")
 		f.Remedy = "have somebody apply who has them, or ask for them (deploy/rbac.yaml)"
 	}
 	return []plan.Finding{f}

@@ -218,7 +218,7 @@ func TestReviewRights(t *testing.T) {
 	w.Forbid("create", "", "Event") // optional
 	got := review(t, w, w.Open(nil)).Findings
 	want := []plan.Finding{{Code: plan.CheckRights, Severity: plan.Warn, Object: plan.Ref{Group: capi.Group, Kind: "Cluster", Namespace: "default", Name: "aws-example"},
-		Message: "you may plan and not apply; apply takes the rights to patch machinedeployments.cluster.x-k8s.io in namespace default; create leases.coordination.k8s.io in namespace default",
+		Message: "whoever made this plan may not apply it; apply takes the rights to patch machinedeployments.cluster.x-k8s.io in namespace default; create leases.coordination.k8s.io in namespace default",
 		Remedy:  "have somebody apply who has them, or ask for them (deploy/rbac.yaml)"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

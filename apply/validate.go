@@ -94,9 +94,15 @@ func validated(s plan.Step, target plan.Ref, err error) plan.Finding {
 	case !errors.As(err, &we):
 		return Unvalidated(s, err.Error())
 	case isMissingRight(err):
-		return Unvalidated(s, "you may not make this write, not even as a dry run")
-	case we.Outcome == Unknown, strings.Contains(we.Words, "does not support dry run"):
-		return Unvalidated(s, we.Words)
+		return Unvalidated(s, "whoever plans may not make this write, not even as a dry run")
+	case strings.Contains(we.Words, "does not support dry run"):
+		f := Unvalidated(s, we.Words)
+		f.Remedy = "ask the owner of the webhook whether it takes this write: if it refuses, that shows at the write, when earlier pools may have rolled"
+		return f
+	case we.Outcome == Unknown:
+		f := Unvalidated(s, we.Words)
+		f.Remedy = "plan again when the API server answers"
+		return f
 	}
 	return plan.Finding{Code: plan.CheckServer, Severity: plan.Block, Pool: s.Pool, Object: target,
 		Message: fmt.Sprintf("the server would refuse the write to %s: %s", target, we.Words),
@@ -120,5 +126,5 @@ func Unvalidated(s plan.Step, why string) plan.Finding {
 	target, _ := s.Writes()
 	return plan.Finding{Code: plan.CheckServer, Severity: plan.Warn, Pool: s.Pool, Object: target,
 		Message: fmt.Sprintf("the write to %s was not validated by the server: %s", target, why),
-		Remedy:  "apply finds out before it changes any machine; to know now, plan with the rights to create and patch"}
+		Remedy:  "plan with the rights to create and patch (deploy/rbac.yaml), or let somebody plan who has them"}
 }

@@ -149,7 +149,7 @@ var catalogue = []Check{
 	{
 		Code: CheckMachineDeployment, Asks: "Is the MachineDeployment there, and does it belong to the Cluster?", Worst: Block,
 		Means:  "No MachineDeployment has the pool's name, or it belongs to another Cluster or is being deleted; or the name is that of a MachinePool.",
-		Why:    "nodepool upgrades MachineDeployments. A MachinePool has no templates to rotate: its provider replaces the machines by means of its own.",
+		Why:    "nodepool upgrades MachineDeployments. Of nodepool rollback: a value of before was a secret, of which the recorded plan holds the hash alone, or somebody else has changed a pool that the plan left alone. A MachinePool has no templates to rotate: its provider replaces the machines by means of its own.",
 		Source: "MachineDeploymentSpec.ClusterName, which is immutable (api/core/v1beta2/machinedeployment_types.go)",
 		Fix:    "Correct the pool's name; the message lists the ones that there are. Change a MachinePool's version and its infrastructure object directly.",
 		Firm:   nothingToDo,
@@ -170,7 +170,7 @@ var catalogue = []Check{
 	},
 	{
 		Code: CheckTemplates, Asks: "Are the templates there that the MachineDeployment names, and is the new name free?", Worst: Block,
-		Means:  "A template that the MachineDeployment names is gone or going, so there is nothing to copy and no machine can be made; or the new template's name would be too long. As a warning: the name is taken by other content, and the new template gets a number behind its name.",
+		Means:  "A template that the MachineDeployment names (of nodepool rollback: the old one) is gone or going, or was changed or made anew since, so there is nothing to copy and no machine can be made; or the new template's name would be too long. As a warning: the name is taken by other content, and the new template gets a number behind its name.",
 		Why:    "Cluster API accepts a MachineDeployment whose template is missing, and then says so only in the message of the condition ScalingUp.",
 		Source: "internal/controllers/machineset (template lookup); names are RFC 1123 subdomains of at most 253 characters",
 		Fix:    "Restore the template, or point the MachineDeployment at one that exists.",
@@ -188,7 +188,7 @@ var catalogue = []Check{
 		Means:  "The pool's version is newer than the control plane's, or too far behind, or, for machines that join by kubeadm, not of the same minor, or, in a cluster with a topology, not the very same: Cluster API would accept the change and never make a machine. This holds for every rollout, also when only the image or the type changes. As a warning: what only the Kubernetes policy forbids, such as a newer patch release; a pool that skips Cluster API's check; a pool without machines.",
 		Why:    "A kubelet must not be newer than its API server and at most three minors older (two before v1.25). kubeadm join works with the minor of its control plane alone.",
 		Source: "kubernetes.io/releases/version-skew-policy; MachineSet preflight checks KubernetesVersionSkew, KubeadmVersionSkew and ControlPlaneVersionSkew (internal/controllers/machineset/machineset_preflight.go), held against the controllers in docs/preflight-matrix.md",
-		Fix:    "Upgrade the control plane first, or set kubernetesVersion to what the remedy says, with an image that carries it.",
+		Fix:    "Upgrade the control plane first (with kubeadm one minor version at a time), or set kubernetesVersion to what the remedy says, with an image that carries it. A waiver lets nodepool write, and Cluster API goes on refusing until the versions agree; only the annotation machineset.cluster.x-k8s.io/skip-preflight-checks on the MachineDeployment lifts its check. Of nodepool rollback: where machines of the old version would have to be made again and Cluster API makes none, there is no way back.",
 	},
 	{
 		Code: CheckImage, Asks: "Does the image carry the wanted version?", Worst: Block,
@@ -245,7 +245,7 @@ var catalogue = []Check{
 		Means:  "The strategy is OnDelete: nothing is replaced until somebody deletes machines.",
 		Why:    "apply would wait for somebody who does not know that he is waited for.",
 		Source: "MachineDeploymentRolloutStrategy (api/core/v1beta2/machinedeployment_types.go)",
-		Fix:    "Delete the old machines at your own pace, or set the strategy to RollingUpdate.",
+		Fix:    "Have someone delete the old machines while apply runs, and raise wait.stallAfter to what that takes; or set the strategy to RollingUpdate.",
 	},
 	{
 		Code: CheckReplicas, Asks: "Are there machines that exercise the new template?", Worst: Warn,

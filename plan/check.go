@@ -295,7 +295,7 @@ func (c *checker) templates(p *pool) {
 		case t.obj == nil:
 			missing = true
 			c.add(Finding{Code: CheckTemplates, Severity: Block, Object: t.ref,
-				Message: fmt.Sprintf("%s, which %s names, does not exist", t.ref, p.ref),
+				Message: fmt.Sprintf("%s, which %s names, does not exist: there is nothing to copy, and Cluster API can make no machine", t.ref, p.ref),
 				Remedy:  "restore the template, or point the MachineDeployment at one that exists, before upgrading"})
 		case t.obj.GetDeletionTimestamp() != nil:
 			missing = true
@@ -306,7 +306,7 @@ func (c *checker) templates(p *pool) {
 		if t.create != nil && len(t.create.Ref.Name) > maxName {
 			c.add(Finding{Code: CheckTemplates, Severity: Block, Object: t.create.Ref,
 				Message: fmt.Sprintf("the new template's name would have %d characters, and %d are allowed", len(t.create.Ref.Name), maxName),
-				Remedy:  "shorten the MachineDeployment's name"})
+				Remedy:  "use a pool with a shorter name: a MachineDeployment's name cannot be changed"})
 		}
 		for _, taken := range t.taken {
 			c.add(Finding{Code: CheckTemplates, Severity: Warn, Object: taken,
@@ -475,7 +475,7 @@ func (c *checker) version(p *pool) {
 		f.Message = fmt.Sprintf("%s is newer than the control plane %s, which is at %s: workers must not be ahead. %s", version, ref, s.against, s.words)
 		f.Remedy = fmt.Sprintf("upgrade the control plane to %s first, or set kubernetesVersion to %s", version, s.against)
 	case capi.TooOld:
-		f.Message = fmt.Sprintf("%s is too far behind the control plane's %s: workers may be three minor versions behind. %s", version, s.against, s.words)
+		f.Message = fmt.Sprintf("%s is too far behind the control plane's %s: workers may be at most three minor versions behind. %s", version, s.against, s.words)
 		f.Remedy = fmt.Sprintf("set kubernetesVersion to %s", s.against)
 	case capi.KubeadmMinor:
 		f.Message = fmt.Sprintf("machines at %s cannot join under a control plane at %s: a machine that joins by kubeadm must have the control plane's minor version. %s",
@@ -485,10 +485,10 @@ func (c *checker) version(p *pool) {
 		f.Message = fmt.Sprintf("%s is not the control plane's %s: in a cluster with a topology, machines are made only at that very version. %s", version, s.against, s.words)
 		f.Remedy = fmt.Sprintf("set kubernetesVersion to %s", s.against)
 	case capi.OldKubelet:
-		f.Message = fmt.Sprintf("%s is too far behind the control plane's %s: before v1.25, workers may be two minor versions behind. %s", version, s.against, s.words)
+		f.Message = fmt.Sprintf("%s is too far behind the control plane's %s: before v1.25, workers may be at most two minor versions behind. %s", version, s.against, s.words)
 		f.Remedy = fmt.Sprintf("set kubernetesVersion to %s", s.against)
 	case capi.NewerPatch:
-		f.Message = fmt.Sprintf("%s is a newer patch release than the control plane's %s: Cluster API allows it, the Kubernetes version skew policy does not", version, s.against)
+		f.Message = fmt.Sprintf("%s is a newer patch release than the control plane's %s: machines are made, and their kubelet is newer than its API server, which the Kubernetes version skew policy does not allow", version, s.against)
 		f.Remedy = fmt.Sprintf("set kubernetesVersion to %s, or upgrade the control plane first", s.against)
 	}
 	if p.empty() && len(s.refused) > 0 {
@@ -688,8 +688,9 @@ func (c *checker) machines(p *pool) {
 	}
 	if p.strategyType() == "OnDelete" {
 		c.add(Finding{Code: CheckStrategy, Severity: Warn, Object: p.ref,
-			Message: "the strategy is OnDelete: machines are replaced only as someone deletes them, and apply waits for that",
-			Remedy:  "delete the old machines at your own pace, or set the strategy to RollingUpdate"})
+			Message: fmt.Sprintf("the strategy is OnDelete: no machine is replaced until someone deletes it. apply stops as stalled when none is for %s (wait.stallAfter), and then does what onStall says",
+				p.spec.Wait.StallAfter),
+			Remedy:  "have someone delete the old machines while apply runs, and raise wait.stallAfter to what that takes; or set the strategy to RollingUpdate"})
 	} else {
 		c.pass(CheckStrategy, p.ref, "machines are replaced by a rolling update")
 	}

@@ -164,7 +164,7 @@ func TestChecks(t *testing.T) {
 				put(md, nil, "metadata", "uid")
 				w.Put(md)
 			},
-			code: plan.CheckTemplates, severity: plan.Block, words: []string{"259 characters", "253 are allowed", "shorten the MachineDeployment's name"}},
+			code: plan.CheckTemplates, severity: plan.Block, words: []string{"259 characters", "253 are allowed", "a shorter name"}},
 
 		{name: "control plane updated", code: plan.CheckControlPlane, severity: plan.Pass, words: []string{kcp, "v1.35.2"}},
 		{name: "control plane on its way", adjust: []clustertest.Adjust{clustertest.ControlPlaneVersion("v1.34.3"), clustertest.ControlPlaneUpgrading("v1.35.2")},
@@ -325,7 +325,7 @@ func TestChecks(t *testing.T) {
 
 		{name: "rolling update", code: plan.CheckStrategy, severity: plan.Pass},
 		{name: "on delete", edit: edit(awsRef, "OnDelete", "spec", "rollout", "strategy", "type"),
-			code: plan.CheckStrategy, severity: plan.Warn, words: []string{"OnDelete", "as someone deletes them", "RollingUpdate"}},
+			code: plan.CheckStrategy, severity: plan.Warn, words: []string{"OnDelete", "until someone deletes it", "15m0s (wait.stallAfter)", "RollingUpdate"}},
 
 		{name: "replicas", code: plan.CheckReplicas, severity: plan.Pass, words: []string{"3 replicas"}},
 		{name: "no replicas", edit: all(edit(awsRef, int64(0), "spec", "replicas"), func(w *clustertest.World) { w.Settle() }),

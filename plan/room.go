@@ -188,13 +188,13 @@ func (c *checker) health(p *pool) {
 		unhealthy, all := max(0, h.Expected-h.Healthy)+moving, h.Expected+surge
 		switch {
 		case h.Startup > 0 && took > h.Startup:
-			warn(fmt.Sprintf("%s gives a new machine %s from its infrastructure to its node, and the %s of %s took %s: new ones may be deleted before they have joined, again and again",
+			warn(fmt.Sprintf("%s deletes a new machine that has no node %s after its infrastructure is ready, and half of the %s of %s took %s or longer: new ones may be deleted before they have joined, again and again",
 				h.Ref, h.Startup, machines(of), p.ref, took),
-				"raise its node start-up time-out above that, or pause it for the time of the rollout (annotation "+capi.PausedAnnotation+")")
+				"raise its spec.checks.nodeStartupTimeoutSeconds (v1beta1: spec.nodeStartupTimeout) above that, or pause it for the time of the rollout (annotation "+capi.PausedAnnotation+")")
 		case !h.Remediates(unhealthy, all):
-			warn(fmt.Sprintf("%s goes on with %s; with %d of %s on the way or unhealthy at a time it replaces none, neither a new one that does not come up nor one that fails elsewhere",
+			warn(fmt.Sprintf("%s replaces unhealthy machines only with %s. During this rollout up to %d of %s count as unhealthy, new ones without a node among them, so it replaces none: a new machine that fails stays",
 				h.Ref, h.Limit, unhealthy, machines(all)),
-				"lower maxSurge and maxUnavailable, or raise its limit, if machines are to be repaired during the rollout")
+				"watch the rollout; or lower maxSurge and maxUnavailable, or change the limit for the rollout, spec.remediation.triggerIf (v1beta1: maxUnhealthy, unhealthyRange)")
 		default:
 			passed = append(passed, said)
 		}

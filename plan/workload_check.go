@@ -253,7 +253,7 @@ func (c *checker) workloadData(p *pool, r WorkloadReport, found *WorkloadPool) {
 		if !p.rolls() {
 			f.Severity = Warn
 		}
-		f.Remedy = "move the data; then delete the claim, or the pod. Where another copy of it is kept elsewhere, deleting the claim or the pod is enough"
+		f.Remedy = "move the data to nodes that stay, then plan again. Where the application keeps another copy: cordon the node, delete the claim and then its pod, wait until the copy is whole on a node that stays, and go on with the next node"
 	case c.unverified(CheckWorkloadData, p.ref, r, "Nodes", "Pods", "PersistentVolumes"):
 		return
 	}
