@@ -690,7 +690,7 @@ func (c *checker) machines(p *pool) {
 		c.add(Finding{Code: CheckStrategy, Severity: Warn, Object: p.ref,
 			Message: fmt.Sprintf("the strategy is OnDelete: no machine is replaced until someone deletes it. apply stops as stalled when none is for %s (wait.stallAfter), and then does what onStall says",
 				p.spec.Wait.StallAfter),
-			Remedy:  "have someone delete the old machines while apply runs, and raise wait.stallAfter to what that takes; or set the strategy to RollingUpdate"})
+			Remedy: "have someone delete the old machines while apply runs, and raise wait.stallAfter to what that takes; or set the strategy to RollingUpdate"})
 	} else {
 		c.pass(CheckStrategy, p.ref, "machines are replaced by a rolling update")
 	}
