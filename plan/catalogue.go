@@ -148,9 +148,9 @@ var catalogue = []Check{
 	},
 	{
 		Code: CheckMachineDeployment, Asks: "Is the MachineDeployment there, and does it belong to the Cluster?", Worst: Block,
-		Means:  "No MachineDeployment has the pool's name, or it belongs to another Cluster or is being deleted; or the name is that of a MachinePool.",
+		Means:  "No MachineDeployment has the pool's name, or it belongs to another Cluster or is being deleted; or the name is that of a MachinePool, or no label value.",
 		Why:    "nodepool upgrades MachineDeployments. Of nodepool rollback: a value of before was a secret, of which the recorded plan holds the hash alone, or somebody else has changed a pool that the plan left alone. A MachinePool has no templates to rotate: its provider replaces the machines by means of its own.",
-		Source: "MachineDeploymentSpec.ClusterName, which is immutable (api/core/v1beta2/machinedeployment_types.go)",
+		Source: "MachineDeploymentSpec.ClusterName, which is immutable (api/core/v1beta2/machinedeployment_types.go); webhook of MachineDeployments: the name must be a label value",
 		Fix:    "Correct the pool's name; the message lists the ones that there are. Change a MachinePool's version and its infrastructure object directly.",
 		Firm:   nothingToDo,
 	},

@@ -7,6 +7,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"nodepool/plan/capi"
 	"nodepool/schema"
@@ -254,6 +255,12 @@ func (c *checker) machineDeployment(p *pool) {
 	} else if p.md.GetDeletionTimestamp() != nil {
 		c.add(Finding{Code: CheckMachineDeployment, Severity: Block, Object: p.ref, Message: p.ref.String() + " is being deleted",
 			Remedy: "remove the pool from the upgrade"})
+	} else if wrong := validation.IsValidLabelValue(p.ref.Name); len(wrong) > 0 {
+		// The webhook refuses every change of such an object; it may be older than
+		// the webhook (internal/webhooks/machinedeployment.go, validate).
+		c.add(Finding{Code: CheckMachineDeployment, Severity: Block, Object: p.ref,
+			Message: fmt.Sprintf("the name of %s is no label value, and Cluster API labels machines with it: %s", p.ref, strings.Join(wrong, "; ")),
+			Remedy:  "make a MachineDeployment of a shorter name, and move the workload there"})
 	} else {
 		c.pass(CheckMachineDeployment, p.ref, p.ref.String()+" exists and belongs to the cluster")
 	}

@@ -138,6 +138,11 @@ func TestChecks(t *testing.T) {
 		{name: "pool going away", edit: edit(awsRef, deleted, "metadata", "deletionTimestamp"),
 			code: plan.CheckMachineDeployment, severity: plan.Block, words: []string{md + " is being deleted", "remove the pool"}},
 
+		{name: "pool of a name that is no label value", up: func(up *schema.Upgrade) { up.Spec.Pools[0].Name = strings.Repeat("n", 64) }, edit: renamed(64),
+			code: plan.CheckMachineDeployment, severity: plan.Block, words: []string{"is no label value", "63", "shorter name"}},
+		{name: "pool of the longest name", up: func(up *schema.Upgrade) { up.Spec.Pools[0].Name = strings.Repeat("n", 63) }, edit: renamed(63),
+			code: plan.CheckMachineDeployment, severity: plan.Pass},
+
 		{name: "pool moves", code: plan.CheckPaused, severity: plan.Pass},
 		{name: "pool paused", adjust: []clustertest.Adjust{clustertest.PausedPool(awsPool)},
 			code: plan.CheckPaused, severity: plan.Block, words: []string{md + " is paused", "spec.paused is true", "set spec.paused to false"}},
@@ -158,12 +163,7 @@ func TestChecks(t *testing.T) {
 		{name: "template going away", edit: edit(awsTemplateRef, deleted, "metadata", "deletionTimestamp"),
 			code: plan.CheckTemplates, severity: plan.Block, words: []string{"AWSMachineTemplate default/aws-example-md-0", "is being deleted", "a template that stays"}},
 		{name: "name too long", up: func(up *schema.Upgrade) { up.Spec.Pools[0].Name = strings.Repeat("n", 250) },
-			edit: func(w *clustertest.World) {
-				md := w.Get(awsRef)
-				md.SetName(strings.Repeat("n", 250))
-				put(md, nil, "metadata", "uid")
-				w.Put(md)
-			},
+			edit: renamed(250),
 			code: plan.CheckTemplates, severity: plan.Block, words: []string{"259 characters", "253 are allowed", "a shorter name"}},
 
 		{name: "control plane updated", code: plan.CheckControlPlane, severity: plan.Pass, words: []string{kcp, "v1.35.2"}},
@@ -586,6 +586,16 @@ func started(after string) func(*clustertest.World) {
 			}
 			w.Put(m)
 		}
+	}
+}
+
+// renamed puts the AWS pool once more, under a name of n letters.
+func renamed(n int) func(*clustertest.World) {
+	return func(w *clustertest.World) {
+		md := w.Get(awsRef)
+		md.SetName(strings.Repeat("n", n))
+		put(md, nil, "metadata", "uid")
+		w.Put(md)
 	}
 }
 
