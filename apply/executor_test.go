@@ -88,7 +88,7 @@ spec:
 const upgradeDrain = upgradeOne + `      drain: {nodeDrainTimeout: 10m}
 `
 
-func read(t *testing.T, text string) schema.Upgrade {
+func read(t testing.TB, text string) schema.Upgrade {
 	t.Helper()
 	up, _, err := schema.Read("upgrade.yaml", []byte(text))
 	if err != nil {

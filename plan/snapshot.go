@@ -35,14 +35,18 @@ func (s Selector) IsList() bool { return s.Name == "" }
 
 // Matches reports whether s selects obj.
 func (s Selector) Matches(obj *unstructured.Unstructured) bool {
-	ref := capi.RefOf(obj)
+	return s.matches(capi.RefOf(obj), obj)
+}
+
+// matches is Matches of an object whose identity is known.
+func (s Selector) matches(ref Ref, obj *unstructured.Unstructured) bool {
 	if ref.Group != s.Group || ref.Kind != s.Kind || (s.Namespace != "" && ref.Namespace != s.Namespace) {
 		return false
 	}
 	if !s.IsList() {
 		return ref.Name == s.Name
 	}
-	return s.Label == "" || obj.GetLabels()[s.Label] == s.LabelValue
+	return s.Label == "" || capi.StringAt(obj, "metadata", "labels", s.Label) == s.LabelValue
 }
 
 // Snapshot is what was seen of a cluster, and what was looked for in vain.
@@ -147,15 +151,19 @@ func (s Snapshot) Object(ref Ref) (*unstructured.Unstructured, bool) {
 
 // List gives the objects seen that sel selects, ordered by namespace and name.
 func (s Snapshot) List(sel Selector) []*unstructured.Unstructured {
-	var out []*unstructured.Unstructured
-	for _, o := range s.objects {
-		if sel.Matches(o) {
-			out = append(out, o)
+	var refs []Ref
+	for ref, o := range s.objects {
+		if sel.matches(ref, o) {
+			refs = append(refs, ref)
 		}
 	}
-	slices.SortFunc(out, func(a, b *unstructured.Unstructured) int {
-		return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
+	slices.SortFunc(refs, func(a, b Ref) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
+	var out []*unstructured.Unstructured
+	for _, ref := range refs {
+		out = append(out, s.objects[ref])
+	}
 	return out
 }
 
