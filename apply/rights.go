@@ -186,7 +186,7 @@ func ReviewRights(ctx context.Context, r Reader, p plan.Plan, snap plan.Snapshot
 	}
 	switch {
 	case err != nil:
-		f.Message = "not verified: " + err.Error()
+		f.Message, f.NotVerified = "not verified: "+err.Error(), true
 	case len(missing) > 0:
 		f.Severity = plan.Warn
 		f.Message = "whoever made this plan may not apply it; apply takes the rights to " + strings.Join(missing, "; ")

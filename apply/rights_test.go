@@ -207,7 +207,7 @@ func TestReviewRights(t *testing.T) {
 	if got := review(t, w, w.Open(nil)).Findings; len(got) != 1 || got[0].Severity != plan.Pass || got[0].Message != "you may do all that apply takes" {
 		t.Errorf("with all rights: %+v", got)
 	}
-	if got := review(t, w, mute{}).Findings; len(got) != 1 || got[0].Severity != plan.Pass || got[0].Message != "not verified: no answer" {
+	if got := review(t, w, mute{}).Findings; len(got) != 1 || got[0].Severity != plan.Pass || got[0].Message != "not verified: no answer" || !got[0].NotVerified {
 		t.Errorf("without an answer: %+v", got)
 	}
 	if got := review(t, w, struct{ apply.Cluster }{}).Findings; len(got) > 0 {
