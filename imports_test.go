@@ -107,7 +107,7 @@ var rooms = []room{
 	{folder: "nodepool/plan", product: []string{"nodepool/schema", "nodepool/plan/capi"},
 		noStd: []string{"context", "os", "net", "math/rand"}, noDeps: []string{clientGo, cliLibrary}},
 	{folder: "nodepool/apply/journal", product: []string{"nodepool/apply", "nodepool/plan", "nodepool/plan/capi", "nodepool/plan/render"}, noDeps: []string{cliLibrary}},
-	{folder: "nodepool/apply/kube", product: []string{"nodepool/apply", "nodepool/plan", "nodepool/plan/capi"}, noDeps: []string{cliLibrary}},
+	{folder: "nodepool/apply/kube", product: []string{"nodepool/apply", "nodepool/plan", "nodepool/plan/capi", "nodepool/schema"}, noDeps: []string{cliLibrary}},
 	{folder: "nodepool/apply/aws", product: []string{"nodepool/plan", "nodepool/plan/capi", "nodepool/schema"}, noDeps: []string{clientGo, cliLibrary}},
 	{folder: "nodepool/apply/workload", product: []string{"nodepool/apply", "nodepool/plan", "nodepool/plan/capi", "nodepool/schema"}, noDeps: []string{cliLibrary}},
 	{folder: "nodepool/apply/offline", product: []string{"nodepool/apply", "nodepool/plan", "nodepool/plan/capi", "nodepool/schema"},

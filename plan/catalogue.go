@@ -177,6 +177,13 @@ var catalogue = []Check{
 		Firm:   "machines cannot be made without a template",
 	},
 	{
+		Code: CheckContract, Asks: "Does Cluster API reach the kinds of the templates?", Worst: Block,
+		Means:  "The CustomResourceDefinition of a template's kind has no label cluster.x-k8s.io/CONTRACT, of a contract version that this Cluster API keeps to, that names a version which is served.",
+		Why:    "References in Cluster API hold a group, a kind and a name. It finds the API version by these labels, and without one of them it makes no machine and says so in a condition alone. This comes of definitions that were installed by hand, or of a provider that is too old for Cluster API or too new.",
+		Source: "Cluster API, internal/contract/version.go (GetAPIVersion); provider contracts, \"API version labels\"",
+		Fix:    "Install a release of the provider that goes with this Cluster API, with its definitions; clusterctl upgrade plan lists them.",
+	},
+	{
 		Code: CheckControlPlane, Asks: "Is the control plane wholly at its version?", Worst: Block,
 		Means:  "The control plane is being upgraded or made: Cluster API makes no worker machine meanwhile. As a warning: some of its machines are not ready, or it is on its way to an older version, where Cluster API goes on; no control plane object, or one that tells no version; or no machine has to be made for the change.",
 		Why:    "A kubelet that joins while the API servers disagree about their version may be newer than one of them.",

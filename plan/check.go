@@ -87,6 +87,7 @@ func check(up schema.Upgrade, pools []*pool, snap Snapshot) (findings []Finding,
 		c.controlPlane(p)
 		c.version(p)
 		c.image(p)
+		c.contract(p)
 		c.provider(p)
 		if p.hold != nil {
 			c.hold(p)

@@ -60,7 +60,9 @@ type Snapshot struct {
 	// not looked at.
 	workload *WorkloadReport
 	images   map[ImageQuery]ImageInfo
-	types    map[InstanceTypeQuery]InstanceTypeInfo
+	// contracts are what the definitions of kinds say, by group and kind.
+	contracts map[Ref]Contract
+	types     map[InstanceTypeQuery]InstanceTypeInfo
 }
 
 // With gives s plus the answer to one selector: the objects found, possibly
@@ -98,6 +100,9 @@ func (s Snapshot) Merge(t Snapshot) Snapshot {
 	if t.workload != nil {
 		out.workload = t.workload
 	}
+	if t.contracts != nil {
+		out.contracts = t.contracts
+	}
 	maps.Copy(out.images, t.images)
 	maps.Copy(out.types, t.types)
 	return out
@@ -109,9 +114,10 @@ func (s Snapshot) clone() Snapshot {
 		asked:   make(map[Selector]bool, len(s.asked)+1),
 		unread:  make(map[Selector]string, len(s.unread)),
 
-		workload: s.workload,
-		images:   make(map[ImageQuery]ImageInfo, len(s.images)),
-		types:    make(map[InstanceTypeQuery]InstanceTypeInfo, len(s.types)),
+		workload:  s.workload,
+		contracts: s.contracts,
+		images:    make(map[ImageQuery]ImageInfo, len(s.images)),
+		types:     make(map[InstanceTypeQuery]InstanceTypeInfo, len(s.types)),
 	}
 	maps.Copy(out.images, s.images)
 	maps.Copy(out.types, s.types)

@@ -179,6 +179,9 @@ func inquirers(c *cli.Context, reader apply.Reader, up upgrade) []apply.Inquirer
 		return nil
 	}
 	var out []apply.Inquirer
+	if own, ok := reader.(apply.Inquirer); ok {
+		out = append(out, own)
+	}
 	if !c.Bool("no-provider") {
 		out = append(out, aws.Inquirer{})
 	}
