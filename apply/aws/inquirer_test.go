@@ -414,7 +414,9 @@ func TestTimeOut(t *testing.T) {
 	if d := cmp.Diff(goodSize(), size); d != "" {
 		t.Errorf("type (-want +got):\n%s", d)
 	}
+	c.mu.Lock()
 	c.hang = "DescribeInstanceTypes"
+	c.mu.Unlock()
 	if image, size = inquire(t, aws.Inquirer{Timeout: 2 * time.Second}, example(), upgrade(t, pinned)); image.Unverified != "" || size.Unverified != "AWS did not answer in time" {
 		t.Errorf("image: %+v, type: %+v", image, size)
 	}

@@ -140,8 +140,9 @@ func (c *cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c.mu.Lock()
 	c.seen = append(c.seen, action)
+	hang := c.hang
 	c.mu.Unlock()
-	if action == c.hang {
+	if action == hang {
 		select {
 		case <-r.Context().Done():
 		case <-c.done:

@@ -141,8 +141,10 @@ func TestStatusOfNamedPools(t *testing.T) {
 // TestStatusOfWhatOthersDid: what a run has changed itself is no drift, nor is
 // its own pause; what another run did is told as that.
 func TestStatusOfWhatOthersDid(t *testing.T) {
-	s := newSite(t, map[string]string{"u.yaml": badUpgrade,
-		"v.yaml": strings.NewReplacer("name: one", "name: two", "ami-bad", "ami-0fedcba9876543210").Replace(badUpgrade)})
+	// A run that is done with a pool and not with another lets others have that.
+	both := strings.Replace(badUpgrade, "ami-bad}", "ami-0fedcba9876543210}", 1) + "    - {name: " + pool1 + ", kubernetesVersion: v1.35.2}\n"
+	s := newSite(t, map[string]string{"u.yaml": badUpgrade, "both.yaml": strings.Replace(both, "name: one", "name: both", 1),
+		"v.yaml": strings.NewReplacer("name: one", "name: two", "ami-bad", "ami-1fedcba9876543210").Replace(badUpgrade)})
 	md := clustertest.MachineDeployment(pool0)
 	s.world.Break(md, bad)
 	s.do(5, "", "apply", "-f", "u.yaml", "--auto-approve")
@@ -157,10 +159,13 @@ func TestStatusOfWhatOthersDid(t *testing.T) {
 	}
 	s.world.Edit(md, set("v1.35.2", "spec", "template", "spec", "version"))
 
+	s.do(0, "", "rollback", "-f", "u.yaml", "--auto-approve")
 	s.world.Break(md, clustertest.Fault{})
+	s.world.Break(clustertest.MachineDeployment(pool1), bad)
+	s.do(5, "", "apply", "-f", "both.yaml", "--auto-approve")
 	s.do(0, "", "apply", "-f", "v.yaml", "--auto-approve")
 	stdout, _ = s.do(0, "", "status", "--pool", pool0)
-	s.says(stdout, "complete", "another nodepool run, two/1, has changed it since one/1 did")
+	s.says(stdout, "complete", "another nodepool run, two/1, has changed it since both/1 did")
 	if strings.Contains(stdout, "drifted") {
 		t.Errorf("it is told as drift:\n%s", stdout)
 	}

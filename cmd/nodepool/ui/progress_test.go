@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -222,7 +224,7 @@ func live(t *testing.T, columns, rows int, color bool, moments []moment) (end st
 	synctest.Test(t, func(t *testing.T) {
 		screen := vt10x.New(vt10x.WithSize(columns, rows))
 		now := start
-		p := ui.NewProgress(&tty{screen}, ui.Options{Mode: ui.Live, Color: color, Now: func() time.Time { return now },
+		p := ui.NewProgress(&tty{w: screen}, ui.Options{Mode: ui.Live, Color: color, Now: func() time.Time { return now },
 			Size: func() (int, int) { return columns, rows }})
 		for _, m := range moments {
 			now = now.Add(m.after)
@@ -245,9 +247,21 @@ func live(t *testing.T, columns, rows int, color bool, moments []moment) (end st
 }
 
 // tty begins a new line at its beginning, as the kernel has terminals do.
-type tty struct{ w io.Writer }
+type tty struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+// show has the terminal show another screen from now on.
+func (t *tty) show(w io.Writer) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.w = w
+}
 
 func (t *tty) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	_, err := t.w.Write(bytes.ReplaceAll(p, []byte("\n"), []byte("\r\n")))
 	return len(p), err
 }
@@ -463,10 +477,11 @@ func TestLiveManyPools(t *testing.T) {
 func TestLiveResizes(t *testing.T) {
 	t.Setenv("TMUX", "yes")
 	synctest.Test(t, func(t *testing.T) {
-		columns, rows := 100, 30
-		screen := vt10x.New(vt10x.WithSize(columns, rows))
-		out := &tty{screen}
-		p := ui.NewProgress(out, ui.Options{Mode: ui.Live, Size: func() (int, int) { return columns, rows }})
+		var now atomic.Pointer[[2]int]
+		now.Store(&[2]int{100, 30})
+		screen := vt10x.New(vt10x.WithSize(100, 30))
+		out := &tty{w: screen}
+		p := ui.NewProgress(out, ui.Options{Mode: ui.Live, Size: func() (int, int) { return now.Load()[0], now.Load()[1] }})
 		wait := func() { time.Sleep(1100 * time.Millisecond); synctest.Wait() }
 		for _, m := range append(story()[:len(story())-8], pools(3)[1:]...) {
 			p.Event(m.event)
@@ -474,9 +489,10 @@ func TestLiveResizes(t *testing.T) {
 		wait()
 		for _, size := range [][2]int{{80, 30}, {60, 12}, {120, 40}, {100, 40}, {100, 20}} {
 			log := strings.Count(onScreen(screen), "✓ ")
-			columns, rows = size[0], size[1]
+			columns, rows := size[0], size[1]
+			now.Store(&size)
 			screen = reflow(screen, columns, rows)
-			out.w = screen
+			out.show(screen)
 			wait()
 			got := onScreen(screen)
 			if strings.Count(got, "steps done") > 1 || strings.Count(got, "pool-01  ") != 1 {
@@ -504,7 +520,7 @@ func reflow(screen vt10x.Terminal, columns, rows int) vt10x.Terminal {
 func TestLiveTicks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		screen := vt10x.New(vt10x.WithSize(80, 24))
-		p := ui.NewProgress(&tty{screen}, ui.Options{Mode: ui.Live, Size: func() (int, int) { return 80, 24 }})
+		p := ui.NewProgress(&tty{w: screen}, ui.Options{Mode: ui.Live, Size: func() (int, int) { return 80, 24 }})
 		p.Event(apply.RunStarted{Plan: applied})
 		p.Event(apply.StepStarted{Step: wait0})
 		time.Sleep(75*time.Second + 100*time.Millisecond)
