@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
@@ -117,15 +118,21 @@ func TestCanary(t *testing.T) {
 		p.until(t, "its canary is ready", func(e event) bool { return e.Type == "canary" })
 		p.signal(t, syscall.SIGKILL)
 		p.wait(t)
-		// Another name, so that it carries on with no run; the killed one is
-		// given up for it.
+		for _, o := range box.list(t, configMaps, c.namespace, "") {
+			if strings.Contains(o.GetName(), name) {
+				if err := box.client.Resource(configMaps).Namespace(c.namespace).Delete(t.Context(), o.GetName(), metav1.DeleteOptions{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		// Another name, so that it carries on with no run.
 		file = c.upgrade(t, name+"-again", pool{"name": name, "kubernetesVersion": newVersion, "machineImage": newImage,
 			"canary": map[string]any{"soak": "2s"}})
 		r := n.run(t, "plan", "-f", file).exits(t, 0)
 		if !strings.Contains(r.Stdout, "hold until 1 new machine") || strings.Contains(r.Stdout, "create AWSMachineTemplate") {
 			t.Errorf("it does not go on from the hold\n%s", r)
 		}
-		n.run(t, "apply", "-f", file, "--auto-approve", "--abandon").exits(t, 0)
+		n.run(t, "apply", "-f", file, "--auto-approve").exits(t, 0)
 		n.nothingToDo(t, file)
 	})
 

@@ -143,7 +143,7 @@ func explainDown(t *testing.T, s stall, r result) {
 		if !strings.Contains(r.Stdout, "has not acted on generation") {
 			t.Errorf("it did not say what it waits for\n%s", r)
 		}
-		for _, want := range []string{s.cause + ": ", "  Next: ", "run the same\ncommand again"} {
+		for _, want := range []string{s.cause + ": ", "  Next: ", "run the same command again"} {
 			if !strings.Contains(r.Stderr, want) {
 				t.Errorf("it does not say %q\n%s", want, r)
 			}

@@ -83,7 +83,9 @@ func TestTheClusterChanges(t *testing.T) {
 	t.Run("between a run that died and the next", func(t *testing.T) {
 		t.Parallel()
 		n, name := newCLI(t), c.pool(2)
-		file := upgradeOf(t, name)
+		// The other writer has begun a rollout, which blocks without the waiver.
+		file := c.upgrade(t, name, pool{"name": name, "kubernetesVersion": newVersion, "machineImage": newImage,
+			"waive": []any{map[string]any{"check": "rollout-under-way", "reason": "somebody else began it, and it is superseded"}}})
 		begun := n.plan(t, file)
 		died := ending{signal: syscall.SIGKILL, proxy: after(http.MethodPost, "awsmachinetemplates")}
 		died.endRun(t, n, file).exits(t, -1)

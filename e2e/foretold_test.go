@@ -119,7 +119,7 @@ func (f foretold) run(t *testing.T, at *scene) {
 
 	fields["waive"] = []any{map[string]any{"check": f.check, "reason": "to see it happen"}}
 	at.file = at.upgrade(t, at.pool, fields)
-	if r := n.run(t, "plan", "-f", at.file).exits(t, 0); !strings.Contains(r.Stdout, "Waived: to see it happen") {
+	if r := n.run(t, "plan", "-f", at.file).exits(t, 0); !strings.Contains(r.Stdout, "Blocks, but is waived: to see it happen") {
 		t.Errorf("the reason of the waiver is not shown\n%s", r)
 	}
 	r := until(t, n, at.file, f.cause, nil).exits(t, 5)

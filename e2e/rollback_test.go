@@ -45,7 +45,7 @@ func TestRollback(t *testing.T) {
 	}
 	patches := c.patchesOf(t, name)
 	r := n.run(t, "rollback", "-f", file, "--auto-approve").exits(t, 0)
-	for _, want := range []string{"Rollback of upgrade back-up", "the old 2 machines at " + oldVersion + " are all still there", "0 old left"} {
+	for _, want := range []string{"Rollback of upgrade back-up", "the old 2 machines at " + oldVersion + " are all still there", "0 new left"} {
 		if !strings.Contains(r.Stdout, want) {
 			t.Errorf("it does not say %q\n%s", want, r)
 		}

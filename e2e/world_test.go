@@ -33,7 +33,7 @@ var (
 
 // patience is how long something that must come about may take. It is long,
 // since it is only ever waited out in a test that fails.
-const patience = 4 * time.Minute
+const patience = 8 * time.Minute
 
 // find gives an object, nil when there is none.
 func (s *sandbox) find(t testing.TB, resource schema.GroupVersionResource, namespace, name string) *unstructured.Unstructured {
