@@ -201,7 +201,7 @@ func (c cluster) playWorkload(t *testing.T) {
 // waives that, and sees Cluster API's controllers do as foretold.
 func TestForetoldBudget(t *testing.T) {
 	t.Parallel()
-	c, n := newCluster(t, "foretold", "--pools", "aws:1"), newCLI(t)
+	c, n := newCluster(t, "budgeted", "--pools", "aws:1"), newCLI(t)
 	s := &scene{cluster: c, pool: c.pool(0)}
 	workload := c.workload(t)
 	create(t, workload, namespaces, "", map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": "shop"}})
@@ -222,7 +222,7 @@ func TestForetoldBudget(t *testing.T) {
 				p[k] = v
 			}
 		}
-		return c.write(t, "foretold", map[string]any{"preflight": map[string]any{"workload": true}, "pools": []pool{p}})
+		return c.write(t, "budgeted", map[string]any{"preflight": map[string]any{"workload": true}, "pools": []pool{p}})
 	}
 	found := workloadFindings(t, n.run(t, "plan", "-f", with(nil), "-o", "json").exits(t, 3))
 	if f := found["workload-budgets"]; f.Severity != "block" || !strings.Contains(f.Message, "PodDisruptionBudget shop/cart-budget") || !strings.Contains(f.Message, "shop/cart on ") {
