@@ -51,7 +51,8 @@ func on(method, resource string, forward bool) func(func()) proxy {
 func after(method, resource string) func(func()) proxy {
 	return func(strike func()) proxy {
 		return proxy{reply: func(r *http.Response) error {
-			if !isWrite(r.Request, method, resource) {
+			// A write that lost to another writer's was not carried out, and is tried again.
+			if !isWrite(r.Request, method, resource) || r.StatusCode/100 != 2 {
 				return nil
 			}
 			strike()

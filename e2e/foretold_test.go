@@ -137,7 +137,7 @@ func (f foretold) run(t *testing.T, at *scene) {
 			return text(set, "spec", "template", "spec", "infrastructureRef", "name") != at.pool && number(set, "status", "replicas") > 0
 		})
 	})
-	carryOn(t, n, at.file).exits(t, 0)
+	carryOn(t, n, at.file, f.cause).exits(t, 0)
 	n.nothingToDo(t, at.file)
 }
 
