@@ -39,7 +39,7 @@ func TestRollback(t *testing.T) {
 	before, template, olds := c.deployment(t, name), c.template(t, name), c.identities(t, name)
 
 	fault(t, "missing", ami)
-	carryOn(t, n, file, "provider-error").exits(t, 5)
+	carryOn(t, n, file).exits(t, 5)
 	if ids := c.identities(t, name); len(ids) != 3 {
 		t.Fatalf("%d machines, want the old ones and one that is stuck", len(ids))
 	}
@@ -67,7 +67,7 @@ func TestRollback(t *testing.T) {
 
 	// Forth again, under another mark, and to the end.
 	sandboxCommand(t, "fault", "clear", "--dir", box.dir, "missing", ami)
-	carryOn(t, n, file).exits(t, 0)
+	carryOn(t, n, file, "provider-error").exits(t, 0)
 	if c.template(t, name) == template {
 		t.Error("the pool is still at the old template")
 	}
