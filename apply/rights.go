@@ -156,7 +156,7 @@ func CheckRights(ctx context.Context, r Reader, rights []Right) (missing, lesser
 		asked := slices.DeleteFunc(slices.Clone(rights), func(r Right) bool { return r.Optional != optional })
 		denied, err := guard.Denied(ctx, asked)
 		if err != nil {
-			return nil
+			return nil //nolint:nilerr // the requests themselves tell
 		}
 		var out []error
 		for _, d := range denied {

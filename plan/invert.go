@@ -612,6 +612,7 @@ func why(skew capi.Skew) string {
 		return ": workers must not be ahead of it"
 	case capi.TooOld, capi.OldKubelet:
 		return ": that is too far behind it"
+	case capi.NoSkew, capi.NewerPatch:
 	case capi.OtherVersion:
 		return ": in a cluster with a topology, machines have the control plane's own version"
 	}

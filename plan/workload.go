@@ -403,6 +403,7 @@ func (t *WorkloadTally) Pod(pod PodSeen) {
 	case capi.DrainWaits:
 		p.Waits.Add(on)
 		return
+	case capi.DrainEvicts:
 	}
 	p.Evicted++
 	if pod.ControllerKind == "DaemonSet" {

@@ -451,6 +451,7 @@ func (e *execution) choices(faults bool) []choice {
 			strikes = []Strike{LostRequest, LostReply, DiesBefore, DiesAfter}
 		case Next:
 			strikes = []Strike{DiesBefore}
+		case Watch:
 		}
 		if p.held != nil {
 			strikes = append(strikes, LostLock, StolenLock)

@@ -135,7 +135,7 @@ func (e *Events) Event(event apply.Event) {
 			}
 			e.send(pool, corev1.EventTypeWarning, reasonStalled, e.upgrade+", "+what+"; nodepool stopped waiting and can be run again")
 		}
-	case apply.StepSkipped, apply.Rolling, apply.Retrying:
+	case apply.StepSkipped, apply.Rolling, apply.Retrying, apply.Canary:
 	}
 }
 

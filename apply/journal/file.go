@@ -136,7 +136,7 @@ func FileHolder(path string) (apply.Holder, bool, error) {
 	}
 	var h signed
 	if json.Unmarshal(raw, &h) != nil || h.dead() {
-		return apply.Holder{}, false, nil // cut off, or left behind
+		return apply.Holder{}, false, nil //nolint:nilerr // cut off, or left behind: nobody holds it
 	}
 	return h.Holder, true, nil
 }

@@ -177,9 +177,8 @@ func TestExpiry(t *testing.T) {
 		held := acquire(t, inCluster(client), alice, pools...)
 		freeze(t, client, held, pools...)
 		// What its clock said is of no account.
-		l := leaseOf(t, client, poolA)
 		for _, skew := range []time.Duration{-time.Hour, time.Hour} {
-			l = leaseOf(t, client, poolA)
+			l := leaseOf(t, client, poolA)
 			l.Spec.RenewTime = &metav1.MicroTime{Time: time.Now().Add(skew)}
 			if _, err := client.CoordinationV1().Leases(l.Namespace).Update(t.Context(), l, metav1.UpdateOptions{}); err != nil {
 				t.Fatal(err)

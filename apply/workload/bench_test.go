@@ -93,7 +93,7 @@ func largePod(app, name, node string) corev1.Pod {
 	p := runningPod("shop", name, node)
 	p.Labels = map[string]string{"app": app, "app.kubernetes.io/name": app, "app.kubernetes.io/instance": name, "pod-template-hash": "5d8f9c7b6"}
 	p.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubelet", Operation: "Update", FieldsType: "FieldsV1",
-		FieldsV1: &metav1.FieldsV1{Raw: fmt.Appendf(nil, `{"f:status":{"f:note":"%01500d"}}`, 1)}}}
+		FieldsV1: metav1.NewFieldsV1(fmt.Sprintf(`{"f:status":{"f:note":"%01500d"}}`, 1))}}
 	for i := range 40 {
 		p.Spec.Containers[0].Env = append(p.Spec.Containers[0].Env, corev1.EnvVar{Name: fmt.Sprintf("SETTING_%02d", i), Value: "some value of a usual length"})
 	}

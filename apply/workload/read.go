@@ -217,6 +217,7 @@ func podSeen(p *corev1.Pod, now metav1.Time) plan.PodSeen {
 			out.Ready = c.Status == corev1.ConditionTrue
 		case corev1.PodScheduled:
 			out.Unschedulable = c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable
+		default:
 		}
 	}
 	for _, t := range p.Spec.Tolerations {
@@ -244,8 +245,9 @@ func directory(v *corev1.HostPathVolumeSource) bool {
 	switch *v.Type {
 	case corev1.HostPathSocket, corev1.HostPathCharDev, corev1.HostPathBlockDev:
 		return false
+	default:
+		return true
 	}
-	return true
 }
 
 // writes reports whether a container of p mounts a volume other than to read.

@@ -250,7 +250,7 @@ func (p *program) prepare(c *cli.Context) (apply.Cluster, task, error) {
 	}
 	if source != "" {
 		switch saved.Upgrade.Purpose {
-		case plan.ForUpgrade:
+		case plan.ForUpgrade, plan.ForAbandon:
 		case plan.ForRollback:
 			return p.recheck(c, saved)
 		case plan.ForPrune:

@@ -61,7 +61,7 @@ func question(of plan.Purpose) string {
 		return "Roll back by this plan?"
 	case plan.ForPrune:
 		return "Delete these templates?"
-	case plan.ForUpgrade:
+	case plan.ForUpgrade, plan.ForAbandon:
 	}
 	return "Apply this plan?"
 }

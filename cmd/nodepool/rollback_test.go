@@ -240,7 +240,7 @@ func TestRollbackSaved(t *testing.T) {
 	s.do(4, "", "apply", "--plan", "forth.plan", "--auto-approve")
 	// The compiled one is as the saved one.
 	s.do(0, "", "apply", "-f", "u.yaml", "--auto-approve")
-	stdout, _ = s.do(0, "", "rollback", "-f", "u.yaml", "--out", "again.plan")
+	s.do(0, "", "rollback", "-f", "u.yaml", "--out", "again.plan")
 	back, err := readPlan("again.plan")
 	if err != nil {
 		t.Fatal(err)

@@ -53,7 +53,7 @@ func (c Commands) Explain(err error) (message string, exitCode int) {
 		if text == "" {
 			continue // told with another
 		}
-		if _, ok := part.(*apply.ForbiddenError); ok {
+		if _, ok := part.(*apply.ForbiddenError); ok { //nolint:errorlint // the parts are what is wrapped
 			if rights == nil {
 				continue // told with the first
 			}
@@ -353,7 +353,7 @@ func rightsIn(err error) []*apply.ForbiddenError {
 	var out []*apply.ForbiddenError
 	said := map[string]bool{}
 	for _, part := range parts(err) {
-		if r, ok := part.(*apply.ForbiddenError); ok && !said[r.What()] {
+		if r, ok := part.(*apply.ForbiddenError); ok && !said[r.What()] { //nolint:errorlint // the parts are what is wrapped
 			said[r.What()] = true
 			out = append(out, r)
 		}
