@@ -289,13 +289,17 @@ func (c *checker) quota(m machine, q InstanceTypeQuery, info InstanceTypeInfo, w
 		if before.QuotaName != info.QuotaName {
 			before.VCPUs = 0 // it gives nothing back to this quota
 		}
-		need += max(0, p.rollout.Desired*(info.VCPUs-before.VCPUs))
+		replaced := p.rollout.Desired
+		if p.back != nil {
+			replaced = min(p.back.make, len(p.back.goes))
+		}
+		need += max(0, replaced*(info.VCPUs-before.VCPUs))
 	}
 	left := info.Quota.Limit - info.Quota.Used
 	_, unavailable := p.fenceposts(p.wanted, p.rollout.Desired)
 	leaves := fmt.Sprintf("the quota %q leaves %d of %d vCPUs in %s", info.QuotaName, max(0, left), info.Quota.Limit, q.Region)
 	switch {
-	case left < info.VCPUs && unavailable == 0:
+	case left < info.VCPUs && unavailable == 0 && p.back == nil: // on the way back machines that failed go first
 		c.add(Finding{Code: CheckQuota, Severity: Block, Object: ref,
 			Message: fmt.Sprintf("%s, and one %s takes %d: no new machine can be made, and none is removed before (maxUnavailable is 0)", leaves, m.size, info.VCPUs),
 			Remedy:  "have the quota raised, free vCPUs, or set strategy.maxUnavailable above 0"})

@@ -43,8 +43,12 @@ func unpinned() func(*clustertest.World) { return inTemplate(nil, "ami") }
 // answered gives snap with good answers to all that up asks of providers,
 // changed by the functions that are not nil.
 func answered(up schema.Upgrade, snap plan.Snapshot, image func(*plan.ImageInfo), size func(*plan.InstanceTypeInfo)) plan.Snapshot {
-	images, types := plan.ProviderQueries(up, snap)
-	for _, q := range images {
+	return replied(plan.Ask(up, snap), snap, image, size)
+}
+
+// replied is answered for questions of any kind.
+func replied(ask plan.Questions, snap plan.Snapshot, image func(*plan.ImageInfo), size func(*plan.InstanceTypeInfo)) plan.Snapshot {
+	for _, q := range ask.Images {
 		info := plan.ImageInfo{Image: q.Image, Name: "golden", Architecture: "amd64",
 			KubernetesVersion: "v1.35.2", VersionFrom: "its tag kubernetes_version"}
 		if q.Image == "" {
@@ -55,7 +59,7 @@ func answered(up schema.Upgrade, snap plan.Snapshot, image func(*plan.ImageInfo)
 		}
 		snap = snap.WithImages(map[plan.ImageQuery]plan.ImageInfo{q: info})
 	}
-	for i, q := range types {
+	for i, q := range ask.Types {
 		info := plan.InstanceTypeInfo{Architectures: []string{"amd64"}, VCPUs: 4, Requires: []string{"ENA"},
 			QuotaName: "Standard", Quota: &plan.Quota{Limit: 100, Used: 20}}
 		if size != nil && i == 0 { // the second is of the size that is replaced
@@ -214,8 +218,8 @@ func TestProviderChecks(t *testing.T) {
 	}
 }
 
-// TestProviderQueries: what is asked, of whom, and when nobody is.
-func TestProviderQueries(t *testing.T) {
+// TestAskOfProviders: what is asked, of whom, and when nobody is.
+func TestAskOfProviders(t *testing.T) {
 	t.Parallel()
 	image := plan.ImageQuery{Provider: "AWSCluster", Region: "eu-central-1", Image: "ami-new"}
 	size := plan.InstanceTypeQuery{Provider: "AWSCluster", Region: "eu-central-1", Type: "m5.large", Growth: 1}
@@ -277,11 +281,11 @@ func TestProviderQueries(t *testing.T) {
 				spec = "pools: [{name: " + awsPool + ", " + spec + "}]"
 			}
 			up := upgrade(t, spec)
-			images, types := plan.ProviderQueries(up, observe(t, w, up))
-			if d := cmp.Diff(test.images, images); d != "" {
+			ask := plan.Ask(up, observe(t, w, up))
+			if d := cmp.Diff(test.images, ask.Images); d != "" {
 				t.Errorf("images (-want +got):\n%s", d)
 			}
-			if d := cmp.Diff(test.types, types); d != "" {
+			if d := cmp.Diff(test.types, ask.Types); d != "" {
 				t.Errorf("types (-want +got):\n%s", d)
 			}
 		})

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"nodepool/plan/capi"
-	"nodepool/schema"
 )
 
 // CheckContract is answered where the definitions of the pools' templates were
@@ -39,27 +38,9 @@ func (c Contract) reached() (string, bool) {
 	return "", false
 }
 
-// ContractNeeds gives the kinds, by group and kind, whose definitions the checks
-// of up hold against the contract, once Needs asks no more.
-func ContractNeeds(up schema.Upgrade, snap Snapshot) []Ref {
-	pools, missing, problems := look(up, snap)
-	if len(missing) > 0 || len(problems) > 0 {
-		return nil
-	}
-	var out []Ref
-	for _, p := range pools {
-		for _, kind := range p.contracted() {
-			if !slices.Contains(out, kind) {
-				out = append(out, kind)
-			}
-		}
-	}
-	return out
-}
-
 // contracted gives the kinds of the templates that machines are to be made from.
 func (p *pool) contracted() []Ref {
-	if p.md == nil || p.wanted == nil || !p.rolls() {
+	if p.md == nil || p.wanted == nil || !p.rolls() || !p.makes() {
 		return nil
 	}
 	var out []Ref

@@ -34,7 +34,7 @@ func TestContract(t *testing.T) {
 			w := clustertest.AWSExample()
 			up := onePool(t, toBoth)
 			snap := observe(t, w, up)
-			if diff := cmp.Diff([]plan.Ref{infra, bootstrap}, plan.ContractNeeds(up, snap)); diff != "" {
+			if diff := cmp.Diff([]plan.Ref{infra, bootstrap}, plan.Ask(up, snap).Kinds); diff != "" {
 				t.Errorf("kinds to look at (-want +got):\n%s", diff)
 			}
 			without, err := plan.Compile(up, snap)
@@ -56,7 +56,7 @@ func TestContract(t *testing.T) {
 		})
 	}
 	idle := onePool(t, "drain: {nodeDrainTimeout: 1m}")
-	if got := plan.ContractNeeds(idle, observe(t, clustertest.AWSExample(), idle)); len(got) > 0 {
+	if got := plan.Ask(idle, observe(t, clustertest.AWSExample(), idle)).Kinds; len(got) > 0 {
 		t.Errorf("asks for %v where no machine is made", got)
 	}
 }

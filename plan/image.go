@@ -3,11 +3,9 @@ package plan
 import (
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 
 	"nodepool/plan/capi"
-	"nodepool/schema"
 )
 
 // ImageQuery asks a provider of the image that new machines are made from. It
@@ -125,32 +123,6 @@ func (s Snapshot) WithInstanceTypes(answers map[InstanceTypeQuery]InstanceTypeIn
 	return out
 }
 
-// ProviderQueries gives what to ask the providers of the machines that up makes
-// of what snap shows: of the image and the instance type of each pool whose
-// machines are replaced, each once. What Compile can do without is not in Needs,
-// and the answers are in no step and no fact.
-func ProviderQueries(up schema.Upgrade, snap Snapshot) (images []ImageQuery, types []InstanceTypeQuery) {
-	pools, missing, problems := look(up, snap)
-	if len(missing)+len(problems) > 0 {
-		return nil, nil
-	}
-	for _, p := range pools {
-		m, ok := p.machine()
-		if !ok {
-			continue
-		}
-		if q, unasked := m.imageQuery(); unasked == "" && !slices.Contains(images, q) {
-			images = append(images, q)
-		}
-		for _, q := range m.typeQueries() {
-			if !slices.Contains(types, q) {
-				types = append(types, q)
-			}
-		}
-	}
-	return images, types
-}
-
 // machine is what the rollout of a pool makes new machines from.
 type machine struct {
 	pool *pool
@@ -167,7 +139,7 @@ type machine struct {
 // machine gives what new machines are made from; false when the pool's rollout
 // makes none, or its template is not there.
 func (p *pool) machine() (machine, bool) {
-	if p.md == nil || p.wanted == nil || p.infra.obj == nil || !p.rolls() {
+	if p.md == nil || p.wanted == nil || p.infra.obj == nil || !p.rolls() || !p.makes() {
 		return machine{}, false
 	}
 	m := machine{pool: p, spec: templateSpec(p.infra.obj), version: capi.StringAt(p.wanted, p.fields.Version...)}
@@ -179,6 +151,9 @@ func (p *pool) machine() (machine, bool) {
 	}
 	if f, ok := capi.SizeField(p.infra.obj); ok {
 		m.size, m.before = f.ReadSpec(m.spec), f.Read(p.infra.obj)
+	}
+	if p.back != nil {
+		m.before = p.back.size
 	}
 	return m, true
 }
@@ -270,5 +245,8 @@ func (m machine) growth() int {
 		return 0
 	}
 	_, peak, _ := p.waves(replicas, replicas)
+	if p.back != nil {
+		return max(0, min(p.back.make, peak-p.back.stays-len(p.back.goes)))
+	}
 	return peak - replicas
 }

@@ -48,10 +48,11 @@ type wayBack struct {
 	differences []Difference
 
 	// What follows is known once the templates of before are.
-	set    *unstructured.Unstructured // the MachineSet of before, nil when it is gone
-	stays  int                        // its machines that are still there
-	make   int                        // how many are to be made again
-	remove int                        // the machines that are to be deleted
+	set   *unstructured.Unstructured // the MachineSet of before, nil when it is gone
+	stays int                        // its machines that are still there
+	make  int                        // how many are to be made again
+	goes  []capi.Machine             // the machines that are to be deleted
+	size  string                     // their size, as their template has it
 	// bound tells that none could be made, so that the plan relies on those
 	// that are there.
 	bound bool
@@ -286,8 +287,17 @@ func (p *pool) lookBack(snap Snapshot, need func(Selector) bool, to direction) {
 	for _, sel := range rolloutSelectors(clusterRef, cloned(p.infra.ref), cloned(p.bootstrap.ref)) {
 		ready = need(sel) && ready
 	}
-	if ready = need(healthChecks(clusterRef)) && ready; ready {
-		p.countBack(snap)
+	if ready = need(healthChecks(clusterRef)) && ready; !ready {
+		return
+	}
+	p.countBack(snap)
+	if p.makes() {
+		p.locate(snap, need)
+	}
+	if obj, ok := snap.Object(now); ok {
+		if f, ok := capi.SizeField(obj); ok {
+			p.back.size = f.Read(obj)
+		}
 	}
 }
 
@@ -426,7 +436,7 @@ func (p *pool) countBack(snap Snapshot) {
 		switch {
 		case m.Deleting:
 		case m.Old:
-			b.remove++
+			b.goes = append(b.goes, m)
 		default:
 			b.stays++
 			b.set, _ = snap.Object(Ref{Group: capi.Group, Kind: "MachineSet", Namespace: p.ref.Namespace, Name: m.Set})
@@ -453,7 +463,8 @@ func (p *pool) makes() bool { return p.back == nil || p.back.make > 0 }
 // they are made and shown.
 func backCodes() []string {
 	return []string{CheckCluster, CheckClusterPaused, CheckClusterAvailable, CheckMachineDeployment, CheckPaused, CheckTopology,
-		CheckTemplates, CheckControlPlane, CheckVersion, CheckRollout, CheckStrategy, CheckReplicas, CheckAutoscaler, CheckRoom, CheckUnhealthy, CheckHealth,
+		CheckTemplates, CheckControlPlane, CheckVersion, CheckImageExists, CheckImageType, CheckInstanceType, CheckQuota,
+		CheckRollout, CheckStrategy, CheckReplicas, CheckAutoscaler, CheckRoom, CheckUnhealthy, CheckHealth,
 		CheckBootstrapEdited, CheckImagesDiffer, CheckInPlace, CheckFieldManagers}
 }
 
@@ -463,7 +474,8 @@ func checkBack(of Plan, pools []*pool, snap Snapshot) (findings []Finding, block
 	for _, p := range pools {
 		c.upgrade = append(c.upgrade, p.spec)
 	}
-	clusterRef := Ref{Group: capi.Group, Kind: "Cluster", Namespace: of.Upgrade.Cluster.Namespace, Name: of.Upgrade.Cluster.Name}
+	up, _ := UpgradeOf(of)
+	clusterRef := clusterRefOf(up)
 	cluster, ok := snap.Object(clusterRef)
 	if !ok {
 		c.add(Finding{Code: CheckCluster, Severity: Block, Object: clusterRef,
@@ -508,6 +520,7 @@ func checkBack(of Plan, pools []*pool, snap Snapshot) (findings []Finding, block
 		}
 		c.controlPlane(p)
 		c.versionBack(p)
+		c.sourcesBack(p)
 		c.rolloutBack(p)
 		c.sealedBack(p)
 		if p.back.make > 0 {
@@ -516,6 +529,7 @@ func checkBack(of Plan, pools []*pool, snap Snapshot) (findings []Finding, block
 		}
 		c.fieldManagers(p)
 	}
+	c.workload(up, pools)
 	return c.findings, c.blocked, impact
 }
 
@@ -559,6 +573,29 @@ func (c *checker) templatesBack(p *pool) {
 	}
 	if fine {
 		c.pass(CheckTemplates, p.ref, "the templates of before are there, as they were")
+	}
+}
+
+// sourcesBack looks whether machines can be made of what they were made of
+// before, where any have to be: Cluster API reaches the templates, and the
+// provider still has the image and the instance type.
+func (c *checker) sourcesBack(p *pool) {
+	if !p.makes() {
+		return
+	}
+	c.contract(p)
+	from := len(c.findings)
+	c.provider(p)
+	for i := range c.findings[from:] {
+		// No upgrade file is at hand to be corrected, or to hold a waiver.
+		switch f := &c.findings[from+i]; f.Severity {
+		case Block:
+			f.Remedy = p.orHold("go forward by an upgrade with an image and an instance type that are there; where more of the old template than these is to come back, " +
+				"nodepool rollback prints such an upgrade below its plan; or, if this is wrong because nodepool asks with other credentials than the cluster's, " +
+				"give it those, or --no-provider to ask nobody")
+		case Warn:
+			f.Remedy = "go back all the same if that serves, and mend it by another upgrade soon"
+		}
 	}
 }
 
@@ -621,12 +658,16 @@ func why(skew capi.Skew) string {
 
 // offers says what is possible where there is no way back.
 func (p *pool) offers() string {
-	if p.rollout.Complete { // there is nothing to hold
-		return "go forward with the content of the old template, by the upgrade file that nodepool rollback prints below its plan"
+	return p.orHold("go forward with the content of the old template, by the upgrade file that nodepool rollback prints below its plan")
+}
+
+// orHold says how to hold the rollout, where there is one, or what else to do.
+func (p *pool) orHold(forward string) string {
+	if p.rollout.Complete {
+		return forward
 	}
 	return fmt.Sprintf("hold the rollout where it is with kubectl patch machinedeployment %s -n %s --type merge -p '{\"spec\":{\"paused\":true}}' "+
-		"(a paused MachineDeployment goes on scaling); or go forward with the content of the old template, by the upgrade file that nodepool rollback prints below its plan",
-		p.ref.Name, p.ref.Namespace)
+		"(a paused MachineDeployment goes on scaling); or %s", p.ref.Name, p.ref.Namespace, forward)
 }
 
 // rollingBack tells how a rollout stands that goes back already.
@@ -677,19 +718,19 @@ func (c *checker) sealedBack(p *pool) {
 // impactBack predicts what going back does to the pool's machines.
 func (p *pool) impactBack(out PoolImpact) PoolImpact {
 	b := p.back
-	deleted := fmt.Sprintf("%s of the new template deleted", machines(b.remove))
+	deleted := fmt.Sprintf("%s of the new template deleted", machines(len(b.goes)))
 	switch {
 	case !p.rolls():
 		out.Action = InPlace
 	case b.make == 0:
 		out.Action = InPlace
 		out.Note = "all old machines are still there"
-		if b.remove > 0 {
+		if len(b.goes) > 0 {
 			out.Note += "; " + deleted
-			out.Peak = b.stays + b.remove
+			out.Peak = b.stays + len(b.goes)
 		}
 	case p.strategyType() == "OnDelete":
-		out.Action, out.Machines = Replace, b.remove
+		out.Action, out.Machines = Replace, len(b.goes)
 		out.Note = "strategy OnDelete: nothing moves until machines are deleted"
 	default:
 		out.Action, out.Machines = Replace, b.make
@@ -702,35 +743,45 @@ func (p *pool) impactBack(out PoolImpact) PoolImpact {
 }
 
 // Forward gives the upgrade that is possible where inverse, as Invert made it
-// of p and snap, is blocked for want of old machines or templates: it brings
-// the content of the old template back, in a new one, and with it the old
-// version where machines of that can be made. It reports false where that
-// would change nothing, or where the content holds secrets.
+// of p and snap, is blocked for want of old machines or templates, or of what
+// they were made from: it brings the content of the old template back, in a new
+// one, and with it the old version where machines of that can be made. An image
+// or an instance type that is gone stays as it is now, and with the image the
+// version. It reports false where that would change nothing, or where the
+// content holds secrets.
 func Forward(p, inverse Plan, snap Snapshot) (schema.Upgrade, bool) {
 	up := schema.Upgrade{APIVersion: schema.APIVersion, Kind: schema.Kind,
 		Metadata: schema.Metadata{Name: p.Upgrade.Name + "-forward"}}
 	up.Spec.Cluster = p.Upgrade.Cluster
 	pools, _ := lookBack(p, snap, takeOff)
 	for _, pl := range slices.Backward(pools) {
-		blocked := func(code string) bool {
+		blocked := func(codes ...string) bool {
 			return slices.ContainsFunc(inverse.Findings, func(f Finding) bool {
-				return f.Pool == pl.spec.Name && f.Severity == Block && f.Code == code
+				return f.Pool == pl.spec.Name && f.Severity == Block && slices.Contains(codes, f.Code)
 			})
 		}
-		if pl.wanted == nil || !blocked(CheckVersion) && !blocked(CheckTemplates) {
+		image, size := blocked(CheckImageExists, CheckImageType), blocked(CheckInstanceType, CheckImageType)
+		if pl.wanted == nil || !image && !size && !blocked(CheckVersion, CheckTemplates) {
 			continue
+		}
+		var gone []func(*unstructured.Unstructured) (capi.Field, bool)
+		if image {
+			gone = append(gone, capi.ImageField)
+		}
+		if size {
+			gone = append(gone, capi.SizeField)
 		}
 		spec := schema.Pool{Name: pl.spec.Name, Wait: pl.spec.Wait, Waive: slices.Clone(pl.spec.Waive)}
 		if pl.rollout.Old > 0 {
 			spec.Waive = append(spec.Waive, schema.Waiver{Check: CheckRollout, Reason: "it supersedes the rollout of the plan " + p.Digest.Short()})
 		}
-		if skew, known, err := pl.skew(); !known || err == nil && len(skew.refused) == 0 {
+		if skew, known, err := pl.skew(); !image && (!known || err == nil && len(skew.refused) == 0) {
 			if was := capi.StringAt(pl.wanted, pl.fields.Version...); was != capi.StringAt(pl.md, pl.fields.Version...) {
 				spec.KubernetesVersion = was
 			}
 		}
 		var ok [2]bool
-		spec.Infrastructure, ok[0] = pl.contentBack(p, snap, pl.fields.InfrastructureRef)
+		spec.Infrastructure, ok[0] = pl.contentBack(p, snap, pl.fields.InfrastructureRef, gone...)
 		spec.Bootstrap, ok[1] = pl.contentBack(p, snap, pl.fields.BootstrapRef)
 		if !ok[0] || !ok[1] || spec.KubernetesVersion == "" && spec.Infrastructure == nil && spec.Bootstrap == nil {
 			continue
@@ -743,8 +794,8 @@ func Forward(p, inverse Plan, snap Snapshot) (schema.Upgrade, bool) {
 // contentBack gives the merge patch that brings the content of the template
 // that p had copied back into the one that the pool names now; nil when there
 // is nothing to bring back. It reports false when the patch would hold secrets,
-// of which the plan knows hashes alone.
-func (p *pool) contentBack(of Plan, snap Snapshot, path []string) (map[string]any, bool) {
+// of which the plan knows hashes alone. The fields keep are left as they are now.
+func (p *pool) contentBack(of Plan, snap Snapshot, path []string, keep ...func(*unstructured.Unstructured) (capi.Field, bool)) (map[string]any, bool) {
 	ref, named := capi.ReferenceAt(p.md, path...)
 	now, there := snap.Object(ref)
 	i := slices.IndexFunc(of.Steps, func(s Step) bool { return s.Create != nil && s.Create.Ref == ref })
@@ -759,6 +810,14 @@ func (p *pool) contentBack(of Plan, snap Snapshot, path []string) (map[string]an
 	for _, c := range of.Steps[i].Create.Changes {
 		if err := (Change{Path: c.Path, After: c.Before}).writeSealed(was); err != nil {
 			return nil, false
+		}
+	}
+	for _, find := range keep {
+		if f, ok := find(now); ok {
+			at := PointerTo("spec", "template", "spec").Append(f.Replaces...)
+			if err := (Change{Path: at, After: valueAt(tree, at)}).writeSealed(was); err != nil {
+				return nil, false
+			}
 		}
 	}
 	spec := func(tree map[string]any) json.RawMessage {

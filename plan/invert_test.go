@@ -356,18 +356,7 @@ func TestInvertNoWayBack(t *testing.T) {
 				}
 				return
 			}
-			p := offer.Spec.Pools[0]
-			got := map[string]any{}
-			if p.KubernetesVersion != "" {
-				got["kubernetesVersion"] = p.KubernetesVersion
-			}
-			if p.Infrastructure != nil {
-				got["infrastructure"] = p.Infrastructure
-			}
-			if p.Bootstrap != nil {
-				got["bootstrap"] = p.Bootstrap
-			}
-			if d := cmp.Diff(test.forward, string(canonical(got))); d != "" {
+			if d := cmp.Diff(test.forward, offered(offer.Spec.Pools[0])); d != "" {
 				t.Errorf("offered (-want +got):\n%s", d)
 			}
 			// The offer can be carried out, and gives the old content.
@@ -760,6 +749,21 @@ func TestRecheck(t *testing.T) {
 	if p := recheck(); p.Blocked {
 		t.Errorf("done, and blocked by %+v", p.Findings)
 	}
+}
+
+// offered gives what an upgrade asks of a pool, as JSON.
+func offered(p schema.Pool) string {
+	out := map[string]any{}
+	if p.KubernetesVersion != "" {
+		out["kubernetesVersion"] = p.KubernetesVersion
+	}
+	if p.Infrastructure != nil {
+		out["infrastructure"] = p.Infrastructure
+	}
+	if p.Bootstrap != nil {
+		out["bootstrap"] = p.Bootstrap
+	}
+	return string(canonical(out))
 }
 
 func TestInvertIncomplete(t *testing.T) {

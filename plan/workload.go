@@ -11,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"nodepool/plan/capi"
-	"nodepool/schema"
 )
 
 // WorkloadQuery says what to find out about the workload cluster of an upgrade:
@@ -36,35 +35,17 @@ type WorkloadNode struct {
 	NotDrained bool
 }
 
-// WorkloadNeeds says what to find out about the workload cluster, once Needs
-// asks no more. It is false when no machine will be replaced that has a node:
-// then there is nothing to look at.
-func WorkloadNeeds(up schema.Upgrade, snap Snapshot) (WorkloadQuery, bool) {
-	pools, missing, problems := look(up, snap)
-	q := WorkloadQuery{Cluster: clusterRefOf(up), Nodes: map[string]WorkloadNode{}}
-	if cluster, ok := snap.Object(q.Cluster); ok {
-		q.ClusterLabels = cluster.GetLabels()
-	}
-	if len(missing) > 0 || len(problems) > 0 {
-		return q, false
-	}
-	for _, p := range pools {
-		for _, m := range p.leaving() {
-			n := WorkloadNode{Pool: p.spec.Name, Version: m.Version}
-			if o, ok := snap.Object(Ref{Group: capi.Group, Kind: "Machine", Namespace: m.Namespace, Name: m.Name}); ok {
-				n.Labels, n.NotDrained = o.GetLabels(), capi.NotDrained(o)
-			}
-			q.Nodes[m.Node] = n
-		}
-	}
-	return q, len(q.Nodes) > 0
-}
-
 // leaving gives the machines with a node that the upgrade, or a rollout to what
 // it asks for, replaces. A machine without a node is deleted without a drain.
 func (p *pool) leaving() []capi.Machine {
 	if p.md == nil || p.wanted == nil || p.idle() {
 		return nil
+	}
+	if p.back != nil && p.back.untouched {
+		return nil
+	}
+	if p.back != nil {
+		return slices.DeleteFunc(slices.Clone(p.back.goes), func(m capi.Machine) bool { return m.Node == "" })
 	}
 	return slices.DeleteFunc(slices.Clone(p.rollout.Machines), func(m capi.Machine) bool {
 		return m.Node == "" || !m.Old && !p.rolls()

@@ -144,7 +144,7 @@ func (c *checker) workloadBudgets(p *pool, r WorkloadReport, found *WorkloadPool
 		}
 		f.Message += ". Cluster API tries again every 20 seconds; " + end
 		f.Remedy = "let the workload lose a pod (more replicas, a looser budget, or one budget for each pod), or set drain.nodeDrainTimeout"
-		if limit == 0 && p.rolls() {
+		if limit == 0 && p.rolls() && p.back == nil { // the way back is the way out, and a drain that stands is told as a stall
 			f.Severity = Block
 			f.Remedy += "; waive " + CheckWorkloadBudgets + " if something moves these pods when their node is cordoned, as operators of databases do"
 		}

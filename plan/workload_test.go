@@ -67,14 +67,14 @@ func nodesOf(q plan.WorkloadQuery, pool string) []string {
 func planWith(t *testing.T, w *clustertest.World, up schema.Upgrade, in func(nodes []string) workload) plan.Plan {
 	t.Helper()
 	snap := observe(t, w, up)
-	q, ok := plan.WorkloadNeeds(up, snap)
-	if !ok {
+	q := plan.Ask(up, snap).Workload
+	if q == nil {
 		t.Fatal("there is nothing to look at")
 	}
-	nodes := nodesOf(q, awsPool)
+	nodes := nodesOf(*q, awsPool)
 	what := in(nodes)
 	what.nodes = nodes
-	made, err := plan.Compile(up, snap.WithWorkload(what.look(q)))
+	made, err := plan.Compile(up, snap.WithWorkload(what.look(*q)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -316,8 +316,8 @@ func eachMachine(change func(*object)) func(*clustertest.World) {
 	}
 }
 
-// TestWorkloadNeeds asks for the nodes of machines that go, and for those alone.
-func TestWorkloadNeeds(t *testing.T) {
+// TestAskOfTheWorkload asks for the nodes of machines that go, and for those alone.
+func TestAskOfTheWorkload(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name, pools string
@@ -331,7 +331,10 @@ func TestWorkloadNeeds(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			up := upgrade(t, test.pools)
-			q, ok := plan.WorkloadNeeds(up, observe(t, clustertest.AWSExample(), up))
+			q := plan.Ask(up, observe(t, clustertest.AWSExample(), up)).Workload
+			if q == nil {
+				q = &plan.WorkloadQuery{}
+			}
 			var got map[string]int
 			for _, n := range q.Nodes {
 				if got == nil {
@@ -342,8 +345,8 @@ func TestWorkloadNeeds(t *testing.T) {
 					t.Errorf("%+v", n)
 				}
 			}
-			if diff := cmp.Diff(test.want, got); diff != "" || ok != (test.want != nil) {
-				t.Errorf("%t; nodes by pool (-want +got):\n%s", ok, diff)
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("nodes by pool (-want +got):\n%s", diff)
 			}
 		})
 	}

@@ -19,7 +19,6 @@ import (
 	"github.com/aws/smithy-go/logging"
 
 	"nodepool/plan"
-	"nodepool/schema"
 )
 
 // DefaultTimeout bounds all that is asked for one plan.
@@ -37,12 +36,11 @@ type Inquirer struct {
 // providers are the kinds of the objects that tell a region of AWS.
 var providers = []string{"AWSCluster", "AWSManagedControlPlane"}
 
-// Inquire gives snap with answers to what plan asks of AWS. Where it asks
+// Inquire gives snap with answers to what is asked of AWS. Where it asks
 // nothing, neither credentials nor settings are looked at.
-func (i Inquirer) Inquire(ctx context.Context, up schema.Upgrade, snap plan.Snapshot) plan.Snapshot {
-	images, types := plan.ProviderQueries(up, snap)
-	images = slices.DeleteFunc(images, func(q plan.ImageQuery) bool { return !slices.Contains(providers, q.Provider) })
-	types = slices.DeleteFunc(types, func(q plan.InstanceTypeQuery) bool { return !slices.Contains(providers, q.Provider) })
+func (i Inquirer) Inquire(ctx context.Context, ask plan.Questions, snap plan.Snapshot) plan.Snapshot {
+	images := slices.DeleteFunc(slices.Clone(ask.Images), func(q plan.ImageQuery) bool { return !slices.Contains(providers, q.Provider) })
+	types := slices.DeleteFunc(slices.Clone(ask.Types), func(q plan.InstanceTypeQuery) bool { return !slices.Contains(providers, q.Provider) })
 	if len(images)+len(types) == 0 {
 		return snap
 	}

@@ -94,8 +94,9 @@ func inquire(t *testing.T, i aws.Inquirer, w *clustertest.World, up schema.Upgra
 		t.Fatal(err)
 	}
 	i.Now = today
-	snap = i.Inquire(t.Context(), up, snap)
-	images, types := plan.ProviderQueries(up, snap)
+	ask := plan.Ask(up, snap)
+	images, types := ask.Images, ask.Types
+	snap = i.Inquire(t.Context(), ask, snap)
 	if len(images) == 0 || len(types) == 0 {
 		t.Fatal("nothing is asked")
 	}
@@ -457,7 +458,7 @@ func TestRequests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := plan.Compile(up, aws.Inquirer{}.Inquire(t.Context(), up, snap))
+	p, err := plan.Compile(up, aws.Inquirer{}.Inquire(t.Context(), plan.Ask(up, snap), snap))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,16 +10,15 @@ import (
 	"nodepool/apply"
 	"nodepool/plan"
 	"nodepool/plan/capi"
-	upgrade "nodepool/schema"
 )
 
 var _ apply.Inquirer = (*Cluster)(nil)
 
 // Inquire reads the labels of the definitions of the kinds that machines are
 // made from: whether Cluster API reaches them. One small request for each kind.
-func (c *Cluster) Inquire(ctx context.Context, up upgrade.Upgrade, snap plan.Snapshot) plan.Snapshot {
+func (c *Cluster) Inquire(ctx context.Context, ask plan.Questions, snap plan.Snapshot) plan.Snapshot {
 	found := map[plan.Ref]plan.Contract{}
-	for _, ref := range plan.ContractNeeds(up, snap) {
+	for _, ref := range ask.Kinds {
 		contract, err := c.kinds.contract(ctx, schema.GroupKind{Group: ref.Group, Kind: ref.Kind})
 		if err != nil {
 			contract.Unverified = err.Error()

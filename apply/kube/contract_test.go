@@ -48,7 +48,7 @@ spec: {cluster: {name: aws-example}, pools: [{name: aws-example-md-0, kubernetes
 		return false
 	}
 	// What it found shows in what the check says.
-	made, err := plan.Compile(up, s.client().Inquire(t.Context(), up, snap))
+	made, err := plan.Compile(up, s.client().Inquire(t.Context(), plan.Ask(up, snap), snap))
 	if err != nil {
 		t.Fatal(err)
 	}

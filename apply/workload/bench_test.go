@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"nodepool/apply/workload"
+	"nodepool/plan"
 )
 
 // BenchmarkLook looks at a cluster of 1,000 nodes, 10,000 pods and 500 budgets.
@@ -43,7 +44,7 @@ func benchmarkLook(b *testing.B, pods int) {
 		s.pods = append(s.pods, largePod(named("app", i%500), named("pod", i), s.nodes[i%len(s.nodes)].Name))
 	}
 	inquirer := workload.Inquirer{Management: w.Open(nil), Patience: time.Minute}
-	inquirer.Inquire(b.Context(), up, snap) // the server encodes its pages
+	inquirer.Inquire(b.Context(), plan.Ask(up, snap), snap) // the server encodes its pages
 	live := func() uint64 {
 		runtime.GC()
 		var m runtime.MemStats
@@ -63,7 +64,7 @@ func benchmarkLook(b *testing.B, pods int) {
 			}
 		}
 	}()
-	inquirer.Inquire(b.Context(), up, snap)
+	inquirer.Inquire(b.Context(), plan.Ask(up, snap), snap)
 	close(stop)
 	<-watched
 	after := live()
@@ -71,7 +72,7 @@ func benchmarkLook(b *testing.B, pods int) {
 	b.ReportAllocs()
 	b.ResetTimer()
 	for range b.N {
-		r, _ := inquirer.Inquire(b.Context(), up, snap).Workload()
+		r, _ := inquirer.Inquire(b.Context(), plan.Ask(up, snap), snap).Workload()
 		if r.Pods != pods || r.Nodes != 1000 {
 			b.Fatalf("%+v", r)
 		}

@@ -210,9 +210,9 @@ func observe(t testing.TB, w *clustertest.World, up schema.Upgrade) plan.Snapsho
 // goingNodes gives the nodes of the pool.
 func goingNodes(t testing.TB, w *clustertest.World, up schema.Upgrade) []string {
 	t.Helper()
-	q, ok := plan.WorkloadNeeds(up, observe(t, w, up))
-	if !ok || len(q.Nodes) != 3 {
-		t.Fatalf("nodes: %v", q.Nodes)
+	q := plan.Ask(up, observe(t, w, up)).Workload
+	if q == nil || len(q.Nodes) != 3 {
+		t.Fatalf("nodes: %v", q)
 	}
 	var out []string
 	for name := range q.Nodes {

@@ -16,7 +16,6 @@ import (
 	"nodepool/apply"
 	"nodepool/plan"
 	"nodepool/plan/capi"
-	"nodepool/schema"
 )
 
 var _ apply.Inquirer = Inquirer{}
@@ -36,9 +35,8 @@ type Inquirer struct {
 
 // Inquire gives snap with a plan.WorkloadReport, or as it is when no machine
 // will be replaced whose node there would be to look at.
-func (i Inquirer) Inquire(ctx context.Context, up schema.Upgrade, snap plan.Snapshot) plan.Snapshot {
-	q, ok := plan.WorkloadNeeds(up, snap)
-	if !ok {
+func (i Inquirer) Inquire(ctx context.Context, ask plan.Questions, snap plan.Snapshot) plan.Snapshot {
+	if ask.Workload == nil {
 		return snap
 	}
 	patience := i.Patience
@@ -47,7 +45,7 @@ func (i Inquirer) Inquire(ctx context.Context, up schema.Upgrade, snap plan.Snap
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	report, err := i.look(ctx, q)
+	report, err := i.look(ctx, *ask.Workload)
 	if ctx.Err() != nil {
 		// Whatever the error says is a consequence.
 		err = &refusal{why: fmt.Sprintf("it took longer than %s", patience),

@@ -27,7 +27,7 @@ import (
 func look(t testing.TB, w *clustertest.World) plan.WorkloadReport {
 	t.Helper()
 	up := upgrade(t)
-	snap := workload.Inquirer{Management: w.Open(nil), UserAgent: "nodepool/test", Patience: time.Minute}.Inquire(t.Context(), up, observe(t, w, up))
+	snap := workload.Inquirer{Management: w.Open(nil), UserAgent: "nodepool/test", Patience: time.Minute}.Inquire(t.Context(), plan.Ask(up, observe(t, w, up)), observe(t, w, up))
 	r, ok := snap.Workload()
 	if !ok {
 		t.Fatal("nothing was asked")
@@ -258,14 +258,14 @@ func TestTime(t *testing.T) {
 		return true
 	}
 	w, up := management(s.kubeconfig()), upgrade(t)
-	snap := workload.Inquirer{Management: w.Open(nil), Patience: 500 * time.Millisecond}.Inquire(t.Context(), up, observe(t, w, up))
+	snap := workload.Inquirer{Management: w.Open(nil), Patience: 500 * time.Millisecond}.Inquire(t.Context(), plan.Ask(up, observe(t, w, up)), observe(t, w, up))
 	r, _ := snap.Workload()
 	if want := "it took longer than 500ms"; r.NotVerified != want {
 		t.Errorf("%q, want %q", r.NotVerified, want)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if r, _ := (workload.Inquirer{Management: w.Open(nil)}).Inquire(ctx, up, observe(t, w, up)).Workload(); r.NotVerified == "" {
+	if r, _ := (workload.Inquirer{Management: w.Open(nil)}).Inquire(ctx, plan.Ask(up, observe(t, w, up)), observe(t, w, up)).Workload(); r.NotVerified == "" {
 		t.Errorf("%+v", r)
 	}
 }
@@ -317,7 +317,7 @@ func TestNothingToLookAt(t *testing.T) {
 	up.Spec.Pools[0].KubernetesVersion, up.Spec.Pools[0].MachineImage = "v1.34.3", ""
 	snap := observe(t, w, up)
 	before := len(w.Calls())
-	if _, asked := (workload.Inquirer{Management: w.Open(nil)}).Inquire(t.Context(), up, snap).Workload(); asked || len(w.Calls()) > before {
+	if _, asked := (workload.Inquirer{Management: w.Open(nil)}).Inquire(t.Context(), plan.Ask(up, snap), snap).Workload(); asked || len(w.Calls()) > before {
 		t.Errorf("asked is %t, requests %v", asked, w.Calls()[before:])
 	}
 }

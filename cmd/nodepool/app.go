@@ -138,11 +138,16 @@ var (
 		&cli.StringFlag{Name: "kubeconfig", Usage: "the kubeconfig `FILE` of the management cluster (default: as kubectl: KUBECONFIG, ~/.kube/config, in-cluster)"},
 		&cli.StringFlag{Name: "context", Usage: "the `NAME` of the kubeconfig context to use"},
 	}
-	noProviderFlag = &cli.BoolFlag{Name: "no-provider", EnvVars: []string{"NODEPOOL_NO_PROVIDER"},
-		Usage: "ask no cloud about images and instance types; AWS is asked where credentials for it are found"}
 	workloadFlag = &cli.BoolFlag{Name: "workload", Usage: "look at the workload cluster, too, by the kubeconfig that Cluster API keeps of it: nodes, budgets, pods (as spec.preflight.workload does)"}
 	noColorFlag  = &cli.BoolFlag{Name: "no-color", Usage: "no colour, even on a terminal (NO_COLOR does the same)"}
 )
+
+// noProviderFlag is made anew for each command: the library writes into a flag
+// what its environment variable says.
+func noProviderFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "no-provider", EnvVars: []string{"NODEPOOL_NO_PROVIDER"},
+		Usage: "ask no cloud about images and instance types; AWS is asked where credentials for it are found"}
+}
 
 func outputFlag(forms string) cli.Flag {
 	return &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "text", Usage: "the `FORM` of the output: " + forms}

@@ -37,7 +37,7 @@ func (p *program) applyCommand() *cli.Command {
 			"(run again to carry on).",
 		Flags: runFlags(
 			&cli.StringFlag{Name: "plan", Usage: "carry out the plan saved in `FILE`"},
-			&cli.StringFlag{Name: "namespace", Aliases: []string{"n"}, Usage: "look for RUN in `NAMESPACE` (default: that of the kubeconfig context)"}, workloadFlag, noProviderFlag),
+			&cli.StringFlag{Name: "namespace", Aliases: []string{"n"}, Usage: "look for RUN in `NAMESPACE` (default: that of the kubeconfig context)"}, workloadFlag, noProviderFlag()),
 		OnUsageError: usageError,
 		Action:       p.apply,
 	}
@@ -270,7 +270,7 @@ func (p *program) prepare(c *cli.Context) (apply.Cluster, task, error) {
 	if err != nil {
 		return nil, task{}, err
 	}
-	asked := inquirers(c, cluster, up)
+	asked := inquirers(c, cluster, up.Upgrade)
 	snap, made, rights, err := compile(c.Context, cluster, up, asked)
 	var forbidden *apply.ForbiddenError
 	switch {

@@ -41,11 +41,7 @@ func (p *program) takeBack(c *cli.Context, e *apply.Executor, made plan.Plan, st
 		return
 	}
 	back := task{of: of}
-	if back.snap, err = apply.ObserveInverse(c.Context, e.Cluster, of); err != nil {
-		then(left+"%v.", err)
-		return
-	}
-	if back.plan, err = plan.Invert(of, back.snap); err != nil {
+	if back.snap, back.plan, err = p.invert(c.Context, c, e.Cluster, of); err != nil {
 		then(left+"%v.", err)
 		return
 	}

@@ -36,7 +36,7 @@ func (p *program) planCommand() *cli.Command {
 			&cli.BoolFlag{Name: "full", Usage: "show passed checks, facts, and every new template and resulting MachineDeployment whole (text and markdown)"},
 			&cli.StringFlag{Name: "export", Usage: "write the changes as manifests for a Git repository into the folder `DIR`"},
 			&cli.BoolFlag{Name: "reveal", Usage: "let --export write secrets in clear (mode 0600)"},
-			&cli.BoolFlag{Name: "detailed-exitcode", Usage: "exit 2 when there is something to do"}, workloadFlag, noProviderFlag, noColorFlag, fromFlag}, kubeFlags...),
+			&cli.BoolFlag{Name: "detailed-exitcode", Usage: "exit 2 when there is something to do"}, workloadFlag, noProviderFlag(), noColorFlag, fromFlag}, kubeFlags...),
 		Action: p.plan,
 	})
 }
@@ -60,7 +60,7 @@ func (p *program) plan(c *cli.Context) error {
 	if c.Bool("workload") && c.IsSet("from") {
 		return errors.New("--workload looks at the workload cluster as it is now, and --from plans from manifests; leave one of them out")
 	}
-	snap, made, _, err := compile(c.Context, reader, up, inquirers(c, reader, up))
+	snap, made, _, err := compile(c.Context, reader, up, inquirers(c, reader, up.Upgrade))
 	if err != nil {
 		return err
 	}
@@ -174,7 +174,7 @@ func openCluster(c *cli.Context) (apply.Cluster, error) {
 
 // inquirers gives what looks outside of the management cluster for a plan of up:
 // nothing where there are only manifests.
-func inquirers(c *cli.Context, reader apply.Reader, up upgrade) []apply.Inquirer {
+func inquirers(c *cli.Context, reader apply.Reader, up schema.Upgrade) []apply.Inquirer {
 	if _, live := reader.(apply.Cluster); !live {
 		return nil
 	}
@@ -197,10 +197,15 @@ func observe(ctx context.Context, reader apply.Reader, up schema.Upgrade, inquir
 	if err != nil {
 		return snap, err
 	}
+	return inquire(ctx, plan.Ask(up, snap), snap, inquirers), nil
+}
+
+// inquire gives snap with answers to what is asked.
+func inquire(ctx context.Context, ask plan.Questions, snap plan.Snapshot, inquirers []apply.Inquirer) plan.Snapshot {
 	for _, i := range inquirers {
-		snap = i.Inquire(ctx, up, snap)
+		snap = i.Inquire(ctx, ask, snap)
 	}
-	return snap, nil
+	return snap
 }
 
 // compile looks at the cluster and compiles up. Where the cluster can be

@@ -26,8 +26,9 @@ func (p *program) rollbackCommand() *cli.Command {
 			"MachineDeployment that the plan changed goes back to the values before, in one patch, the last one first. The\n" +
 			"plan is that of the last run of the upgrade (-f; the file only says which upgrade), of RUN (as aws-example-1-35/3),\n" +
 			"or one saved in FILE. No template is created or deleted: the old one is named again.\n\n" +
-			"The inverse is compiled against the cluster as it is now. Where there is no way back it says why, and what is\n" +
-			"possible instead. With --out it is saved to be reviewed, and carried out by nodepool apply --plan.\n\n" +
+			"The inverse is compiled against the cluster as it is now, and where machines have to be made again the provider\n" +
+			"is asked for their image and instance type. Where there is no way back it says why, and what is possible\n" +
+			"instead. With --out it is saved to be reviewed, and carried out by nodepool apply --plan.\n\n" +
 			"Exit codes: 0 done, or nothing to take back; 1 error; 3 there is no way back, or another preflight check blocks;\n" +
 			"4 somebody else has changed the pools since; 5 a rollout stalled (run again to carry on); 6 another run is at\n" +
 			"work; 130 interrupted (run again to carry on).",
@@ -35,7 +36,7 @@ func (p *program) rollbackCommand() *cli.Command {
 			&cli.StringFlag{Name: "plan", Usage: "take back the plan saved in `FILE`"},
 			&cli.StringFlag{Name: "namespace", Aliases: []string{"n"}, Usage: "look for RUN in `NAMESPACE` (default: that of the kubeconfig context)"},
 			&cli.StringFlag{Name: "out", Usage: "save the inverse to `FILE` and do nothing else"},
-			&cli.StringFlag{Name: "forward-out", Usage: "where there is no way back, save the upgrade that is possible instead to `FILE`"}),
+			&cli.StringFlag{Name: "forward-out", Usage: "where there is no way back, save the upgrade that is possible instead to `FILE`"}, workloadFlag, noProviderFlag()),
 		OnUsageError: usageError,
 		Action:       p.rollback,
 	}
@@ -129,22 +130,34 @@ func (p *program) inverse(c *cli.Context) (_ apply.Cluster, t task, rights, err 
 	if t.of, err = t.of.Select(c.StringSlice("pool")...); err != nil {
 		return nil, t, nil, err
 	}
-	if t.snap, err = apply.ObserveInverse(c.Context, cluster, t.of); err != nil {
-		return nil, t, nil, err
+	of := t.of
+	look := func(ctx context.Context) (snap plan.Snapshot, back plan.Plan, err error) {
+		return p.invert(ctx, c, cluster, of)
 	}
-	if t.plan, err = plan.Invert(t.of, t.snap); err != nil {
+	if t.snap, t.plan, err = look(c.Context); err != nil {
 		return nil, t, nil, err
 	}
 	t.plan, rights = validate(c.Context, cluster, t.plan, t.snap, t.secrets)
-	of := t.of
 	t.again = func(ctx context.Context) (plan.Plan, error) {
-		now, err := apply.ObserveInverse(ctx, cluster, of)
-		if err != nil {
-			return plan.Plan{}, err
-		}
-		return plan.Invert(of, now)
+		_, back, err := look(ctx)
+		return back, err
 	}
 	return cluster, t, rights, nil
+}
+
+// invert looks at the cluster, and beyond it as for a plan, and compiles the
+// inverse of a plan.
+func (p *program) invert(ctx context.Context, c *cli.Context, cluster apply.Cluster, of plan.Plan) (snap plan.Snapshot, back plan.Plan, err error) {
+	up, err := plan.UpgradeOf(of)
+	if err != nil {
+		return snap, back, err
+	}
+	if snap, err = apply.ObserveInverse(ctx, cluster, of); err != nil {
+		return snap, back, err
+	}
+	snap = inquire(ctx, plan.AskBack(of, snap), snap, inquirers(c, cluster, up))
+	back, err = plan.Invert(of, snap)
+	return snap, back, err
 }
 
 // recheck gives a saved inverse with what stands in its way now.
@@ -153,19 +166,26 @@ func (p *program) recheck(c *cli.Context, saved plan.Plan) (apply.Cluster, task,
 	if err != nil {
 		return nil, task{}, err
 	}
-	t := task{saved: true}
-	if t.snap, err = apply.ObserveRecheck(c.Context, cluster, saved); err != nil {
+	up, err := plan.UpgradeOf(saved)
+	if err != nil {
 		return nil, task{}, err
 	}
-	if t.plan, err = plan.Recheck(saved, t.snap); err != nil {
+	asked := inquirers(c, cluster, up)
+	look := func(ctx context.Context) (snap plan.Snapshot, now plan.Plan, err error) {
+		if snap, err = apply.ObserveRecheck(ctx, cluster, saved); err != nil {
+			return snap, now, err
+		}
+		snap = inquire(ctx, plan.AskRecheck(saved, snap), snap, asked)
+		now, err = plan.Recheck(saved, snap)
+		return snap, now, err
+	}
+	t := task{saved: true}
+	if t.snap, t.plan, err = look(c.Context); err != nil {
 		return nil, task{}, err
 	}
 	t.again = func(ctx context.Context) (plan.Plan, error) {
-		now, err := apply.ObserveRecheck(ctx, cluster, saved)
-		if err != nil {
-			return plan.Plan{}, err
-		}
-		return plan.Recheck(saved, now)
+		_, now, err := look(ctx)
+		return now, err
 	}
 	var rights error
 	t.plan, rights = validate(c.Context, cluster, t.plan, t.snap, t.secrets)
