@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"nodepool/sandbox/capi"
 	"nodepool/sandbox/component"
 	"nodepool/sandbox/faults"
 	"nodepool/sandbox/manifests"
@@ -86,6 +87,7 @@ func newApp(out, errOut io.Writer) *cli.App {
 			},
 			clusterCommand(out),
 			poolCommand(out),
+			populateCommand(out),
 			faultCommand(out),
 			processCommand(out, "kill", "kill a process as a crash would (SIGKILL); the supervisor starts it again", kill),
 			processCommand(out, "stop", "stop a process until `sandbox start`", stop),
@@ -207,6 +209,27 @@ func poolCommand(out io.Writer) *cli.Command {
 			return makePool(c.Context, out, dirOf(c), seed.Pool{
 				Name: c.String("name"), Cluster: c.String("cluster"), Namespace: c.String("namespace"), Kind: c.String("kind"),
 				Version: c.String("version"), Replicas: c.Int("replicas"), AMI: c.String("ami"),
+			}, c.Duration("timeout"))
+		},
+	}
+}
+
+func populateCommand(out io.Writer) *cli.Command {
+	return &cli.Command{
+		Name:  "populate",
+		Usage: "write a large cluster without machines behind it into the namespace " + capi.Unwatched + ", which no controller looks into",
+		Flags: []cli.Flag{dirFlag(),
+			&cli.StringFlag{Name: "name", Value: "large", Usage: "of the Cluster; its pools are NAME-md-000, NAME-md-001, …"},
+			&cli.IntFlag{Name: "pools", Value: 50},
+			&cli.IntFlag{Name: "machines", Value: 1000, Usage: "of all pools together"},
+			&cli.Uint64Flag{Name: "seed", Value: 1, Usage: "of the names and contents that are drawn"},
+			timeoutFlag(20 * time.Minute)},
+		Action: func(c *cli.Context) error {
+			if err := noArgs(c); err != nil {
+				return err
+			}
+			return populateCluster(c.Context, out, dirOf(c), seed.Population{
+				Name: c.String("name"), Pools: c.Int("pools"), Machines: c.Int("machines"), Seed: c.Uint64("seed"),
 			}, c.Duration("timeout"))
 		},
 	}

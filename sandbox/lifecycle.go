@@ -107,7 +107,7 @@ func newSeeder(dir state.Dir, progress func(string, ...any)) (*seed.Seeder, erro
 	if err != nil {
 		return nil, fmt.Errorf("%w: is there a sandbox in %s? `sandbox up` makes one", err, dir)
 	}
-	cfg.QPS, cfg.Burst = 200, 400
+	cfg.QPS = -1 // no limit
 	cfg.UserAgent = pki.Seed
 	return seed.New(cfg, progress)
 }

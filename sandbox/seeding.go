@@ -18,6 +18,10 @@ func makePool(ctx context.Context, out io.Writer, dir state.Dir, p seed.Pool, ti
 	return withSeeder(ctx, out, dir, timeout, func(ctx context.Context, s *seed.Seeder) error { return s.CreatePool(ctx, p) })
 }
 
+func populateCluster(ctx context.Context, out io.Writer, dir state.Dir, p seed.Population, timeout time.Duration) error {
+	return withSeeder(ctx, out, dir, timeout, func(ctx context.Context, s *seed.Seeder) error { return s.Populate(ctx, p) })
+}
+
 func withSeeder(ctx context.Context, out io.Writer, dir state.Dir, timeout time.Duration, f func(context.Context, *seed.Seeder) error) error {
 	if !state.Locked(dir.RunLock()) {
 		return fmt.Errorf("no sandbox runs in %s: `sandbox up` starts it", dir)

@@ -10,6 +10,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/selection"
@@ -33,6 +34,11 @@ type ManagerOptions struct {
 	WebhookPort int
 	HealthPort  int
 }
+
+// Unwatched is a namespace that no controller looks into. Objects can be
+// written there as if there were machines behind them, with webhooks and all,
+// and nobody changes them.
+const Unwatched = "unwatched"
 
 // connectionRetry is how soon a refused connection to a workload cluster is
 // tried again. Upstream waits 30 seconds, which every new cluster would lose,
@@ -60,6 +66,9 @@ func NewManager(cfg *rest.Config, scheme *runtime.Scheme, o ManagerOptions, adju
 		Controller:             config.Controller{UsePriorityQueue: &priority, CacheSyncTimeout: 2 * time.Minute},
 		Cache: cache.Options{
 			SyncPeriod: &resync,
+			// Custom resources can be selected by name and namespace, and all
+			// other kinds too.
+			DefaultFieldSelector: fields.OneTermNotEqualSelector("metadata.namespace", Unwatched),
 			ByObject: map[client.Object]cache.ByObject{
 				// All purposes are kept: the one caching client serves core,
 				// which reads kubeconfigs, and kubeadm, which reads the rest.

@@ -28,6 +28,9 @@ const (
 	GC          = "sandbox:gc"
 	Seed        = "sandbox:seed"
 	Supervisor  = "sandbox:supervisor"
+	// Audited is a second administrator, of whom the audit log holds the reads
+	// as well.
+	Audited = "sandbox-audited"
 )
 
 const validity = 10 * 365 * 24 * time.Hour
@@ -47,7 +50,7 @@ func Ensure(dir, adminKubeconfig string, apiServerPort int) error {
 		return err
 	}
 	server := fmt.Sprintf("https://127.0.0.1:%d", apiServerPort)
-	for _, user := range []string{Admin, Controllers, Provider, GC, Seed, Supervisor} {
+	for _, user := range []string{Admin, Controllers, Provider, GC, Seed, Supervisor, Audited} {
 		path := Kubeconfig(dir, user)
 		if user == Admin {
 			path = adminKubeconfig
