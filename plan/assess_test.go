@@ -125,7 +125,6 @@ var drifts = []struct {
 	}, clusterRef, "metadata.uid", "content", "content"},
 	{"cluster gone", func(w *clustertest.World) { w.Delete(clusterRef) }, clusterRef, "", "(present)", "(absent)"},
 	{"cluster paused", edit(clusterRef, true, "spec", "paused"), clusterRef, "spec.paused", "(absent)", "true"},
-	{"cluster paused by annotation", edit(clusterRef, "", "metadata", "annotations", capi.PausedAnnotation), clusterRef, `metadata.annotations["cluster.x-k8s.io/paused"]`, "(absent)", ""},
 	{"cluster going away", edit(clusterRef, "2026-01-01T00:00:00Z", "metadata", "deletionTimestamp"), clusterRef, "metadata.deletionTimestamp", "(absent)", "2026-01-01T00:00:00Z"},
 	{"control plane gone", func(w *clustertest.World) { w.Delete(controlPlaneRef) }, controlPlaneRef, "", "(present)", "(absent)"},
 	{"control plane wants another version", edit(controlPlaneRef, "v1.36.0", "spec", "version"), controlPlaneRef, "spec.version", "v1.35.2", "v1.36.0"},

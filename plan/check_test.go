@@ -727,15 +727,17 @@ func TestNothingToDoIsNotBlocked(t *testing.T) {
 }
 
 // TestAnnotatedCluster: the annotation on the Cluster holds nothing up, so that
-// the plan can be carried out as it is.
+// a plan is the same with it and without, and can be carried out whoever sets it
+// or takes it off meanwhile.
 func TestAnnotatedCluster(t *testing.T) {
 	t.Parallel()
 	w := clustertest.AWSExample()
-	edit(clusterRef, "true", "metadata", "annotations", capi.PausedAnnotation)(w)
 	up := onePool(t, toBoth)
+	without := compile(t, w, up)
+	edit(clusterRef, "true", "metadata", "annotations", capi.PausedAnnotation)(w)
 	p := compile(t, w, up)
-	if p.Blocked {
-		t.Errorf("blocked: %+v", p.Findings)
+	if p.Blocked || p.Digest != without.Digest {
+		t.Errorf("digest %s, without the annotation %s; findings: %+v", p.Digest, without.Digest, p.Findings)
 	}
 	for i, s := range p.Steps {
 		if got := p.Assess(i, observe(t, w, up)); s.Wait == nil && got.Verdict == plan.Drifted {

@@ -337,8 +337,8 @@ func (p *pool) facts(from *unstructured.Unstructured, changes []Change) []Fact {
 		}
 	}
 	unlessWaived(CheckClusterPaused, cluster, p.cluster.Object, "nothing moves in a paused cluster", "spec", "paused")
-	// The annotation only warns, and to a reviewer who has not seen it.
-	as(cluster, p.cluster.Object, "nothing moves in a paused cluster", "metadata", "annotations", capi.PausedAnnotation)
+	// The annotation of that name pauses the Cluster object alone, and is no fact:
+	// its pools roll all the same (CheckClusterPaused warns of it).
 	absent(cluster, "the cluster must not be going away", "metadata", "deletionTimestamp")
 	if p.controlPlane != nil {
 		cp := capi.RefOf(p.controlPlane)

@@ -228,7 +228,9 @@ func TestRollbackSaved(t *testing.T) {
 	_, stderr = s.do(4, "", "apply", "--plan", "back.plan", "--auto-approve")
 	s.says(stderr, "maxSurge")
 	s.world.Edit(md, set(int64(1), "spec", "rollout", "strategy", "rollingUpdate", "maxSurge"))
-	// So does a pause of the cluster.
+	// So does a pause of the cluster, and the annotation of that name, which pauses
+	// the Cluster object alone, does not.
+	s.world.Edit(plan.Ref{Group: capi.Group, Kind: "Cluster", Namespace: "default", Name: "aws-example"}, set("true", "metadata", "annotations", capi.PausedAnnotation))
 	s.world.Edit(plan.Ref{Group: capi.Group, Kind: "Cluster", Namespace: "default", Name: "aws-example"}, set(true, "spec", "paused"))
 	s.do(4, "", "apply", "--plan", "back.plan", "--auto-approve")
 	s.world.Edit(plan.Ref{Group: capi.Group, Kind: "Cluster", Namespace: "default", Name: "aws-example"}, set(false, "spec", "paused"))
