@@ -101,12 +101,12 @@ func validated(s plan.Step, target plan.Ref, err error) plan.Finding {
 		return f
 	case we.Outcome == Unknown:
 		f := Unvalidated(s, we.Words)
-		f.Remedy = "plan again when the API server answers"
+		f.Remedy = "wait until the API server answers, then plan again"
 		return f
 	}
 	return plan.Finding{Code: plan.CheckServer, Severity: plan.Block, Pool: s.Pool, Object: target,
 		Message: fmt.Sprintf("the server would refuse the write to %s: %s", target, we.Words),
-		Remedy:  "correct the value in the upgrade file, or the policy that refuses it"}
+		Remedy:  "correct the value in the upgrade file, or the policy that refuses it; then plan again"}
 }
 
 // PutBack is the finding for a create that removes fields in which the server
@@ -118,7 +118,7 @@ func PutBack(s plan.Step, fields []plan.Pointer) plan.Finding {
 	}
 	return plan.Finding{Code: plan.CheckServer, Severity: plan.Block, Pool: s.Pool, Object: s.Create.Ref,
 		Message: fmt.Sprintf("the server would put a default back into %s, in place of the null that the upgrade asks for: %s", s.Create.Ref, strings.Join(names, ", ")),
-		Remedy:  "give the value that is wanted in place of null, or leave the field out"}
+		Remedy:  "write the value that is wanted in place of null into the upgrade file, or leave the field out; then plan again"}
 }
 
 // Unvalidated is the finding for a write of s that nobody could validate.
@@ -126,5 +126,5 @@ func Unvalidated(s plan.Step, why string) plan.Finding {
 	target, _ := s.Writes()
 	return plan.Finding{Code: plan.CheckServer, Severity: plan.Warn, Pool: s.Pool, Object: target,
 		Message: fmt.Sprintf("the write to %s was not validated by the server: %s", target, why),
-		Remedy:  "plan with the rights to create and patch (deploy/rbac.yaml), or let somebody plan who has them"}
+		Remedy:  "plan again with the rights to create and patch (deploy/rbac.yaml), or have somebody plan who has them; otherwise what the server would refuse shows at the write"}
 }

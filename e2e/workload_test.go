@@ -102,9 +102,9 @@ func TestWorkloadCluster(t *testing.T) {
 		words    []string
 	}{
 		"workload":         {"pass", []string{"the workload cluster was looked at"}},
-		"workload-nodes":   {"warn", []string{"of the 2 nodes that go", "1 is cordoned already", names[1]}},
+		"workload-nodes":   {"warn", []string{"of the 2 nodes to be replaced", "1 is cordoned already", names[1]}},
 		"workload-budgets": {"block", []string{"PodDisruptionBudget " + c.namespace + "/db (it wants 1 of 1 pods healthy) pins " + on(0, "db"), "for ever"}},
-		"workload-pods":    {"warn", []string{"on the nodes that go: 3 pods", "1 has no controller", on(0, "shell")}},
+		"workload-pods":    {"warn", []string{"on the nodes to be replaced: 3 pods", "1 has no controller", on(0, "shell")}},
 		"workload-data":    {"block", []string{"claim " + c.namespace + "/data (" + c.namespace + ") on " + names[1], "pod without a controller keeps data", on(0, "scratch")}},
 		"workload-pending": {"pass", nil},
 	} {

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -60,8 +61,8 @@ func check(up schema.Upgrade, pools []*pool, snap Snapshot) (findings []Finding,
 	cluster, ok := snap.Object(clusterRef)
 	if !ok {
 		c.add(Finding{Code: CheckCluster, Severity: Block, Object: clusterRef,
-			Message: fmt.Sprintf("%s does not exist", clusterRef),
-			Remedy:  "set spec.cluster to one that does" + nearestCluster(clusterRef, snap.List(clustersAnywhere()))})
+			Message: fmt.Sprintf("%s does not exist in this management cluster (spec.cluster of the upgrade)", clusterRef),
+			Remedy:  "check that the kubeconfig is the management cluster's, and set spec.cluster to a cluster that it has" + nearestCluster(clusterRef, snap.List(clustersAnywhere()))})
 		return c.findings, c.blocked
 	}
 	c.cluster(cluster, !slices.ContainsFunc(pools, func(p *pool) bool { return !p.idle() }))
@@ -154,8 +155,8 @@ func (c *checker) pass(code string, obj Ref, message string) {
 func (c *checker) cluster(cluster *unstructured.Unstructured, idle bool) {
 	ref := capi.RefOf(cluster)
 	if cluster.GetDeletionTimestamp() != nil {
-		c.add(Finding{Code: CheckCluster, Severity: Block, Object: ref, Message: ref.String() + " is being deleted",
-			Remedy: "there is nothing to upgrade"})
+		c.add(Finding{Code: CheckCluster, Severity: Block, Object: ref, Message: ref.String() + " is being deleted, and its machines with it",
+			Remedy: "do not upgrade it; a deletion that has begun cannot be taken back. If it was not meant, tell the owner of the cluster now"})
 	} else {
 		c.pass(CheckCluster, ref, ref.String()+" exists")
 	}
@@ -164,14 +165,14 @@ func (c *checker) cluster(cluster *unstructured.Unstructured, idle bool) {
 	case idle:
 	case capi.BoolAt(cluster, "spec", "paused"):
 		c.add(Finding{Code: CheckClusterPaused, Severity: Block, Object: ref,
-			Message: ref.String() + " is paused (spec.paused is true): nothing in it moves",
-			Remedy:  "find out who paused it and why, then set spec.paused to false"})
+			Message: ref.String() + " is paused (spec.paused is true): nothing in it moves, and a change that is written now rolls whenever somebody ends the pause",
+			Remedy:  "find out who paused it and why; once it may move again, set spec.paused to false, then plan again"})
 	case annotated:
 		// Cluster API asks each object for its own annotation, and the Cluster
 		// for spec.paused alone (util/annotations, IsPaused).
 		c.add(Finding{Code: CheckClusterPaused, Severity: Warn, Object: ref,
 			Message: fmt.Sprintf("%s has the annotation %s, which pauses that object alone: its pools roll all the same", ref, capi.PausedAnnotation),
-			Remedy:  "find out who paused it and why; if all of the cluster was meant to rest, wait"})
+			Remedy:  "find out who set it and why. If the whole cluster was meant to rest, do not apply: wait until it may move again, then plan again"})
 	default:
 		c.pass(CheckClusterPaused, ref, "the cluster is not paused")
 	}
@@ -186,18 +187,18 @@ func (c *checker) available(cluster *unstructured.Unstructured) {
 	state := capi.ClusterStateOf(cluster)
 	switch {
 	case !state.Told:
-		c.notVerified(CheckClusterAvailable, f.Object, "the Cluster has no status here")
+		c.notVerified(CheckClusterAvailable, f.Object, "the Cluster has no status in what was read")
 		return
 	case len(state.Lacking) > 0:
 		f.Severity = Block
 		if c.back {
 			f.Severity = Warn
 		}
-		f.Message = fmt.Sprintf("%s cannot take machines yet: %s. Bootstrap and infrastructure providers wait for that before they make one", f.Object, strings.Join(state.Lacking, ", and "))
-		f.Remedy = "wait until it is, or look at the infrastructure and control plane objects that the Cluster names; then plan again"
+		f.Message = fmt.Sprintf("%s cannot take machines yet: %s. Bootstrap and infrastructure providers wait for that before they make one, so a rollout would stand still at its first machine", f.Object, strings.Join(state.Lacking, ", and "))
+		f.Remedy = "look at the conditions of the objects that its spec.infrastructureRef and spec.controlPlaneRef name, wait until they are ready, then plan again"
 	case len(state.Unwell) > 0:
-		f.Message = fmt.Sprintf("%s is not well: %s. New machines may not join meanwhile, and old ones not be drained", f.Object, strings.Join(state.Unwell, "; "))
-		f.Remedy = "better look at what the condition says, and wait until it is true"
+		f.Message = fmt.Sprintf("%s is not well: %s. Meanwhile new machines may not join and old ones may not be drained, so the rollout may stall", f.Object, strings.Join(state.Unwell, "; "))
+		f.Remedy = "mend what the condition names, wait until it is True, then plan again"
 	default:
 		c.pass(CheckClusterAvailable, f.Object, "the cluster's infrastructure and control plane are available")
 		return
@@ -208,13 +209,13 @@ func (c *checker) available(cluster *unstructured.Unstructured) {
 func (c *checker) absent(p *pool, cluster Ref) {
 	if pool, ok := c.snap.Object(p.machinePool().Ref); ok {
 		c.add(Finding{Code: CheckMachineDeployment, Severity: Block, Object: capi.RefOf(pool),
-			Message: fmt.Sprintf("%s is a MachinePool: its provider replaces the machines itself, without templates to rotate", p.spec.Name),
-			Remedy:  "nodepool upgrades MachineDeployments; change the MachinePool's version and its infrastructure object directly"})
+			Message: fmt.Sprintf("%s is a MachinePool, and nodepool upgrades MachineDeployments: the provider of a MachinePool replaces the machines itself, without templates to rotate", p.spec.Name),
+			Remedy:  "remove the pool from the upgrade; change spec.template.spec.version of the MachinePool, and the object that its infrastructureRef names, directly"})
 		return
 	}
 	c.add(Finding{Code: CheckMachineDeployment, Severity: Block, Object: p.ref,
 		Message: fmt.Sprintf("%s does not exist", p.ref),
-		Remedy:  "correct the pool's name" + nearest(p.spec.Name, c.snap.List(machineDeploymentsOf(cluster)))})
+		Remedy:  "correct the pool's name in spec.pools" + nearest(p.spec.Name, c.snap.List(machineDeploymentsOf(cluster)))})
 }
 
 // nearestCluster is nearest for clusters of all namespaces: the namespace may
@@ -238,30 +239,37 @@ func nearest(wanted string, objs []*unstructured.Unstructured) string {
 
 func nearestName(wanted string, names []string) string {
 	if len(names) == 0 {
-		return "; none is to be seen"
+		return "; none is visible"
 	}
 	slices.SortStableFunc(names, func(a, b string) int { return schema.Distance(wanted, a) - schema.Distance(wanted, b) })
 	const most = 5
 	if len(names) > most {
 		return fmt.Sprintf("; there are %s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 	}
-	return "; there is " + strings.Join(names, ", ")
+	return fmt.Sprintf("; there %s %s", isOrAre(len(names)), strings.Join(names, ", "))
+}
+
+func isOrAre(n int) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
 }
 
 func (c *checker) machineDeployment(p *pool) {
 	if name := capi.StringAt(p.md, "spec", "clusterName"); name != p.cluster.GetName() {
 		c.add(Finding{Code: CheckMachineDeployment, Severity: Block, Object: p.ref,
 			Message: fmt.Sprintf("%s belongs to the cluster %s (spec.clusterName), not to %s", p.ref, name, p.cluster.GetName()),
-			Remedy:  "correct spec.cluster, or the pool's name"})
+			Remedy:  "correct spec.cluster of the upgrade, or the pool's name"})
 	} else if p.md.GetDeletionTimestamp() != nil {
-		c.add(Finding{Code: CheckMachineDeployment, Severity: Block, Object: p.ref, Message: p.ref.String() + " is being deleted",
-			Remedy: "remove the pool from the upgrade"})
+		c.add(Finding{Code: CheckMachineDeployment, Severity: Block, Object: p.ref, Message: p.ref.String() + " is being deleted, and its machines with it",
+			Remedy: "remove the pool from the upgrade, then plan again"})
 	} else if wrong := validation.IsValidLabelValue(p.ref.Name); len(wrong) > 0 {
 		// The webhook refuses every change of such an object; it may be older than
 		// the webhook (internal/webhooks/machinedeployment.go, validate).
 		c.add(Finding{Code: CheckMachineDeployment, Severity: Block, Object: p.ref,
-			Message: fmt.Sprintf("the name of %s is no label value, and Cluster API labels machines with it: %s", p.ref, strings.Join(wrong, "; ")),
-			Remedy:  "make a MachineDeployment of a shorter name, and move the workload there"})
+			Message: fmt.Sprintf("the name of %s is no label value, and Cluster API labels machines with it, so it refuses every change of this object: %s", p.ref, strings.Join(wrong, "; ")),
+			Remedy:  "make a MachineDeployment with a shorter name, move the workload there, and put that one into the upgrade: a name cannot be changed"})
 	} else {
 		c.pass(CheckMachineDeployment, p.ref, p.ref.String()+" exists and belongs to the cluster")
 	}
@@ -274,21 +282,24 @@ func (c *checker) holds(p *pool) {
 	switch {
 	case capi.BoolAt(p.wanted, p.fields.Paused...):
 		c.add(Finding{Code: CheckPaused, Severity: Block, Object: p.ref,
-			Message: p.ref.String() + " is paused (spec.paused is true): it would still scale but not roll",
-			Remedy:  "find out who paused it and why, then set spec.paused to false"})
+			Message: p.ref.String() + " is paused (spec.paused is true): it would still scale but not roll, and a change that is written now rolls whenever somebody ends the pause",
+			Remedy:  "find out who paused it and why; once it may roll again, set spec.paused to false, then plan again"})
 	case annotated:
 		c.add(Finding{Code: CheckPaused, Severity: Block, Object: p.ref,
-			Message: fmt.Sprintf("%s is paused (annotation %s)", p.ref, capi.PausedAnnotation),
-			Remedy:  "find out who paused it and why, then remove the annotation"})
+			Message: fmt.Sprintf("%s is paused (annotation %s): Cluster API does nothing with it, and a change that is written now rolls whenever somebody ends the pause", p.ref, capi.PausedAnnotation),
+			Remedy:  "find out who paused it and why; once it may roll again, remove the annotation, then plan again"})
 	case p.hold[heldPaused].Held != nil:
 		c.pass(CheckPaused, p.ref, "the MachineDeployment is paused by an earlier run, and this plan ends the pause")
 	default:
 		c.pass(CheckPaused, p.ref, "the MachineDeployment is not paused")
 	}
 	if entry, owned := capi.TopologyOwned(p.md); owned {
+		if entry != "" {
+			entry = "[name=" + entry + "]"
+		}
 		c.add(Finding{Code: CheckTopology, Severity: Block, Object: p.ref,
-			Message: p.ref.String() + " is owned by the cluster's topology, which reverts any change made here",
-			Remedy: fmt.Sprintf("change Cluster.spec.topology.version, or the variables of spec.topology.workers.machineDeployments[name=%s], instead",
+			Message: p.ref.String() + " is owned by the cluster's topology, which reverts any change made here: machines would be replaced twice, and be what they were",
+			Remedy: fmt.Sprintf("change Cluster.spec.topology.version, or the variables of spec.topology.workers.machineDeployments%s, instead; then remove the pool from this upgrade and plan again",
 				entry)})
 	} else {
 		c.pass(CheckTopology, p.ref, "no topology owns the MachineDeployment")
@@ -304,22 +315,22 @@ func (c *checker) templates(p *pool) {
 			missing = true
 			c.add(Finding{Code: CheckTemplates, Severity: Block, Object: t.ref,
 				Message: fmt.Sprintf("%s, which %s names, does not exist: there is nothing to copy, and Cluster API can make no machine", t.ref, p.ref),
-				Remedy:  "restore the template, or point the MachineDeployment at one that exists, before upgrading"})
+				Remedy:  "restore the template, or point the MachineDeployment at one that exists; then plan again"})
 		case t.obj.GetDeletionTimestamp() != nil:
 			missing = true
 			c.add(Finding{Code: CheckTemplates, Severity: Block, Object: t.ref,
-				Message: fmt.Sprintf("%s, which %s names, is being deleted", t.ref, p.ref),
-				Remedy:  "point the MachineDeployment at a template that stays, before upgrading"})
+				Message: fmt.Sprintf("%s, which %s names, is being deleted: once it is gone, no machine can be made from it", t.ref, p.ref),
+				Remedy:  "point the MachineDeployment at a template that stays; then plan again"})
 		}
 		if t.create != nil && len(t.create.Ref.Name) > maxName {
 			c.add(Finding{Code: CheckTemplates, Severity: Block, Object: t.create.Ref,
-				Message: fmt.Sprintf("the new template's name would have %d characters, and %d are allowed", len(t.create.Ref.Name), maxName),
-				Remedy:  "use a pool with a shorter name: a MachineDeployment's name cannot be changed"})
+				Message: fmt.Sprintf("the name of the new template, which begins with the pool's, would have %d characters, and %d are allowed", len(t.create.Ref.Name), maxName),
+				Remedy:  "make a MachineDeployment with a shorter name, move the workload there, and put that one into the upgrade: a name cannot be changed"})
 		}
 		for _, taken := range t.taken {
 			c.add(Finding{Code: CheckTemplates, Severity: Warn, Object: taken,
 				Message: fmt.Sprintf("%s exists with other content, so the new template is named %s", taken, t.create.Ref.Name),
-				Remedy:  "have a look at who changed or made it"})
+				Remedy:  "go on: it is left alone. Find out who made or changed it (kubectl get -o yaml, metadata.managedFields), for nodepool names templates by their content"})
 		}
 	}
 	if !missing {
@@ -337,15 +348,15 @@ func (c *checker) controlPlane(p *pool) {
 		case ok && p.makesNow():
 			c.add(Finding{Code: CheckControlPlane, Severity: Block, Object: ref,
 				Message: ref.String() + ", which the cluster names as its control plane, does not exist: Cluster API makes no worker machine without it",
-				Remedy:  "restore it, or correct Cluster.spec.controlPlaneRef"})
+				Remedy:  "restore it, or correct Cluster.spec.controlPlaneRef; then plan again"})
 		case ok:
 			c.add(Finding{Code: CheckControlPlane, Severity: Warn, Object: ref,
 				Message: ref.String() + ", which the cluster names as its control plane, does not exist. No machine has to be made for this change, and none could be",
-				Remedy:  "restore it, or correct Cluster.spec.controlPlaneRef"})
+				Remedy:  "restore it, or correct Cluster.spec.controlPlaneRef; then plan again. If you go on, machines that fail are not replaced"})
 		default:
 			c.add(Finding{Code: CheckControlPlane, Severity: Warn, Object: capi.RefOf(p.cluster),
-				Message: "the cluster names no control plane object, so versions could not be compared",
-				Remedy:  "make sure that the control plane already runs the wanted version"})
+				Message: fmt.Sprintf("%s names no control plane object (spec.controlPlaneRef), so versions could not be compared: machines that are newer than their control plane may not join", capi.RefOf(p.cluster)),
+				Remedy:  p.askAPIServer()})
 		}
 		return
 	}
@@ -353,29 +364,40 @@ func (c *checker) controlPlane(p *pool) {
 	cp := capi.ControlPlaneOf(p.controlPlane).Under(p.cluster)
 	unsettled := Finding{Code: CheckControlPlane, Severity: Warn, Object: ref,
 		Message: fmt.Sprintf("%s is not fully updated: %s. ", ref, cp.Unsettled),
-		Remedy:  "better wait until the control plane has finished"}
+		Remedy:  "wait until the control plane has finished, then plan again"}
 	switch {
 	case cp.Version == "":
 		c.add(Finding{Code: CheckControlPlane, Severity: Warn, Object: ref,
-			Message: ref.String() + " tells no version, so versions could not be compared",
-			Remedy:  "make sure that the control plane already runs the wanted version"})
+			Message: ref.String() + " reports no version (spec.version), so versions could not be compared: machines that are newer than their control plane may not join",
+			Remedy:  p.askAPIServer()})
 		return
 	case cp.Unsettled == "":
 		c.pass(CheckControlPlane, ref, fmt.Sprintf("%s is at %s, all of it", ref, cp.Version))
 		return
 	case !cp.Unstable:
-		unsettled.Message += "Cluster API makes worker machines all the same"
-		unsettled.Remedy = "better repair the control plane first, or wait until it has finished"
+		unsettled.Message += "Cluster API makes worker machines all the same; if more of the control plane fails meanwhile, they do not join"
+		unsettled.Remedy = "repair the control plane, or wait until it has finished; then plan again"
 	case !p.makesNow():
 		unsettled.Message += "No machine has to be made for this change, and none could be"
+		unsettled.Remedy = "go on if the pool can do without a machine that fails meanwhile; otherwise wait until the control plane has finished, then plan again"
 	case p.skips(capi.ControlPlaneIsStable):
-		unsettled.Message += "The pool skips the check that would hold its machines back"
+		unsettled.Message += "The pool skips the check that would hold its machines back, so they may be newer than an API server that they join"
 	default:
 		unsettled.Severity = Block
 		unsettled.Message += fmt.Sprintf("Cluster API makes no worker machine meanwhile (its preflight check %s)", capi.ControlPlaneIsStable)
 		unsettled.Remedy = "wait until the control plane has finished, or repair it; then plan again"
 	}
 	c.add(unsettled)
+}
+
+// askAPIServer says what to do where no object reports the control plane's
+// version.
+func (p *pool) askAPIServer() string {
+	remedy := "ask the API server of the workload cluster for its version (kubectl version) and go on if it is not older than the pool's"
+	if to := capi.StringAt(p.wanted, p.fields.Version...); to != "" {
+		remedy = fmt.Sprintf("ask the API server of the workload cluster for its version (kubectl version) and go on if it is %s or newer", to)
+	}
+	return remedy
 }
 
 // makesNow reports whether Cluster API has to make machines for the change. Its
@@ -460,18 +482,25 @@ func (p *pool) skew() (s skewed, known bool, err error) {
 }
 
 func (c *checker) version(p *pool) {
+	if !p.rolls() && p.hold == nil {
+		return // no machine is made, so none can be refused
+	}
 	version := capi.StringAt(p.wanted, p.fields.Version...)
 	s, known, err := p.skew()
 	f := Finding{Code: CheckVersion, Severity: Warn, Object: p.ref}
 	if p.makesNow() && (err != nil || len(s.refused) > 0) {
 		f.Severity = Block
 	}
+	back, goesBack := p.downgrade()
 	switch {
-	case !known, !p.rolls() && p.hold == nil: // nothing to compare, or no machine is made, so none can be refused
-		return
 	case err != nil:
-		f.Message, f.Remedy = err.Error(), "write a version such as v1.35.2"
+		f.Object, f.Message, f.Remedy = p.unreadable(err)
 		c.add(f)
+		return
+	case goesBack && s.Skew == capi.NoSkew:
+		c.add(back)
+		return
+	case !known: // nothing to compare with
 		return
 	}
 	ref := capi.RefOf(p.controlPlane)
@@ -480,21 +509,25 @@ func (c *checker) version(p *pool) {
 		c.pass(CheckVersion, p.ref, fmt.Sprintf("%s goes with the control plane's %s", version, s.against))
 		return
 	case capi.NewerMinor:
+		first := version
+		if capi.IsMinor(s.against) {
+			first = capi.MinorOf(version)
+		}
 		f.Message = fmt.Sprintf("%s is newer than the control plane %s, which is at %s: workers must not be ahead. %s", version, ref, s.against, s.words)
-		f.Remedy = fmt.Sprintf("upgrade the control plane to %s first, or set kubernetesVersion to %s", version, s.against)
+		f.Remedy = fmt.Sprintf("upgrade the control plane to %s first, or set kubernetesVersion to %s", first, settable(s.against))
 	case capi.TooOld:
 		f.Message = fmt.Sprintf("%s is too far behind the control plane's %s: workers may be at most three minor versions behind. %s", version, s.against, s.words)
-		f.Remedy = fmt.Sprintf("set kubernetesVersion to %s", s.against)
+		f.Remedy = fmt.Sprintf("set kubernetesVersion to %s", settable(s.against))
 	case capi.KubeadmMinor:
 		f.Message = fmt.Sprintf("machines at %s cannot join under a control plane at %s: a machine that joins by kubeadm must have the control plane's minor version. %s",
 			version, s.against, s.words)
-		f.Remedy = fmt.Sprintf("set kubernetesVersion to %s in the same upgrade, with an image that carries it", s.against)
+		f.Remedy = fmt.Sprintf("set kubernetesVersion to %s in the same upgrade, with an image that carries it", settable(s.against))
 	case capi.OtherVersion:
 		f.Message = fmt.Sprintf("%s is not the control plane's %s: in a cluster with a topology, machines are made only at that very version. %s", version, s.against, s.words)
 		f.Remedy = fmt.Sprintf("set kubernetesVersion to %s", s.against)
 	case capi.OldKubelet:
 		f.Message = fmt.Sprintf("%s is too far behind the control plane's %s: before v1.25, workers may be at most two minor versions behind. %s", version, s.against, s.words)
-		f.Remedy = fmt.Sprintf("set kubernetesVersion to %s", s.against)
+		f.Remedy = fmt.Sprintf("set kubernetesVersion to %s", settable(s.against))
 	case capi.NewerPatch:
 		f.Message = fmt.Sprintf("%s is a newer patch release than the control plane's %s: machines are made, and their kubelet is newer than its API server, which the Kubernetes version skew policy does not allow", version, s.against)
 		f.Remedy = fmt.Sprintf("set kubernetesVersion to %s, or upgrade the control plane first", s.against)
@@ -503,10 +536,65 @@ func (c *checker) version(p *pool) {
 		f.Message += ". The pool has no machines now, so the change itself goes through; scaled up, it gets none"
 	}
 	c.add(f)
+	if goesBack && f.Severity == Warn {
+		c.add(back)
+	}
+}
+
+// downgrade warns of a version that is older than the pool's present one. A
+// rollback does not come here: it goes back on purpose, to what ran before, and
+// an emergency must not wait.
+//
+// Kubernetes has no rule against an older kubelet within the skew policy, and
+// describes and tests upgrades alone (kubernetes.io/releases/version-skew-policy,
+// "Supported component upgrade order"; kubernetes/website issue 12327). What is
+// not supported, a minor change of a kubelet in place, does not happen here:
+// machines are replaced.
+func (p *pool) downgrade() (Finding, bool) {
+	from, to := capi.StringAt(p.md, p.fields.Version...), capi.StringAt(p.wanted, p.fields.Version...)
+	if !capi.Older(to, from) {
+		return Finding{}, false
+	}
+	f := Finding{Code: CheckVersion, Severity: Warn, Object: p.ref,
+		Message: fmt.Sprintf("the version goes back from %s to %s: new machines lack the fixes that came between them", from, to),
+		Remedy:  "check that kubernetesVersion is what you mean, and that none of the fixes is needed. To take an earlier run back, use nodepool rollback: it keeps the old machines that are still there"}
+	if capi.MinorOf(from) != capi.MinorOf(to) {
+		f.Message += fmt.Sprintf(", and the features. Kubernetes tests upgrades alone, and nobody tests going back from %s to %s", capi.MinorOf(from), capi.MinorOf(to))
+		f.Remedy = strings.Replace(f.Remedy, "none of the fixes is needed", "no workload needs what is newer", 1)
+	}
+	return f, true
+}
+
+// unreadable tells of a version that SkewOf could not read: which object has it,
+// where, and what follows. Cluster API fails on it as well, with an error
+// (internal/controllers/machineset/machineset_preflight.go).
+func (p *pool) unreadable(err error) (obj Ref, message, remedy string) {
+	obj, at, version := p.ref, strings.Join(p.fields.Version, "."), ""
+	remedy = "set kubernetesVersion to a version such as v1.35.2"
+	if wrong := (*capi.VersionError)(nil); errors.As(err, &wrong) {
+		version = wrong.Version
+		if wrong.OfControlPlane {
+			obj, at = capi.RefOf(p.controlPlane), "spec.version"
+			remedy = fmt.Sprintf("correct %s of %s to a version such as v1.35.2, then plan again", at, obj)
+		}
+	}
+	return obj, fmt.Sprintf("%s of %s is %q, which is no version that can be read: whether the pool's machines go with their control plane is not known, and Cluster API, which cannot read it either, makes none",
+		at, obj, version), remedy
+}
+
+// settable names a version to set. A managed control plane may report its minor
+// version alone: any release of that will do.
+func settable(version string) string {
+	if capi.IsMinor(version) {
+		return "a release of " + capi.MinorOf(version)
+	}
+	return version
 }
 
 // image holds version and image against each other: a machine whose image
-// carries another version than the pool asks for cannot join.
+// carries another version than the pool asks for cannot join. What nobody looked
+// at does not pass: it warns where the reviewer can find out or tell, and is not
+// verified where the change says nothing of images.
 func (c *checker) image(p *pool) {
 	if p.infra.obj == nil {
 		return
@@ -514,40 +602,45 @@ func (c *checker) image(p *pool) {
 	from, to := capi.StringAt(p.md, p.fields.Version...), capi.StringAt(p.wanted, p.fields.Version...)
 	seen := c.known(p)
 	field, known := capi.ImageField(p.infra.obj)
-	pinned := ""
-	if known {
-		pinned = field.Read(p.infra.obj)
-	}
+	m, _ := p.machine()
 	changed := p.infra.create != nil && (!known || changesField(p.infra.changes, field))
+	kind := p.infra.ref.Kind
+	f := Finding{Code: CheckImage, Severity: Warn, Object: p.infra.ref}
 	switch {
 	case seen.version != "" && to != "" && !capi.SameKubernetes(seen.version, to):
 		c.otherVersion(p, seen, to)
 	case seen.conflict != "":
-		c.add(Finding{Code: CheckImage, Severity: Warn, Object: p.infra.ref, Message: seen.conflict,
-			Remedy: "correct spec.images, or what the provider says of the image"})
+		f.Message, f.Remedy = seen.conflict, "find out which of the two is right, and correct spec.images or what the provider says of the image; then plan again"
 	case seen.version != "" && to != "" && seen.pinned:
 		c.pass(CheckImage, p.infra.ref, fmt.Sprintf("%s carries %s, by %s", seen.image, seen.version, seen.versionFrom))
-	case from == to && changed && pinned != "" && known:
-		c.add(Finding{Code: CheckImage, Severity: Warn, Object: p.infra.ref,
-			Message: fmt.Sprintf("the image changes and the version stays %s", to),
-			Remedy:  fmt.Sprintf("make sure that the new image is built for %s, or machines cannot join", to)})
-	case from != to && pinned != "" && !changed:
-		c.add(Finding{Code: CheckImage, Severity: Warn, Object: p.infra.ref,
-			Message: fmt.Sprintf("the version goes from %s to %s and the image stays %s: unless that image is built for %s, machines cannot join",
-				from, to, pinned, to),
-			Remedy: "set machineImage to an image built for " + to})
-	case from != to && known && pinned == "" && !changed:
-		c.add(Finding{Code: CheckImage, Severity: Warn, Object: p.infra.ref,
-			Message: fmt.Sprintf("%s pins no image: its provider looks one up for %s when it makes each machine, so which one is not reviewed here, and one machine's may differ from the next one's%s", p.infra.ref, to, seen.now()),
-			Remedy:  "pin it with machineImage, or see to it that the lookup finds an image built for " + to})
-	case from != to && !known && !changed && capi.KnowsImages(p.infra.ref.Kind):
+	case from == to && !changed:
+		c.pass(CheckImage, p.infra.ref, "neither the version nor the image changes")
+	case !known && capi.KnowsImages(kind):
 		c.pass(CheckImage, p.infra.ref, fmt.Sprintf("machines of %s have no image", p.infra.ref))
-	case from != to && !known && !changed:
-		c.add(Finding{Code: CheckImage, Severity: Warn, Object: p.infra.ref,
-			Message: fmt.Sprintf("the version goes from %s to %s, and nodepool does not know how a %s names its image", from, to, p.infra.ref.Kind),
-			Remedy:  fmt.Sprintf("make sure that machines made from it carry %s", to)})
+	case !known && from == to:
+		c.notVerified(CheckImage, p.infra.ref, fmt.Sprintf("nodepool does not know how kind %s names its image, so it cannot tell whether this change of the template is one of the image", kind))
+	case !known:
+		f.Message = fmt.Sprintf("the version goes from %s to %s, and nodepool does not know how kind %s names its image, so nobody has looked at which version the image carries. With an image of another version machines cannot join", from, to, kind)
+		f.Remedy = fmt.Sprintf("look up the image that new machines are made from, in this template as the plan leaves it, and make sure that they carry %s before you go on", to)
+	case to == "":
+		c.notVerified(CheckImage, p.infra.ref, fmt.Sprintf("%s names no version (%s) to hold the image against", p.ref, strings.Join(p.fields.Version, ".")))
+	case seen.info.Missing:
+		c.notVerified(CheckImage, p.infra.ref, "no image was found; the check "+CheckImageExists+" tells more")
+	case m.image == "":
+		f.Message = fmt.Sprintf("%s pins no image: its provider looks one up for %s when it makes each machine, so which one is not reviewed here, and one machine's may differ from the next one's%s", p.infra.ref, to, seen.now())
+		f.Remedy = "pin it with machineImage, or see to it that the lookup finds an image built for " + to
+	case from == to:
+		f.Message = fmt.Sprintf("the image changes to %s and the version stays %s; nobody reports which version that image carries%s, and with another one machines cannot join", seen.image, to, seen.because())
+		f.Remedy = seen.tell(p, to)
+	case !changed:
+		f.Message = fmt.Sprintf("the version goes from %s to %s and the image stays %s: unless that image is built for %s, machines cannot join", from, to, seen.image, to)
+		f.Remedy = fmt.Sprintf("set machineImage to an image built for %s; if this one is, list it with its kubernetesVersion under spec.images", to)
 	default:
-		c.pass(CheckImage, p.infra.ref, "image and version agree as far as can be seen")
+		f.Message = fmt.Sprintf("nobody reports which version the image %s carries%s; unless it is built for %s, machines cannot join", seen.image, seen.because(), to)
+		f.Remedy = seen.tell(p, to)
+	}
+	if f.Message != "" {
+		c.add(f)
 	}
 	switch {
 	case p.infra.create != nil && p.infra.there:
@@ -592,18 +685,18 @@ func (c *checker) rollout(p *pool) {
 		return
 	case len(p.rollout.Stalls) > 0:
 		f.Message = fmt.Sprintf("%s has a rollout that is stuck: %s", p.ref, p.rollout.Stalls[0].Explanation)
-		f.Remedy = "go on if this upgrade is meant to supersede it; otherwise solve its problem first and plan again"
+		f.Remedy = "go on if this upgrade is meant to supersede it and does not have the same problem; otherwise solve the problem first, then plan again"
 	case !p.rolls():
-		f.Message = fmt.Sprintf("%s is rolling already (%s); this change takes effect in the middle of it", p.ref, p.rollout.Waiting)
-		f.Remedy = "go on if that is meant; otherwise wait until it is done and plan again"
+		f.Message = fmt.Sprintf("%s is rolling already (%s); this change takes effect in the middle of it, for the machines that it has not replaced yet", p.ref, p.rollout.Waiting)
+		f.Remedy = "go on if that is meant; otherwise wait until it is done (nodepool status), then plan again"
 	case p.ownRun(c.name):
 		f.Message = fmt.Sprintf("%s is rolling already (%s), by an earlier run of this upgrade (annotation %s); this change starts the next rollout on top of it",
 			p.ref, p.rollout.Waiting, RunAnnotation)
-		f.Remedy = "go on if what was changed in the upgrade since is meant to supersede it; otherwise wait until it is done and plan again"
+		f.Remedy = "go on if what was changed in the upgrade since is meant to supersede it; otherwise wait until it is done (nodepool status), then plan again"
 	default:
 		f.Severity = Block
 		f.Message = fmt.Sprintf("%s is rolling already (%s); this change would start the next rollout on top of it, and replace machines twice", p.ref, p.rollout.Waiting)
-		f.Remedy = "wait until it is done and plan again; or waive this check, with the reason, if this upgrade is meant to supersede it"
+		f.Remedy = "wait until it is done (nodepool status), then plan again; or waive this check, with the reason, if this upgrade is meant to supersede it"
 	}
 	c.add(f)
 }
@@ -638,15 +731,18 @@ func (p *pool) ownRun(name string) bool {
 // hold tells what an earlier run holds, which the plan goes on from.
 func (c *checker) hold(p *pool) {
 	f := Finding{Code: CheckHold, Severity: Warn, Object: p.ref,
-		Message: fmt.Sprintf("an earlier run holds %s (%s; annotation %s)", p.ref, holdWords(p.hold), HoldAnnotation),
-		Remedy:  "go on: the plan ends the hold"}
+		Message: fmt.Sprintf("an earlier run holds %s (%s; annotation %s), and this plan ends the hold, so that machines are replaced again", p.ref, holdWords(p.hold), HoldAnnotation),
+		Remedy:  "find out why that run stopped (nodepool history); go on if its reason is gone. Otherwise take it back with nodepool rollback, then plan again"}
 	if p.canary() != nil {
 		f.Severity, f.Remedy = Pass, ""
-		f.Message += ": the plan goes on with its canary"
+		f.Message = fmt.Sprintf("an earlier run holds %s (%s; annotation %s): the plan goes on with its canary", p.ref, holdWords(p.hold), HoldAnnotation)
 	}
 	if len(p.rollout.Stalls) > 0 {
 		f.Message += "; its rollout is stuck: " + p.rollout.Stalls[0].Explanation
 		f.Severity = Warn
+		if f.Remedy == "" {
+			f.Remedy = "go on if this upgrade is meant to cure that; otherwise solve the problem first, then plan again"
+		}
 	}
 	c.add(f)
 }
@@ -662,20 +758,20 @@ func (c *checker) canary(p *pool) {
 	f := Finding{Code: CheckCanary, Severity: Warn, Object: p.ref}
 	switch {
 	case p.strategyType() == "OnDelete":
-		f.Message = "there is no canary: with the strategy OnDelete nothing is replaced until someone deletes a machine"
+		f.Message = "there is no canary: with the strategy OnDelete no machine is replaced until someone deletes one"
 		f.Remedy = "delete one machine and look at its successor, or set the strategy to RollingUpdate"
 	case p.canary() == nil:
 		c.pass(CheckCanary, p.ref, "there is no canary, since no machine is replaced")
 		return
 	case p.rollout.Desired == 0:
-		f.Message = "the pool has 0 replicas, so there is no machine for a canary"
+		f.Message = "the pool has 0 replicas, so there is no machine for a canary, and a mistake in the new template shows only when the pool is scaled up"
 		f.Remedy = "scale up by one afterwards to see whether its machines join"
 	case n >= p.rollout.Desired:
-		f.Message = fmt.Sprintf("the canary is the whole pool: %d of %d replicas are made at once, beside the old ones", min(n, p.rollout.Desired), p.rollout.Desired)
+		f.Message = fmt.Sprintf("the canary is the whole pool: %d of %d replicas are made at once, beside the old ones, so it keeps no machine from the change", min(n, p.rollout.Desired), p.rollout.Desired)
 		f.Remedy = "set canary.machines to fewer than the pool's replicas"
 	case n > surge:
-		f.Message = fmt.Sprintf("the canary makes the pool %d larger than its replicas for a while, and maxSurge allows %d at other times: there must be room and quota for it", n, surge)
-		f.Remedy = "see that there is, or lower canary.machines"
+		f.Message = fmt.Sprintf("the canary makes the pool %d larger than its replicas for a while, and maxSurge allows %d at other times: there must be room and quota for it, or the canary never comes up", n, surge)
+		f.Remedy = "check the quota and room of the provider, or lower canary.machines"
 	default:
 		c.pass(CheckCanary, p.ref, fmt.Sprintf("the rollout is held at %s until proved; meanwhile young machines count as not available, and none is deleted for it", newMachines(n)))
 		return
@@ -704,7 +800,7 @@ func (c *checker) machines(p *pool) {
 	}
 	if p.rollout.Desired == 0 {
 		c.add(Finding{Code: CheckReplicas, Severity: Warn, Object: p.ref,
-			Message: "the pool has 0 replicas: nothing exercises the new template",
+			Message: "the pool has 0 replicas: nothing exercises the new template, and a mistake in it shows only when the pool is scaled up",
 			Remedy:  "scale up by one afterwards to see whether its machines join"})
 	} else {
 		c.pass(CheckReplicas, p.ref, fmt.Sprintf("%d replicas; replicas are never written", p.rollout.Desired))

@@ -98,6 +98,23 @@ func (k known) now() string {
 	return "; now it finds " + k.image
 }
 
+// tell says how it becomes known which version the image carries.
+func (k known) tell(p *pool, to string) string {
+	remedy := fmt.Sprintf("check that the image is built for %s, and list it with its kubernetesVersion under spec.images", to)
+	if k.why != "" && !p.place.ref.IsZero() {
+		remedy += "; or let nodepool ask the provider (a plan on the live cluster, with the provider's credentials, without --no-provider)"
+	}
+	return remedy + "; then plan again"
+}
+
+// because says why the provider does not report something.
+func (k known) because() string {
+	if k.why == "" {
+		return ""
+	}
+	return " (" + k.why + ")"
+}
+
 // otherVersion tells of an image that carries another version than the pool is
 // to have.
 func (c *checker) otherVersion(p *pool, k known, to string) {
@@ -160,28 +177,29 @@ func (c *checker) imageExists(m machine, k known) {
 	switch info := k.info; {
 	case info.Missing && k.pinned:
 		c.add(Finding{Code: CheckImageExists, Severity: Block, Object: ref,
-			Message: fmt.Sprintf("the image %s is not in %s, or is not shared with the account that nodepool asks with: no machine can be made from it", k.image, q.Region),
-			Remedy: fmt.Sprintf("correct machineImage, copy the image to %s, or have it shared with the cluster's account; "+
-				"where nodepool asks with another account than the cluster's, give it credentials of that one", q.Region)})
+			Message: fmt.Sprintf("the image %s was not seen in %s by the account that nodepool asks with: it is not there, or it is not shared with that account, which the provider does not tell apart. "+
+				"If the cluster's account does not see it either, no machine can be made from it, and the rollout stalls at its first one", k.image, q.Region),
+			Remedy: fmt.Sprintf("look for it in %s with the cluster's own credentials. If it is not seen there either, correct machineImage, copy the image to %s or have it shared with the cluster's account; "+
+				"if it is, plan again with those credentials, or waive this check", q.Region, q.Region)})
 	case info.Missing:
 		c.add(Finding{Code: CheckImageExists, Severity: Block, Object: ref,
-			Message: fmt.Sprintf("%s pins no image, and the provider's lookup finds none in %s (%s): no machine can be made", ref, q.Region, q.Lookup),
-			Remedy:  "pin an image with machineImage, or publish one that the lookup finds"})
+			Message: fmt.Sprintf("%s pins no image, and the provider's lookup finds none in %s with the account that nodepool asks with (%s). If it finds none with the cluster's account either, no machine can be made", ref, q.Region, q.Lookup),
+			Remedy:  "pin an image with machineImage, or publish one that the lookup finds, then plan again; if the cluster's own account sees one, plan again with its credentials"})
 	case info.State != "":
 		c.add(Finding{Code: CheckImageExists, Severity: Block, Object: ref,
-			Message: fmt.Sprintf("the image %s is %s in %s, and not available: no machine can be made from it", k.image, info.State, q.Region),
-			Remedy:  "wait until it is available, or take another image"})
+			Message: fmt.Sprintf("the image %s is %s in %s, and not available: no machine can be made from it, and the rollout stalls at its first one", k.image, info.State, q.Region),
+			Remedy:  "wait until it is available, or set machineImage to another image; then plan again"})
 	case info.DeprecatedNow:
 		c.add(Finding{Code: CheckImageExists, Severity: Warn, Object: ref,
-			Message: fmt.Sprintf("the image %s is deprecated since %s: it still works, and once its owner removes it no machine can be made, not for a repair either", k.image, info.Deprecated),
-			Remedy:  "take a newer image"})
+			Message: fmt.Sprintf("the image %s has been deprecated since %s: machines can still be made from it, and once its owner removes it none can, not even to replace one that fails", k.image, info.Deprecated),
+			Remedy:  "set machineImage to a newer image soon; this upgrade may go on with this one"})
 	default:
 		message := fmt.Sprintf("%s is in %s and available", k.image, q.Region)
 		if !k.pinned {
 			message = fmt.Sprintf("the provider's lookup finds %s in %s", k.image, q.Region)
 		}
 		if info.Deprecated != "" {
-			message += "; it is deprecated from " + info.Deprecated
+			message += "; it will be deprecated from " + info.Deprecated
 		}
 		c.pass(CheckImageExists, ref, message)
 	}
@@ -205,27 +223,27 @@ func (c *checker) imageType(m machine, k known, info InstanceTypeInfo, why strin
 	lacks := slices.DeleteFunc(slices.Clone(info.Requires), func(r string) bool { return !slices.Contains(k.info.Lacks, r) })
 	switch {
 	case info.Missing || k.info.Missing:
-		c.notVerified(CheckImageType, ref, "one of them does not exist")
+		c.notVerified(CheckImageType, ref, "the image or the instance type was not found")
 	case why != "":
 		c.notVerified(CheckImageType, ref, why)
 	case k.architecture == "" || len(info.Architectures) == 0:
-		c.notVerified(CheckImageType, ref, cmp.Or(k.why, "the architecture is not told"))
+		c.notVerified(CheckImageType, ref, cmp.Or(k.why, "nobody reports the architecture"))
 	case !slices.Contains(info.Architectures, k.architecture):
 		f := Finding{Code: CheckImageType, Severity: Block, Object: ref,
-			Message: fmt.Sprintf("the image %s is built for %s, by %s, and %s has %s: no machine can be made",
+			Message: fmt.Sprintf("the image %s is built for %s, by %s, and the instance type %s has %s: the provider makes no such machine, and the rollout stalls at its first one",
 				k.image, k.architecture, k.architectureFrom, m.size, strings.Join(info.Architectures, " and ")),
-			Remedy: fmt.Sprintf("take an image for %s, or an instance type with %s", info.Architectures[0], k.architecture)}
+			Remedy: fmt.Sprintf("set machineImage to an image for %s, or instanceType to a type with %s", info.Architectures[0], k.architecture)}
 		if k.architectureConflict != "" {
 			f.Message += "; " + k.architectureConflict
 		}
 		c.add(f)
 	case len(lacks) > 0:
 		c.add(Finding{Code: CheckImageType, Severity: Block, Object: ref,
-			Message: fmt.Sprintf("%s requires %s, which the image %s does not support: no machine can be made", m.size, strings.Join(lacks, " and "), k.image),
-			Remedy:  fmt.Sprintf("take an image that supports %s, or an instance type that does not require it", strings.Join(lacks, " and "))})
+			Message: fmt.Sprintf("the instance type %s requires %s, which the image %s does not support: the provider makes no such machine, and the rollout stalls at its first one", m.size, strings.Join(lacks, " and "), k.image),
+			Remedy:  fmt.Sprintf("set machineImage to an image that supports %s, or instanceType to a type that does not require it", strings.Join(lacks, " and "))})
 	case k.architectureConflict != "":
 		c.add(Finding{Code: CheckImageType, Severity: Warn, Object: ref, Message: k.architectureConflict,
-			Remedy: "correct spec.images"})
+			Remedy: "find out which of the two is right, and correct spec.images or what the provider says of the image; then plan again"})
 	default:
 		message := fmt.Sprintf("%s and %s go together: %s", k.image, m.size, k.architecture)
 		if len(info.Requires) > 0 {
@@ -243,23 +261,23 @@ func (c *checker) instanceType(m machine, q InstanceTypeQuery, info InstanceType
 		c.notVerified(CheckInstanceType, ref, why)
 	case info.Missing:
 		c.add(Finding{Code: CheckInstanceType, Severity: Block, Object: ref,
-			Message: fmt.Sprintf("there is no instance type %s in %s: no machine can be made", m.size, q.Region),
-			Remedy:  "correct instanceType, or take one that the region has"})
+			Message: fmt.Sprintf("the instance type %s does not exist in %s: no machine can be made, and the rollout stalls at its first one", m.size, q.Region),
+			Remedy:  "correct instanceType, or set it to a type that the region has"})
 	case len(info.MissingZones) > 0 && len(info.MissingZones) == len(zones):
 		c.add(Finding{Code: CheckInstanceType, Severity: Block, Object: ref,
-			Message: fmt.Sprintf("%s is not offered in %s, where the machines come: none can be made", m.size, strings.Join(zones, ", ")),
-			Remedy:  "take another instance type, or another zone (failureDomain, or subnets of the cluster)"})
+			Message: fmt.Sprintf("the instance type %s is not offered in %s, where the pool's machines are placed: none can be made, and the rollout stalls at its first one", m.size, strings.Join(zones, ", ")),
+			Remedy:  "set instanceType to a type that is offered there; or place the machines in another zone (spec.template.spec.failureDomain of the MachineDeployment, or subnets of the cluster), then plan again"})
 	case len(info.MissingZones) > 0:
 		c.add(Finding{Code: CheckInstanceType, Severity: Warn, Object: ref,
-			Message: fmt.Sprintf("%s is not offered in %s, one of the zones that machines without a failure domain may come to: none could be made there",
+			Message: fmt.Sprintf("the instance type %s is not offered in %s, where machines of the pool may be placed since it names no failure domain: a machine that is placed there is never made, and the rollout stalls at it",
 				m.size, strings.Join(info.MissingZones, ", ")),
-			Remedy: "set the MachineDeployment's failureDomain to a zone that offers it, or take another instance type"})
+			Remedy: "set spec.template.spec.failureDomain of the MachineDeployment to a zone that offers it, then plan again; or set instanceType to another type"})
 	case info.ZonesUnverified != "":
-		c.pass(CheckInstanceType, ref, fmt.Sprintf("%s is in %s; its zones are not verified: %s", m.size, q.Region, info.ZonesUnverified))
+		c.pass(CheckInstanceType, ref, fmt.Sprintf("the instance type %s exists in %s; its zones are not verified: %s", m.size, q.Region, info.ZonesUnverified))
 	case q.Zones != "":
-		c.pass(CheckInstanceType, ref, fmt.Sprintf("%s is offered in %s", m.size, strings.Join(zones, ", ")))
+		c.pass(CheckInstanceType, ref, fmt.Sprintf("the instance type %s is offered in %s", m.size, strings.Join(zones, ", ")))
 	default:
-		c.pass(CheckInstanceType, ref, fmt.Sprintf("%s is in %s; the machines' zones are not known", m.size, q.Region))
+		c.pass(CheckInstanceType, ref, fmt.Sprintf("the instance type %s exists in %s; the machines' zones are not known", m.size, q.Region))
 	}
 }
 
@@ -280,7 +298,7 @@ func (c *checker) quota(m machine, q InstanceTypeQuery, info InstanceTypeInfo, w
 		c.pass(CheckQuota, ref, "the pool does not grow while it rolls")
 		return
 	case info.Quota == nil || info.VCPUs == 0:
-		c.notVerified(CheckQuota, ref, cmp.Or(info.QuotaUnverified, "the provider tells no quota"))
+		c.notVerified(CheckQuota, ref, cmp.Or(info.QuotaUnverified, "the provider reports no quota"))
 		return
 	}
 	need := q.Growth * info.VCPUs
@@ -301,13 +319,13 @@ func (c *checker) quota(m machine, q InstanceTypeQuery, info InstanceTypeInfo, w
 	switch {
 	case left < info.VCPUs && unavailable == 0 && p.back == nil: // on the way back machines that failed go first
 		c.add(Finding{Code: CheckQuota, Severity: Block, Object: ref,
-			Message: fmt.Sprintf("%s, and one %s takes %d: no new machine can be made, and none is removed before (maxUnavailable is 0)", leaves, m.size, info.VCPUs),
-			Remedy:  "have the quota raised, free vCPUs, or set strategy.maxUnavailable above 0"})
+			Message: fmt.Sprintf("%s, and one machine of type %s takes %d: no new machine can be made, and none is removed before that (maxUnavailable is 0), so the rollout stalls at its first machine", leaves, m.size, info.VCPUs),
+			Remedy:  "have the quota raised or free vCPUs, then plan again; or set strategy.maxUnavailable to 1, so that a machine is removed first"})
 	case left < need:
 		c.add(Finding{Code: CheckQuota, Severity: Warn, Object: ref,
-			Message: fmt.Sprintf("%s, and the rollout takes up to %d more than there are: it may have to wait for old machines to go, or stall", leaves, need),
-			Remedy:  "have the quota raised, free vCPUs, or lower strategy.maxSurge"})
+			Message: fmt.Sprintf("%s, and the rollout takes up to %d vCPUs more than are used now: new machines may have to wait until old ones are removed, and the rollout may stall", leaves, need),
+			Remedy:  "have the quota raised or free vCPUs, then plan again; or lower strategy.maxSurge"})
 	default:
-		c.pass(CheckQuota, ref, fmt.Sprintf("%s, and the rollout takes up to %d more than there are", leaves, need))
+		c.pass(CheckQuota, ref, fmt.Sprintf("%s, and the rollout takes up to %d more than are used now", leaves, need))
 	}
 }

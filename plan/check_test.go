@@ -103,15 +103,15 @@ func TestChecks(t *testing.T) {
 
 		{name: "cluster moves", code: plan.CheckClusterPaused, severity: plan.Pass},
 		{name: "cluster paused", adjust: []clustertest.Adjust{clustertest.PausedCluster()},
-			code: plan.CheckClusterPaused, severity: plan.Block, words: []string{"Cluster default/aws-example is paused", "spec.paused is true", "set spec.paused to false"}},
+			code: plan.CheckClusterPaused, severity: plan.Block, words: []string{"Cluster default/aws-example is paused", "spec.paused is true", "nothing in it moves", "set spec.paused to false, then plan again"}},
 		{name: "cluster paused by annotation", edit: edit(clusterRef, "", "metadata", "annotations", capi.PausedAnnotation),
-			code: plan.CheckClusterPaused, severity: plan.Warn, words: []string{"Cluster default/aws-example has the annotation " + capi.PausedAnnotation, "its pools roll all the same"}},
+			code: plan.CheckClusterPaused, severity: plan.Warn, words: []string{"Cluster default/aws-example has the annotation " + capi.PausedAnnotation, "its pools roll all the same", "do not apply", "then plan again"}},
 
 		{name: "cluster available", code: plan.CheckClusterAvailable, severity: plan.Pass, words: []string{"infrastructure and control plane are available"}},
 		{name: "old cluster available", adjust: []clustertest.Adjust{clustertest.V1Beta1Only()}, code: plan.CheckClusterAvailable, severity: plan.Pass, words: []string{"are available"}},
 		{name: "cluster that tells nothing", edit: edit(clusterRef, nil, "status"), code: plan.CheckClusterAvailable, severity: plan.Pass, words: []string{"not verified", "no status"}},
 		{name: "cluster without infrastructure", edit: edit(clusterRef, nil, "status", "initialization", "infrastructureProvisioned"),
-			code: plan.CheckClusterAvailable, severity: plan.Block, words: []string{"Cluster default/aws-example", "its infrastructure was never ready", "wait"}},
+			code: plan.CheckClusterAvailable, severity: plan.Block, words: []string{"Cluster default/aws-example", "its infrastructure was never ready", "stand still at its first machine", "spec.infrastructureRef", "wait until they are ready, then plan again"}},
 		{name: "old cluster without infrastructure", adjust: []clustertest.Adjust{clustertest.V1Beta1Only()}, edit: edit(clusterRef, false, "status", "infrastructureReady"),
 			code: plan.CheckClusterAvailable, severity: plan.Block, words: []string{"its infrastructure was never ready"}},
 		{name: "cluster without control plane", edit: all(edit(clusterRef, false, "status", "initialization", "controlPlaneInitialized"), clusterSays("ControlPlaneAvailable", "False", "NotAvailable", "etcd has no quorum")),
@@ -120,7 +120,7 @@ func TestChecks(t *testing.T) {
 			edit: all(edit(clusterRef, false, "status", "controlPlaneReady"), edit(clusterRef, []any{}, "status", "conditions"), edit(clusterRef, nil, "status", "v1beta2")),
 			code: plan.CheckClusterAvailable, severity: plan.Block, words: []string{"its control plane was never ready"}},
 		{name: "control plane that does not answer", edit: clusterSays("ControlPlaneAvailable", "False", "NotAvailable", "etcd has no quorum"),
-			code: plan.CheckClusterAvailable, severity: plan.Warn, words: []string{"Cluster default/aws-example is not well", "ControlPlaneAvailable is False", "etcd has no quorum", "join"}},
+			code: plan.CheckClusterAvailable, severity: plan.Warn, words: []string{"Cluster default/aws-example is not well", "ControlPlaneAvailable is False", "etcd has no quorum", "may not join", "may stall", "wait until it is True, then plan again"}},
 		{name: "infrastructure of unknown state", edit: clusterSays("InfrastructureReady", "Unknown", "InternalError", ""),
 			code: plan.CheckClusterAvailable, severity: plan.Warn, words: []string{"InfrastructureReady is Unknown", "InternalError"}},
 
@@ -145,13 +145,13 @@ func TestChecks(t *testing.T) {
 
 		{name: "pool moves", code: plan.CheckPaused, severity: plan.Pass},
 		{name: "pool paused", adjust: []clustertest.Adjust{clustertest.PausedPool(awsPool)},
-			code: plan.CheckPaused, severity: plan.Block, words: []string{md + " is paused", "spec.paused is true", "set spec.paused to false"}},
+			code: plan.CheckPaused, severity: plan.Block, words: []string{md + " is paused", "spec.paused is true", "rolls whenever somebody ends the pause", "set spec.paused to false, then plan again"}},
 		{name: "pool paused by annotation", edit: edit(awsRef, "", "metadata", "annotations", capi.PausedAnnotation),
-			code: plan.CheckPaused, severity: plan.Block, words: []string{md + " is paused", capi.PausedAnnotation, "remove the annotation"}},
+			code: plan.CheckPaused, severity: plan.Block, words: []string{md + " is paused", capi.PausedAnnotation, "Cluster API does nothing with it", "remove the annotation, then plan again"}},
 
 		{name: "no topology", code: plan.CheckTopology, severity: plan.Pass},
 		{name: "topology", adjust: []clustertest.Adjust{clustertest.TopologyOwned()},
-			code: plan.CheckTopology, severity: plan.Block, words: []string{md, "owned by the cluster's topology", "reverts", "spec.topology.version", "machineDeployments[name=md-0]"}},
+			code: plan.CheckTopology, severity: plan.Block, words: []string{md, "owned by the cluster's topology", "reverts", "replaced twice", "spec.topology.version", "machineDeployments[name=md-0]", "remove the pool from this upgrade and plan again"}},
 
 		{name: "templates there", code: plan.CheckTemplates, severity: plan.Pass},
 		{name: "infrastructure template missing", edit: func(w *clustertest.World) { w.Delete(awsTemplateRef) },
@@ -168,10 +168,10 @@ func TestChecks(t *testing.T) {
 
 		{name: "control plane updated", code: plan.CheckControlPlane, severity: plan.Pass, words: []string{kcp, "v1.35.2"}},
 		{name: "control plane on its way", adjust: []clustertest.Adjust{clustertest.ControlPlaneVersion("v1.34.3"), clustertest.ControlPlaneUpgrading("v1.35.2")},
-			code: plan.CheckControlPlane, severity: plan.Block, words: []string{kcp, "still runs v1.34.3", "v1.35.2 is wanted", "no worker machine", "wait until the control plane has finished"}},
+			code: plan.CheckControlPlane, severity: plan.Block, words: []string{kcp, "still runs v1.34.3", "v1.35.2 is wanted", "no worker machine", "wait until the control plane has finished, or repair it; then plan again"}},
 		{name: "control plane's skip", adjust: []clustertest.Adjust{clustertest.ControlPlaneVersion("v1.35.1"), clustertest.ControlPlaneUpgrading("v1.35.2")},
 			edit: skip("KubeadmVersionSkew, ControlPlaneIsStable"),
-			code: plan.CheckControlPlane, severity: plan.Warn, words: []string{kcp, "still runs v1.35.1", "skips the check"}},
+			code: plan.CheckControlPlane, severity: plan.Warn, words: []string{kcp, "still runs v1.35.1", "skips the check", "newer than an API server", "then plan again"}},
 		{name: "control plane of 3 with 2 ready", edit: edit(controlPlaneRef, int64(3), "spec", "replicas"),
 			code: plan.CheckControlPlane, severity: plan.Warn, words: []string{kcp, "1 of its 3 machines are there", "makes worker machines all the same"}},
 		{name: "control plane not ready", edit: edit(controlPlaneRef, int64(0), "status", "readyReplicas"),
@@ -185,11 +185,11 @@ func TestChecks(t *testing.T) {
 		{name: "control plane tells nothing yet", edit: edit(controlPlaneRef, nil, "status", "version"),
 			code: plan.CheckControlPlane, severity: plan.Block, words: []string{"reports no running version yet"}},
 		{name: "control plane without version", edit: all(edit(controlPlaneRef, nil, "spec", "version"), edit(controlPlaneRef, nil, "status", "version")),
-			code: plan.CheckControlPlane, severity: plan.Warn, words: []string{kcp, "tells no version"}},
+			code: plan.CheckControlPlane, severity: plan.Warn, words: []string{kcp, "reports no version (spec.version)", "kubectl version", "v1.35.2 or newer"}},
 		{name: "control plane missing", edit: func(w *clustertest.World) { w.Delete(controlPlaneRef) },
 			code: plan.CheckControlPlane, severity: plan.Block, words: []string{kcp, "does not exist", "Cluster.spec.controlPlaneRef"}},
 		{name: "no control plane object", edit: edit(clusterRef, nil, "spec", "controlPlaneRef"),
-			code: plan.CheckControlPlane, severity: plan.Warn, words: []string{"names no control plane object", "could not be compared"}},
+			code: plan.CheckControlPlane, severity: plan.Warn, words: []string{"Cluster default/aws-example names no control plane object", "could not be compared", "may not join", "v1.35.2 or newer"}},
 		{name: "control plane of another kind", edit: managed(version2("v1.35.2"), version2("v1.35.2")),
 			code: plan.CheckControlPlane, severity: plan.Pass, words: []string{"AWSManagedControlPlane default/managed"}},
 		{name: "control plane of another kind on its way", edit: managed(version2("v1.35.2"), version2("v1.34.9")),
@@ -267,7 +267,23 @@ func TestChecks(t *testing.T) {
 			code: plan.CheckVersion, severity: plan.Block, words: []string{"machines at v1.34.3 cannot join", "KubeadmVersionSkew and ControlPlaneVersionSkew"}},
 		{name: "the version in a cluster with a topology", edit: topology("v1.35.2", ""), code: plan.CheckVersion, severity: plan.Pass},
 		{name: "an unreadable control plane version", edit: managed(version2("latest"), version2("latest")),
-			code: plan.CheckVersion, severity: plan.Block, words: []string{"latest"}},
+			code: plan.CheckVersion, severity: plan.Block, words: []string{"spec.version of AWSManagedControlPlane default/managed is \"latest\"", "no version that can be read", "Cluster API, which cannot read it either", "correct spec.version", "then plan again"}},
+		{name: "an unreadable version of the pool", pool: toImage, edit: edit(awsRef, "newest", "spec", "template", "spec", "version"),
+			code: plan.CheckVersion, severity: plan.Block, words: []string{"spec.template.spec.version of " + md + " is \"newest\"", "set kubernetesVersion"}},
+		{name: "an older patch", pool: "kubernetesVersion: v1.35.0, machineImage: ami-new", adjust: []clustertest.Adjust{clustertest.PoolVersion(awsPool, "v1.35.2")},
+			code: plan.CheckVersion, severity: plan.Warn, words: []string{"goes back from v1.35.2 to v1.35.0", "lack the fixes", "kubernetesVersion is what you mean", "nodepool rollback"}},
+		{name: "an older build of the same release", pool: "kubernetesVersion: v1.35.2+rke2r1, machineImage: ami-new", adjust: []clustertest.Adjust{clustertest.PoolVersion(awsPool, "v1.35.2+rke2r2")},
+			code: plan.CheckVersion, severity: plan.Pass},
+		{name: "an older minor that joins otherwise", pool: "kubernetesVersion: v1.33.9, machineImage: ami-new", edit: managed(version2("v1.35.2"), version2("v1.35.2")),
+			code: plan.CheckVersion, severity: plan.Warn, words: []string{"goes back from v1.34.3 to v1.33.9", "and the features", "nobody tests going back from v1.34 to v1.33", "no workload needs what is newer"}},
+		{name: "an older minor by kubeadm", pool: "kubernetesVersion: v1.33.9, machineImage: ami-new",
+			code: plan.CheckVersion, severity: plan.Block, words: []string{"machines at v1.33.9 cannot join"}},
+		{name: "an older version that nothing is known to go with", pool: "kubernetesVersion: v1.34.0, machineImage: ami-new", edit: edit(clusterRef, nil, "spec", "controlPlaneRef"),
+			code: plan.CheckVersion, severity: plan.Warn, words: []string{"goes back from v1.34.3 to v1.34.0"}},
+		{name: "ahead of a control plane that tells minors", pool: "kubernetesVersion: v1.36.1, machineImage: ami-new", edit: managed(version2("v1.35"), version2("1.35")),
+			code: plan.CheckVersion, severity: plan.Block, words: []string{"upgrade the control plane to v1.36 first, or set kubernetesVersion to a release of v1.35"}},
+		{name: "far behind a control plane that tells minors", pool: "kubernetesVersion: v1.31.9, machineImage: ami-new", edit: managed(version2("1.35"), version2("1.35")),
+			code: plan.CheckVersion, severity: plan.Block, words: []string{"set kubernetesVersion to a release of v1.35"}},
 		{name: "another check skipped", pool: toImage, edit: skip("ControlPlaneIsStable"),
 			code: plan.CheckVersion, severity: plan.Block, words: []string{"machines at v1.34.3 cannot join"}},
 		{name: "image alone, a minor behind, not kubeadm", pool: toImage, edit: managed(version2("v1.35.2"), version2("v1.35.2")),
@@ -277,24 +293,38 @@ func TestChecks(t *testing.T) {
 		{name: "a control plane that tells minors", edit: managed(version2("v1.35"), version2("1.35")),
 			code: plan.CheckVersion, severity: plan.Pass, words: []string{"v1.35.2 goes with"}},
 
-		{name: "image and version", code: plan.CheckImage, severity: plan.Pass},
+		{name: "image and version, and nobody knows the image", code: plan.CheckImage, severity: plan.Warn,
+			words: []string{"nobody reports which version the image ami-new carries (the provider was not asked)", "v1.35.2", "cannot join", "under spec.images", "--no-provider", "then plan again"}},
+		{name: "neither image nor version", pool: "instanceType: m5.xlarge", adjust: []clustertest.Adjust{clustertest.PoolVersion(awsPool, "v1.35.2")},
+			code: plan.CheckImage, severity: plan.Pass, words: []string{"neither the version nor the image changes"}},
+		{name: "image listed", up: func(up *schema.Upgrade) {
+			up.Spec.Images = []schema.Image{{Image: "ami-new", KubernetesVersion: "v1.35.2"}}
+		},
+			code: plan.CheckImage, severity: plan.Pass, words: []string{"ami-new carries v1.35.2, by the catalogue of images"}},
 		{name: "version without image", pool: toVersion,
 			code: plan.CheckImage, severity: plan.Warn, words: []string{"from v1.34.3 to v1.35.2", "the image stays ami-0123456789abcdef0", "cannot join", "set machineImage", "v1.35.2"}},
 		{name: "version and type without image", pool: toVersion + ", instanceType: m5.xlarge",
 			code: plan.CheckImage, severity: plan.Warn, words: []string{"the image stays ami-0123456789abcdef0"}},
 		{name: "image without version", pool: toImage, adjust: []clustertest.Adjust{clustertest.PoolVersion(awsPool, "v1.35.2")},
-			code: plan.CheckImage, severity: plan.Warn, words: []string{"the image changes and the version stays v1.35.2", "built for v1.35.2"}},
+			code: plan.CheckImage, severity: plan.Warn, words: []string{"the image changes to ami-new and the version stays v1.35.2", "nobody reports which version that image carries", "built for v1.35.2"}},
+		{name: "image pinned for the first time", pool: toImage, adjust: []clustertest.Adjust{clustertest.PoolVersion(awsPool, "v1.35.2")}, edit: edit(awsTemplateRef, nil, "spec", "template", "spec", "ami"),
+			code: plan.CheckImage, severity: plan.Warn, words: []string{"the image changes to ami-new and the version stays v1.35.2"}},
+		{name: "image unpinned", pool: "kubernetesVersion: v1.35.2, infrastructure: {ami: null}",
+			code: plan.CheckImage, severity: plan.Warn, words: []string{"pins no image", "v1.35.2"}},
+		{name: "image of a pool without version", pool: toImage, edit: edit(awsRef, nil, "spec", "template", "spec", "version"),
+			code: plan.CheckImage, severity: plan.Pass, words: []string{"not verified: " + md + " names no version (spec.template.spec.version)"}},
 		{name: "image by patch", pool: toVersion + ", infrastructure: {ami: {id: ami-new}}",
-			code: plan.CheckImage, severity: plan.Pass},
+			code: plan.CheckImage, severity: plan.Warn, words: []string{"nobody reports which version the image ami-new carries"}},
 		{name: "image looked up", pool: toVersion, edit: edit(awsTemplateRef, nil, "spec", "template", "spec", "ami"),
 			code: plan.CheckImage, severity: plan.Warn, words: []string{"pins no image", "v1.35.2", "may differ", "pin it with machineImage"}},
-		{name: "kind with images unknown", pool: toVersion, edit: func(w *clustertest.World) {
-			w.Serve(clustertest.Kind{Group: clustertest.InfrastructureGroup, Kind: "OddMachineTemplate", Version: "v1"},
-				clustertest.Kind{Group: clustertest.InfrastructureGroup, Kind: "OddMachine", Version: "v1"})
-			w.Put(&object{Object: map[string]any{"apiVersion": clustertest.InfrastructureGroup + "/v1", "kind": "OddMachineTemplate",
-				"metadata": map[string]any{"namespace": "default", "name": "odd"}}})
-			edit(awsRef, map[string]any{"apiGroup": clustertest.InfrastructureGroup, "kind": "OddMachineTemplate", "name": "odd"}, "spec", "template", "spec", "infrastructureRef")(w)
-		}, code: plan.CheckImage, severity: plan.Warn, words: []string{"v1.34.3 to v1.35.2", "does not know how a OddMachineTemplate", "carry v1.35.2"}},
+		{name: "kind with images unknown", pool: toVersion, edit: oddMachines,
+			code: plan.CheckImage, severity: plan.Warn, words: []string{"v1.34.3 to v1.35.2", "does not know how kind OddMachineTemplate names its image", "cannot join", "carry v1.35.2"}},
+		{name: "kind with images unknown, and its template changes", pool: toVersion + ", infrastructure: {disk: odd-1-35}", edit: oddMachines,
+			code: plan.CheckImage, severity: plan.Warn, words: []string{"does not know how kind OddMachineTemplate names its image", "nobody has looked"}},
+		{name: "kind with images unknown, and its template changes alone", pool: "infrastructure: {disk: odd-1-35}", adjust: []clustertest.Adjust{clustertest.PoolVersion(awsPool, "v1.35.2")}, edit: oddMachines,
+			code: plan.CheckImage, severity: plan.Pass, words: []string{"not verified: nodepool does not know how kind OddMachineTemplate names its image"}},
+		{name: "kind whose machines have no image", up: func(up *schema.Upgrade) { up.Spec.Pools[0].Name = devPool }, pool: toVersion,
+			code: plan.CheckImage, severity: plan.Pass, words: []string{"have no image"}},
 
 		{name: "template copied", code: plan.CheckInfrastructureReuse, severity: plan.Pass, words: []string{"changed copy of AWSMachineTemplate default/aws-example-md-0"}},
 		{name: "template kept", pool: toVersion, code: plan.CheckInfrastructureReuse, severity: plan.Pass, words: []string{"no new infrastructure template is needed", "AWSMachineTemplate default/aws-example-md-0"}},
@@ -333,30 +363,31 @@ func TestChecks(t *testing.T) {
 
 		{name: "no autoscaler", code: plan.CheckAutoscaler, severity: plan.Pass},
 		{name: "autoscaler", edit: all(edit(awsRef, "2", "metadata", "annotations", capi.AutoscalerMinAnnotation), edit(awsRef, "9", "metadata", "annotations", capi.AutoscalerMaxAnnotation)),
-			code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{"between 2 and 9", "scale-down", "follows the replicas"}},
+			code: plan.CheckAutoscaler, severity: plan.Pass, words: []string{"between 2 and 9", "scale-down", "follows the replicas"}},
 
-		{name: "autoscaler, fewer than its minimum", edit: bounds("5", "9"), code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{"between 5 and 9", "3 replicas, fewer than the minimum"}},
-		{name: "autoscaler, more than its maximum", edit: bounds("1", "2"), code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{"3 replicas, more than the maximum"}},
+		{name: "autoscaler, fewer than its minimum", edit: bounds("5", "9"), code: plan.CheckAutoscaler, severity: plan.Pass, words: []string{"between 5 and 9", "3 replicas, fewer than the minimum"}},
+		{name: "autoscaler, more than its maximum", edit: bounds("1", "2"), code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{"3 replicas, more than the maximum", "quota and room for 4 machines"}},
+		{name: "autoscaler at its maximum, without a surge or machines away", edit: bounds("1", "4"), code: plan.CheckAutoscaler, severity: plan.Pass},
 		{name: "autoscaler at its maximum, with machines away", edit: bounds("1", "3"), pool: toBoth + ", strategy: {maxUnavailable: 2}",
-			code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{"at its maximum", "2 machines", "not made up for", "maxUnavailable to 0"}},
+			code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{"it is at its maximum, so up to 2 machines", "not made up for", "strategy.maxUnavailable to 0"}},
 		{name: "autoscaler at its maximum, with a surge", edit: bounds("1", "3"),
 			code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{"up to 4 machines, more than the maximum", "quota"}},
 		{name: "autoscaler with bounds that cannot be read", edit: bounds("one", "3"),
-			code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{`"one" to "3"`, "mean nothing", "correct the annotations"}},
+			code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{`"one" to "3"`, "cannot read its bounds", capi.AutoscalerMinAnnotation, "correct the annotations"}},
 		{name: "autoscaler with bounds the wrong way round", edit: bounds("4", "3"),
-			code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{`"4" to "3"`, "mean nothing"}},
+			code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{`"4" to "3"`, "leaves this pool alone"}},
 
 		{name: "room", code: plan.CheckRoom, severity: plan.Pass, words: []string{"maxSurge 1 and maxUnavailable 0", "at most 4 machines, of which at least 3 ready"}},
 		{name: "no room", pool: toBoth + ", strategy: {maxSurge: 0}", code: plan.CheckRoom, severity: plan.Block, words: []string{md, "both 0", "refuses", "strategy.maxSurge"}},
 		{name: "percentages that come to nothing", pool: toBoth + `, strategy: {maxSurge: "0%", maxUnavailable: "30%"}`,
 			code: plan.CheckRoom, severity: plan.Warn, words: []string{"maxSurge 0% and maxUnavailable 30% both come to 0 of 3 replicas", "takes one machine away", "one machine less"}},
 		{name: "all machines at once", pool: toBoth + `, strategy: {maxUnavailable: "100%"}`,
-			code: plan.CheckRoom, severity: plan.Warn, words: []string{"all 3 machines of " + md + " may be away at once", "lower maxUnavailable"}},
+			code: plan.CheckRoom, severity: plan.Warn, words: []string{"all 3 machines of " + md + " may be away at once", "lower strategy.maxUnavailable"}},
 
 		{name: "healthy machines", code: plan.CheckUnhealthy, severity: plan.Pass},
 		{name: "a node that is not ready", edit: ailing(0, "NodeHealthy", "False", "NodeNotHealthy", "* Node.MemoryPressure: kubelet has not enough memory"),
 			code: plan.CheckUnhealthy, severity: plan.Warn,
-			words: []string{"1 of 3 machines of " + md + " are not ready", "the oldest is Machine default/aws-example-md-0-", "not enough memory", "deletes them first, once a new machine is ready", "find out why"}},
+			words: []string{"1 of 3 machines of " + md + " is not ready", "the oldest is Machine default/aws-example-md-0-", "not enough memory", "tries to delete them first, once a new machine is ready", "find out why", "then plan again", "may ail the new machines"}},
 		{name: "a node that is not ready, where one may be away", edit: ailing(0, "NodeHealthy", "False", "NodeNotHealthy", "down"), pool: toBoth + ", strategy: {maxUnavailable: 1}",
 			code: plan.CheckUnhealthy, severity: plan.Warn, words: []string{"among the 1 that may be away"}},
 		{name: "a machine that is being deleted", edit: func(w *clustertest.World) {
@@ -364,7 +395,7 @@ func TestChecks(t *testing.T) {
 			m.SetFinalizers([]string{"x/y"})
 			put(m, "2026-01-02T03:04:05Z", "metadata", "deletionTimestamp")
 			w.Put(m)
-		}, code: plan.CheckUnhealthy, severity: plan.Warn, words: []string{"1 machine being deleted: Machine default/aws-example-md-0-", "since 2026-01-02T03:04:05Z"}},
+		}, code: plan.CheckUnhealthy, severity: plan.Warn, words: []string{"1 machine of " + md + " is being deleted and still there, the oldest is Machine default/aws-example-md-0-", "since 2026-01-02T03:04:05Z"}},
 		{name: "machines of a rollout that moves", edit: rolling("v1.35.1"), code: plan.CheckUnhealthy, severity: plan.Pass},
 
 		{name: "no health check", code: plan.CheckHealth, severity: plan.Pass, words: []string{"no MachineHealthCheck is known to select"}},
@@ -380,7 +411,7 @@ func TestChecks(t *testing.T) {
 		{name: "a health check without a time", edit: all(started("15m"), healthCheck("v1beta2", awsPool, map[string]any{"checks": map[string]any{"nodeStartupTimeoutSeconds": int64(0)}})),
 			code: plan.CheckHealth, severity: plan.Pass, words: []string{"never deletes"}},
 		{name: "a health check that the surge stops", edit: healthCheck("v1beta2", awsPool, limit("20%")), code: plan.CheckHealth, severity: plan.Warn,
-			words: []string{"at most 20% unhealthy", "1 of 4 machines", "replaces none", "lower maxSurge"}},
+			words: []string{"at most 20% unhealthy", "1 of 4 machines", "replaces none", "lower strategy.maxSurge"}},
 		{name: "a health check that the surge does not stop", edit: healthCheck("v1beta2", awsPool, limit("25%")), code: plan.CheckHealth, severity: plan.Pass},
 		{name: "a health check with a limit in numbers", edit: healthCheck("v1beta2", awsPool, limit(int64(1))), pool: toBoth + ", strategy: {maxSurge: 2}",
 			code: plan.CheckHealth, severity: plan.Warn, words: []string{"at most 1 unhealthy", "2 of 5 machines"}},
@@ -394,15 +425,14 @@ func TestChecks(t *testing.T) {
 		{name: "bootstrap template untouched", code: plan.CheckBootstrapEdited, severity: plan.Pass},
 		{name: "bootstrap template edited", edit: edit(bootstrapRef, []any{"echo edited"}, "spec", "template", "spec", "preKubeadmCommands"),
 			code: plan.CheckBootstrapEdited, severity: plan.Warn,
-			words: []string{"KubeadmConfigTemplate default/aws-example-md-0 was edited after 3 of 3 machines", "preKubeadmCommands", "reviewed with this plan"}},
+			words: []string{"KubeadmConfigTemplate default/aws-example-md-0 was edited after 3 of 3 machines", "preKubeadmCommands", "reviewed with this plan", "set them back", "then plan again"}},
 		{name: "bootstrap configs not readable", edit: func(w *clustertest.World) { w.Forbid("list", clustertest.BootstrapGroup, "KubeadmConfig") },
 			code: plan.CheckBootstrapEdited, severity: plan.Warn,
-			words: []string{"KubeadmConfigTemplate default/aws-example-md-0", "is not known", "you may not list kubeadmconfigs", "with the right to list"}},
+			words: []string{"KubeadmConfigTemplate default/aws-example-md-0", "is not known", "you may not list kubeadmconfigs", "with the right to list KubeadmConfig"}},
 		{name: "one image", code: plan.CheckImagesDiffer, severity: plan.Pass},
-		{name: "images differ", edit: func(w *clustertest.World) {
-			first := w.List(clustertest.InfrastructureGroup, "AWSMachine", "default")[0]
-			edit(capi.RefOf(first), "ami-older", "spec", "ami", "id")(w)
-		}, code: plan.CheckImagesDiffer, severity: plan.Warn, words: []string{"2 different images", "ami-older", "pin machineImage"}},
+		{name: "images differ, and the new one is pinned", edit: olderImage, code: plan.CheckImagesDiffer, severity: plan.Pass, words: []string{"2 different images", "ami-older", "new ones get ami-new"}},
+		{name: "images differ", edit: all(olderImage, edit(awsTemplateRef, nil, "spec", "template", "spec", "ami")), pool: toVersion,
+			code: plan.CheckImagesDiffer, severity: plan.Warn, words: []string{"2 different images", "ami-older", "not reviewed here", "set machineImage"}},
 		{name: "drain with the rollout", pool: toBoth + ", drain: {nodeDrainTimeout: 5m}", code: plan.CheckInPlace, severity: plan.Pass,
 			words: []string{"machines that are replaced, too"}},
 		{name: "drain with the rollout in an old Cluster API", adjust: []clustertest.Adjust{clustertest.V1Beta1Only()},
@@ -430,15 +460,15 @@ func TestChecks(t *testing.T) {
 			edit: ownedBy("kustomize-controller", metav1.ManagedFieldsOperationApply, `{"f:spec":{"f:template":{"f:spec":{"f:bootstrap":{"f:configRef":{"f:name":{}}}}}}}`),
 			code: plan.CheckFieldManagers, severity: plan.Block, words: []string{"Flux", "spec.template.spec.bootstrap.configRef.name"}},
 		{name: "Helm writes the strategy alone", edit: ownedBy("helm", metav1.ManagedFieldsOperationUpdate, strategyFields), pool: toBoth + ", strategy: {maxSurge: 2}",
-			code: plan.CheckFieldManagers, severity: plan.Warn, words: []string{"Helm", "maxSurge", "put back its own value;"}},
+			code: plan.CheckFieldManagers, severity: plan.Warn, words: []string{"Helm", "maxSurge", "put back its own value;", "then plan again"}},
 		{name: "a topology wrote the version", edit: writtenBy("capi-topology"),
 			code: plan.CheckFieldManagers, severity: plan.Warn, words: []string{"the cluster's topology", "spec.template.spec.version"}},
 		{name: "kubectl apply wrote the version", edit: ownedBy("kubectl-client-side-apply", metav1.ManagedFieldsOperationUpdate, versionFields),
-			code: plan.CheckFieldManagers, severity: plan.Warn, words: []string{"kubectl apply", "applies that manifest again", "--export"}},
+			code: plan.CheckFieldManagers, severity: plan.Warn, words: []string{"kubectl apply", "applies that manifest again", "second rollout", "--export"}},
 		{name: "kubectl apply --server-side wrote the version", edit: writtenBy("kubectl"),
 			code: plan.CheckFieldManagers, severity: plan.Warn, words: []string{"kubectl apply"}},
 		{name: "marks of Argo CD alone", edit: edit(awsRef, "pools:cluster.x-k8s.io/MachineDeployment:default/aws-example-md-0", "metadata", "annotations", "argocd.argoproj.io/tracking-id"),
-			code: plan.CheckFieldManagers, severity: plan.Warn, words: []string{"Argo CD manages " + md, "not to be seen", "leaves these fields alone"}},
+			code: plan.CheckFieldManagers, severity: plan.Warn, words: []string{"Argo CD manages " + md, "not visible in metadata.managedFields", "second rollout", "leaves these fields alone"}},
 
 		// What a provider says is in TestProviderChecks.
 		{name: "image not asked for", code: plan.CheckImageExists, severity: plan.Pass, words: []string{"not verified: the provider was not asked"}},
@@ -460,9 +490,9 @@ func TestChecks(t *testing.T) {
 		{name: "canary of an earlier run", pool: toBoth + ", canary: {}", edit: heldBy(t, toBoth+", canary: {}"),
 			code: plan.CheckHold, severity: plan.Pass, words: []string{"maxSurge, maxUnavailable, minReadySeconds", plan.HoldAnnotation, "goes on with its canary"}},
 		{name: "held, and the canary is given up", edit: heldBy(t, toBoth+", canary: {}"),
-			code: plan.CheckHold, severity: plan.Warn, words: []string{md, "earlier run", "the plan ends the hold"}},
+			code: plan.CheckHold, severity: plan.Warn, words: []string{md, "earlier run", "this plan ends the hold", "nodepool history", "nodepool rollback, then plan again"}},
 		{name: "paused by an earlier run", edit: pausedBy(t, toBoth+", onStall: pause"),
-			code: plan.CheckHold, severity: plan.Warn, words: []string{md, "earlier run", "(paused;", "the plan ends the hold"}},
+			code: plan.CheckHold, severity: plan.Warn, words: []string{md, "earlier run", "(paused;", "this plan ends the hold", "then plan again"}},
 	}
 	codes := map[string]bool{}
 	for _, test := range tests {
@@ -506,6 +536,22 @@ func TestChecks(t *testing.T) {
 	if len(codes) != len(preflight.Checks) {
 		t.Errorf("%d codes in cases and %d in the plan", len(codes), len(preflight.Checks))
 	}
+}
+
+// olderImage has one machine of the AWS pool run another image than the others.
+func olderImage(w *clustertest.World) {
+	first := w.List(clustertest.InfrastructureGroup, "AWSMachine", "default")[0]
+	edit(capi.RefOf(first), "ami-older", "spec", "ami", "id")(w)
+}
+
+// oddMachines has the pool's machines made of a kind that nodepool does not know.
+func oddMachines(w *clustertest.World) {
+	w.Serve(clustertest.Kind{Group: clustertest.InfrastructureGroup, Kind: "OddMachineTemplate", Version: "v1"},
+		clustertest.Kind{Group: clustertest.InfrastructureGroup, Kind: "OddMachine", Version: "v1"})
+	w.Put(&object{Object: map[string]any{"apiVersion": clustertest.InfrastructureGroup + "/v1", "kind": "OddMachineTemplate",
+		"metadata": map[string]any{"namespace": "default", "name": "odd"},
+		"spec":     map[string]any{"template": map[string]any{"spec": map[string]any{"disk": "odd-1-34"}}}}})
+	edit(awsRef, map[string]any{"apiGroup": clustertest.InfrastructureGroup, "kind": "OddMachineTemplate", "name": "odd"}, "spec", "template", "spec", "infrastructureRef")(w)
 }
 
 // clusterSays gives the Cluster one condition and no other.

@@ -80,7 +80,7 @@ func (c *checker) contract(p *pool) {
 			c.add(Finding{Code: CheckContract, Severity: Block, Object: p.ref,
 				Message: fmt.Sprintf("the definition of %s, of which the pool's machines are made, has no label %s that names a version which is served (%s): Cluster API cannot follow the reference to it, and makes no machine",
 					name, strings.Join(labels, " or "), strings.Join(found.Served, ", ")),
-				Remedy: "install a release of the provider that goes with this Cluster API, with its definitions (clusterctl upgrade plan lists them)"})
+				Remedy: "install a release of the provider that goes with this Cluster API, with its definitions (clusterctl upgrade plan lists them); then plan again"})
 		}
 	}
 }

@@ -172,7 +172,7 @@ func (m machine) location() (at capi.Location, why string) {
 	}
 	at = capi.LocationOf(p.place.obj, m.spec, capi.StringAt(p.wanted, p.fields.FailureDomain...))
 	if at.Region == "" {
-		return at, fmt.Sprintf("%s tells no region", p.place.ref)
+		return at, fmt.Sprintf("%s reports no region", p.place.ref)
 	}
 	return at, ""
 }

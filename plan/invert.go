@@ -464,7 +464,7 @@ func (p *pool) makes() bool { return p.back == nil || p.back.make > 0 }
 func backCodes() []string {
 	return []string{CheckCluster, CheckClusterPaused, CheckClusterAvailable, CheckMachineDeployment, CheckPaused, CheckTopology,
 		CheckTemplates, CheckControlPlane, CheckVersion, CheckImageExists, CheckImageType, CheckInstanceType, CheckQuota,
-		CheckRollout, CheckStrategy, CheckReplicas, CheckAutoscaler, CheckRoom, CheckUnhealthy, CheckHealth,
+		CheckRollout, CheckRollbackValue, CheckStrategy, CheckReplicas, CheckAutoscaler, CheckRoom, CheckUnhealthy, CheckHealth,
 		CheckBootstrapEdited, CheckImagesDiffer, CheckInPlace, CheckFieldManagers}
 }
 
@@ -479,7 +479,7 @@ func checkBack(of Plan, pools []*pool, snap Snapshot) (findings []Finding, block
 	cluster, ok := snap.Object(clusterRef)
 	if !ok {
 		c.add(Finding{Code: CheckCluster, Severity: Block, Object: clusterRef,
-			Message: clusterRef.String() + " does not exist", Remedy: "there is nothing to take back; use the kubeconfig of the cluster that the plan was applied to"})
+			Message: clusterRef.String() + " does not exist", Remedy: "use the kubeconfig of the management cluster that the plan was applied to; if the Cluster is gone there is nothing to take back"})
 		return c.findings, c.blocked, nil
 	}
 	c.cluster(cluster, !slices.ContainsFunc(pools, func(p *pool) bool { return p.back.stage > 0 || !p.idle() && !p.back.untouched }))
@@ -488,7 +488,7 @@ func checkBack(of Plan, pools []*pool, snap Snapshot) (findings []Finding, block
 		switch {
 		case p.md == nil:
 			c.add(Finding{Code: CheckMachineDeployment, Severity: Block, Object: p.ref,
-				Message: p.ref.String() + " does not exist any more", Remedy: "take back the other pools alone, with --pool NAME"})
+				Message: p.ref.String() + " does not exist any more", Remedy: "there is nothing to take back in it; take the other pools back alone, with --pool NAME"})
 			continue
 		case p.wanted == nil:
 			continue
@@ -502,7 +502,7 @@ func checkBack(of Plan, pools []*pool, snap Snapshot) (findings []Finding, block
 		case p.back.untouched && !p.back.before(p.sealed(p.md.Object).(map[string]any)):
 			c.add(Finding{Code: CheckMachineDeployment, Severity: Warn, Object: p.ref,
 				Message: p.ref.String() + " was not changed by the plan that is taken back, and somebody else has changed it since: it is left as it is",
-				Remedy:  "have a look at who changed it, if it was to be taken back too"})
+				Remedy:  "go on if it is to stay as it is; otherwise find out who changed it (metadata.managedFields) and change it by an upgrade of its own"})
 			continue
 		case p.back.untouched, p.idle():
 			continue
@@ -612,26 +612,28 @@ func (c *checker) versionBack(p *pool) {
 	case !known, !p.rolls():
 		return
 	case err != nil:
-		f.Severity, f.Message, f.Remedy = Block, err.Error(), p.offers()
+		f.Severity = Block
+		f.Object, f.Message, _ = p.unreadable(err)
+		f.Remedy = p.offers()
 	case skew.Skew == capi.NoSkew:
 		c.pass(CheckVersion, p.ref, fmt.Sprintf("%s goes with the control plane's %s", version, skew.against))
 		return
 	case skew.Skew == capi.NewerPatch:
 		f.Message = fmt.Sprintf("%s is a newer patch release than the control plane's %s: Cluster API allows it, the Kubernetes version skew policy does not", version, skew.against)
-		f.Remedy = "upgrade the control plane, or the pool again, soon"
+		f.Remedy = fmt.Sprintf("go back now; then upgrade the control plane, or bring the pool to %s by another upgrade, soon", skew.against)
 	case len(skew.refused) == 0:
 		f.Message = fmt.Sprintf("%s does not go with the control plane's %s%s. %s", version, skew.against, why(skew.Skew), skew.words)
-		f.Remedy = fmt.Sprintf("bring the pool to %s by another upgrade soon", skew.against)
+		f.Remedy = fmt.Sprintf("go back now, and bring the pool to %s by another upgrade soon", settable(skew.against))
 	case p.rollout.Desired == 0:
 		f.Message = fmt.Sprintf("the pool has no machines; once it is scaled up, under the control plane's %s Cluster API would make none at %s", skew.against, version)
-		f.Remedy = fmt.Sprintf("bring the pool to %s by another upgrade before it is scaled up", skew.against)
+		f.Remedy = fmt.Sprintf("bring the pool to %s by another upgrade before it is scaled up", settable(skew.against))
 	case b.make == 0:
 		there := fmt.Sprintf("the old %s at %s are all still there", machines(b.stays), version)
 		if b.stays == 1 {
 			there = fmt.Sprintf("the one old machine at %s is still there", version)
 		}
 		f.Message = fmt.Sprintf("%s, and none has to be made; under the control plane's %s Cluster API would make none, so one that fails later is not replaced", there, skew.against)
-		f.Remedy = fmt.Sprintf("go back now, and bring the pool to %s by another upgrade soon", skew.against)
+		f.Remedy = fmt.Sprintf("go back now, and bring the pool to %s by another upgrade soon", settable(skew.against))
 	default:
 		f.Severity = Block
 		f.Message = fmt.Sprintf("there is no way back to %s: of the old machines %d are left, %d would have to be made again, and under a control plane at %s Cluster API makes none (its preflight check %s)%s",
@@ -686,7 +688,7 @@ func (c *checker) rolloutBack(p *pool) {
 	case p.back.foreign != "":
 		c.add(Finding{Code: CheckRollout, Severity: Warn, Object: p.ref,
 			Message: fmt.Sprintf("another run has changed %s since (mark %s), and what this plan takes back still stands there", p.ref, p.back.foreign),
-			Remedy:  "make sure that what the other run changed goes with the values of before"})
+			Remedy:  "find out what that run changed (nodepool history), and go on only if it goes with the values of before"})
 	case len(p.rollout.Stalls) > 0:
 		c.pass(CheckRollout, p.ref, "the rollout that is taken back is stuck: "+p.rollout.Stalls[0].Explanation)
 	case !p.rollout.Complete:
@@ -695,6 +697,9 @@ func (c *checker) rolloutBack(p *pool) {
 		c.pass(CheckRollout, p.ref, "the rollout that is taken back is complete")
 	}
 }
+
+// CheckRollbackValue is answered by rollbacks alone.
+const CheckRollbackValue = "rollback-value-unknown"
 
 // sealedBack blocks where a value of before is a secret: the recorded plan
 // holds its hash and not its value.
@@ -708,9 +713,9 @@ func (c *checker) sealedBack(p *pool) {
 			continue
 		}
 		if at, ok := sealedAt(change.Path, tree); ok {
-			c.add(Finding{Code: CheckMachineDeployment, Severity: Block, Object: p.ref,
-				Message: fmt.Sprintf("%s was a secret, of which the recorded plan holds the hash alone", at.Dotted()),
-				Remedy:  "set it by an upgrade of its own"})
+			c.add(Finding{Code: CheckRollbackValue, Severity: Block, Object: p.ref,
+				Message: fmt.Sprintf("%s of %s was a secret, of which the recorded plan holds the hash alone: the value to go back to is not known", at.Dotted(), p.ref),
+				Remedy:  "write an upgrade that sets it, with the other values of before, and apply that; take the other pools back alone, with --pool NAME"})
 		}
 	}
 }

@@ -696,7 +696,8 @@ func TestInvertSecret(t *testing.T) {
 		canonical(valueAt(func() any { o, _ := observe(t, w, up).Sealed(clusterRef).Object(awsRef); return o.Object }(), pointer))
 	back := invert(t, w, p)
 	found := slices.ContainsFunc(back.Findings, func(f plan.Finding) bool {
-		return f.Severity == plan.Block && strings.Contains(f.Message, "was a secret")
+		return f.Severity == plan.Block && f.Code == plan.CheckRollbackValue && f.Remedy != "" &&
+			strings.Contains(f.Message, "spec.template.metadata.annotations.password of MachineDeployment default/aws-example-md-0 was a secret")
 	})
 	if !back.Blocked || !found {
 		t.Errorf("not blocked: %+v", back.Findings)

@@ -39,8 +39,8 @@ func (c *checker) latent(p *pool) {
 			configs = madeFrom(p.bootstrap.ref, c.snap.List(sel))
 			if why, unread := c.snap.Unread(sel); unread && p.bootstrap.obj != nil {
 				c.add(Finding{Code: CheckBootstrapEdited, Severity: Warn, Object: p.bootstrap.ref,
-					Message: fmt.Sprintf("whether %s was edited after the machines were made from it is not known: %s", p.bootstrap.ref, why),
-					Remedy:  "plan with the right to list what is made from it, or compare it with what was last reviewed"})
+					Message: fmt.Sprintf("whether %s was edited after the machines were made from it is not known: %s. This rollout would ship such an edit", p.bootstrap.ref, why),
+					Remedy:  fmt.Sprintf("plan again with the right to list %s; or compare the template with what was last reviewed, and go on if nothing differs", sel.Kind)})
 			}
 		case cloned(p.infra.ref).Kind:
 			infraMachines = madeFrom(p.infra.ref, c.snap.List(sel))
@@ -62,8 +62,8 @@ func (c *checker) inPlace(p *pool) {
 	case p.rollout.Old > 0:
 		c.add(Finding{Code: CheckInPlace, Severity: Warn, Object: p.ref,
 			Message: fmt.Sprintf("%d machines that an earlier rollout still replaces keep their drain settings: "+
-				"this Cluster API (v1.11 or older) gives new ones to the machines of the present template alone", p.rollout.Old),
-			Remedy: "wait until that rollout is complete and plan again, if the new settings matter for these machines"})
+				"this Cluster API (v1.11 or older) gives new ones to the machines of the present template alone. Drains of these machines go on under the old limits", p.rollout.Old),
+			Remedy: "go on if the old limits will do for these machines; otherwise wait until that rollout is complete (nodepool status), then plan again"})
 	default:
 		c.pass(CheckInPlace, p.ref, "the drain settings are written first and the rollout begins when the machines have them: "+
 			"this Cluster API (v1.11 or older) would give them to new machines alone")
@@ -105,9 +105,9 @@ func (c *checker) bootstrapEdited(p *pool, configs []*unstructured.Unstructured)
 	}
 	slices.Sort(names)
 	c.add(Finding{Code: CheckBootstrapEdited, Severity: Warn, Object: p.bootstrap.ref,
-		Message: fmt.Sprintf("%s was edited after %d of %d machines were made from it, and this rollout ships the edit: %s",
+		Message: fmt.Sprintf("%s was edited after %d of %d machines were made from it, and this rollout ships the edit, which the upgrade does not name, in all new machines: %s",
 			p.bootstrap.ref, older, len(configs), strings.Join(names, ", ")),
-		Remedy: "have the edit reviewed with this plan, or undo it first"})
+		Remedy: "have these fields of the template reviewed with this plan (kubectl get -o yaml), and go on if the edit is meant to ship; otherwise set them back to what the machines were made from, then plan again"})
 }
 
 // differing reports the fields of want that live does not hold.
@@ -131,7 +131,7 @@ func (c *checker) imagesDiffer(p *pool, infraMachines []*unstructured.Unstructur
 	}
 	field, known := capi.ImageField(p.infra.obj)
 	if !known {
-		c.pass(CheckImagesDiffer, p.infra.ref, "the infrastructure template names no image")
+		c.pass(CheckImagesDiffer, p.infra.ref, "the infrastructure template names no image that could differ")
 		return
 	}
 	images := map[string]bool{}
@@ -141,7 +141,7 @@ func (c *checker) imagesDiffer(p *pool, infraMachines []*unstructured.Unstructur
 		}
 	}
 	if len(images) < 2 {
-		c.pass(CheckImagesDiffer, p.infra.ref, "the machines made from the infrastructure template run one image, as far as can be seen")
+		c.pass(CheckImagesDiffer, p.infra.ref, "the machines made from the infrastructure template run one image, as far as their objects say")
 		return
 	}
 	names := make([]string, 0, len(images))
@@ -149,10 +149,15 @@ func (c *checker) imagesDiffer(p *pool, infraMachines []*unstructured.Unstructur
 		names = append(names, i)
 	}
 	slices.Sort(names)
+	if m, _ := p.machine(); m.image != "" {
+		c.pass(CheckImagesDiffer, p.infra.ref, fmt.Sprintf("machines made from %s run %d different images (%s), and new ones get %s",
+			p.infra.ref, len(names), strings.Join(names, ", "), m.image))
+		return
+	}
 	c.add(Finding{Code: CheckImagesDiffer, Severity: Warn, Object: p.infra.ref,
-		Message: fmt.Sprintf("machines made from %s run %d different images (%s): its image was looked up at different times",
+		Message: fmt.Sprintf("machines made from %s run %d different images (%s), as they do when the provider looks the image up for each machine: which one new machines get is not reviewed here",
 			p.infra.ref, len(names), strings.Join(names, ", ")),
-		Remedy: "pin machineImage, so that all machines run the one that was reviewed"})
+		Remedy: "set machineImage, so that all new machines run the image that was reviewed"})
 }
 
 // fieldManager is the name under which the API server records what nodepool
@@ -230,23 +235,23 @@ func (c *checker) fieldManagers(p *pool) {
 	writers = slices.DeleteFunc(writers, func(w *writer) bool { return len(w.fields) == 0 })
 	const export = "nodepool plan --export DIR writes it as manifests"
 	for _, w := range writers {
-		fields := strings.Join(w.fields, ", ")
+		fields, second := strings.Join(w.fields, ", "), ""
+		if w.rolls {
+			second = ": that would be a second rollout"
+		}
 		f := Finding{Code: CheckFieldManagers, Severity: Warn, Object: p.ref}
 		switch {
 		case w.manager == clientSideApply, w.manager == serverSideApply:
-			f.Message = fmt.Sprintf("%s was written by kubectl apply (field manager %s): whoever applies that manifest again puts its value back", fields, w.manager)
-			f.Remedy = "change the manifest too, wherever it is kept; " + export
+			f.Message = fmt.Sprintf("%s was written by kubectl apply (field manager %s): whoever applies that manifest again puts its value back%s", fields, w.manager, second)
+			f.Remedy = "change the manifest too, wherever it is kept, before anybody applies it again; " + export
 			c.add(f)
 			continue
 		case w.owner == "":
-			f.Message = fmt.Sprintf("the field manager %q, which uses server-side apply, writes %s too, and will put back its own value when it applies again", w.manager, fields)
-			f.Remedy = "make the change where it takes it from: " + export + "; or have it leave these fields alone"
+			f.Message = fmt.Sprintf("the field manager %q, which uses server-side apply, writes %s too, and will put back its own value when it applies again%s", w.manager, fields, second)
+			f.Remedy = "make the change where it takes it from, in place of here: " + export + "; or have it leave these fields alone, then plan again"
 		default:
-			f.Message = fmt.Sprintf("%s (field manager %s) writes %s too, and will put back its own value", w.owner, w.manager, fields)
-			f.Remedy = "make the change where " + w.owner + " takes it from: " + export + "; or have it leave these fields alone"
-		}
-		if w.rolls {
-			f.Message += ": that would be a second rollout"
+			f.Message = fmt.Sprintf("%s (field manager %s) writes %s too, and will put back its own value%s", w.owner, w.manager, fields, second)
+			f.Remedy = "make the change where " + w.owner + " takes it from, in place of here: " + export + "; or have it leave these fields alone, then plan again"
 		}
 		if w.rolls && w.owner != theTopology && p.back == nil {
 			f.Severity = Block
@@ -259,8 +264,8 @@ func (c *checker) fieldManagers(p *pool) {
 	case len(writers) > 0:
 	case owner != "" && owner != "topology":
 		c.add(Finding{Code: CheckFieldManagers, Severity: Warn, Object: p.ref,
-			Message: fmt.Sprintf("%s manages %s by its labels or annotations; that it writes the fields that change is not to be seen (metadata.managedFields), and it may put them back", owner, p.ref),
-			Remedy:  "make sure that it leaves these fields alone, or make the change where " + owner + " takes it from: " + export})
+			Message: fmt.Sprintf("%s manages %s by its labels or annotations; that it writes the fields that change is not visible in metadata.managedFields, and it may put its own values back: that would be a second rollout", owner, p.ref),
+			Remedy:  "go on if it leaves these fields alone; otherwise make the change where " + owner + " takes it from, in place of here: " + export})
 	default:
 		c.pass(CheckFieldManagers, p.ref, "no other tool is known to write the fields that change")
 	}

@@ -31,14 +31,14 @@ func (c *checker) room(p *pool) {
 	switch {
 	case at(p.fields.MaxSurge) == "0" && at(p.fields.MaxUnavailable) == "0":
 		f.Severity = Block
-		f.Message = fmt.Sprintf("%s of %s are both 0: no machine may be added and none taken away, and Cluster API refuses that", says, p.ref)
+		f.Message = fmt.Sprintf("%s of %s are both 0: no machine may be added and none taken away, so Cluster API refuses the change", says, p.ref)
 		f.Remedy = "set strategy.maxSurge or strategy.maxUnavailable to 1 or more"
 	case replicas > 0 && surge == 0 && unavailable >= replicas, replicas > 1 && unavailable >= replicas:
-		f.Message = fmt.Sprintf("with %s all %s of %s may be away at once", says, machines(replicas), p.ref)
-		f.Remedy = "see that the workload can do without this pool meanwhile, or lower maxUnavailable, with a maxSurge of 1 or more"
+		f.Message = fmt.Sprintf("with %s all %s of %s may be away at once, and their pods find no room in this pool", says, machines(replicas), p.ref)
+		f.Remedy = "make sure that the workload can do without this pool meanwhile, or lower strategy.maxUnavailable and set strategy.maxSurge to 1 or more"
 	case replicas > 0 && count(p.wanted, p.fields.MaxSurge, replicas, true, 1)+count(p.wanted, p.fields.MaxUnavailable, replicas, false, 0) == 0:
 		f.Message = fmt.Sprintf("%s both come to 0 of %d replicas: Cluster API then takes one machine away before it makes another", says, replicas)
-		f.Remedy = "see that the pool can do with one machine less, or set maxSurge to 1"
+		f.Remedy = "make sure that the pool can do with one machine less, or set strategy.maxSurge to 1"
 	default:
 		c.pass(CheckRoom, p.ref, fmt.Sprintf("%s: at most %s, of which at least %d ready", says, machines(replicas+surge), max(0, replicas-unavailable)))
 		return
@@ -57,17 +57,17 @@ func (c *checker) autoscaler(p *pool) {
 		c.pass(CheckAutoscaler, p.ref, "no autoscaler annotations")
 		return
 	}
-	f := Finding{Code: CheckAutoscaler, Severity: Warn, Object: p.ref,
-		Remedy: "nothing to do; the rollout follows the replicas as they move"}
+	f := Finding{Code: CheckAutoscaler, Severity: Warn, Object: p.ref}
 	least, err := strconv.Atoi(minimum)
 	most, err2 := strconv.Atoi(maximum)
 	if err != nil || err2 != nil || least < 0 || most < max(1, least) {
-		f.Message = fmt.Sprintf("the bounds of the cluster autoscaler on %s, %q to %q, mean nothing to it: it leaves such a pool alone", p.ref, minimum, maximum)
-		f.Remedy = "correct the annotations, or remove them"
+		f.Message = fmt.Sprintf("the cluster autoscaler cannot read its bounds on %s, %q to %q (annotations %s and %s): it leaves this pool alone",
+			p.ref, minimum, maximum, capi.AutoscalerMinAnnotation, capi.AutoscalerMaxAnnotation)
+		f.Remedy = "correct the annotations, or remove them; go on if the pool is not to be scaled"
 		c.add(f)
 		return
 	}
-	f.Message = fmt.Sprintf("the cluster autoscaler scales this pool between %d and %d: a scale-down during the rollout may remove new machines first", least, most)
+	f.Message = fmt.Sprintf("the cluster autoscaler scales %s between %d and %d, and the rollout follows the replicas; a scale-down meanwhile may remove new machines first", p.ref, least, most)
 	replicas := p.rollout.Desired
 	surge, unavailable := p.fenceposts(p.wanted, replicas)
 	switch {
@@ -75,12 +75,18 @@ func (c *checker) autoscaler(p *pool) {
 		f.Message += fmt.Sprintf("; it has %d replicas, fewer than the minimum, which may be raised in the middle of the rollout", replicas)
 	case replicas > most:
 		f.Message += fmt.Sprintf("; it has %d replicas, more than the maximum, and is not scaled up", replicas)
-	case replicas == most && unavailable > 0:
-		f.Message += fmt.Sprintf("; it is at its maximum, so up to %s that the rollout takes away are not made up for, and pods may wait", machines(min(unavailable, replicas)))
-		f.Remedy = "set maxUnavailable to 0, or raise the maximum for the time of the rollout"
+	case replicas == most:
+		f.Message += "; it is at its maximum"
+	}
+	switch {
+	case replicas >= most && unavailable > 0:
+		f.Message += fmt.Sprintf(", so up to %s that the rollout takes away are not made up for, and pods may wait", machines(min(unavailable, replicas)))
+		f.Remedy = "set strategy.maxUnavailable to 0, or raise the maximum for the time of the rollout"
 	case replicas+surge > most:
-		f.Message += fmt.Sprintf("; the rollout makes up to %s, more than the maximum, which counts replicas alone: there must be quota for them", machines(replicas+surge))
-		f.Remedy = "see that there is quota; the rollout follows the replicas as they move"
+		f.Message += fmt.Sprintf("; the rollout makes up to %s, more than the maximum, which counts replicas alone", machines(replicas+surge))
+		f.Remedy = fmt.Sprintf("check that the provider has quota and room for %s, or lower strategy.maxSurge", machines(replicas+surge))
+	default:
+		f.Severity = Pass
 	}
 	c.add(f)
 }
@@ -104,18 +110,18 @@ func (c *checker) unhealthy(p *pool) {
 	}
 	_, unavailable := p.fenceposts(p.wanted, p.rollout.Desired)
 	f := Finding{Code: CheckUnhealthy, Severity: Warn, Object: p.ref,
-		Remedy: "find out why first: nodepool status, and kubectl describe machine, say more"}
+		Remedy: "find out why (nodepool status, kubectl describe machine), mend it, then plan again. If you go on, what ails them may ail the new machines as well, and the rollout stalls; go on where this upgrade is what mends them"}
 	var said []string
 	if n := len(ailing); n > 0 {
 		oldest := slices.MinFunc(ailing, func(a, b capi.Machine) int { return cmp.Compare(a.Created, b.Created) })
-		words := fmt.Sprintf("%d of %s of %s are not ready; the oldest is %s, made at %s", n, machines(len(p.rollout.Machines)), p.ref, machineRef(oldest), oldest.Created)
+		words := fmt.Sprintf("%d of %s of %s %s not ready; the oldest is %s, made at %s", n, machines(len(p.rollout.Machines)), p.ref, isOrAre(n), machineRef(oldest), oldest.Created)
 		if oldest.Waiting != "" {
 			words += ", which waits for " + oldest.Waiting
 		}
 		said = append(said, words)
-		after := "Cluster API deletes them first, once a new machine is ready"
+		after := "Cluster API tries to delete them first, once a new machine is ready"
 		if unavailable > 0 {
-			after = fmt.Sprintf("Cluster API deletes them first; they count among the %d that may be away, so the others may have to wait for new machines", unavailable)
+			after = fmt.Sprintf("Cluster API tries to delete them first; they count among the %d that may be away, so the others may have to wait for new machines", unavailable)
 		}
 		said = append(said, after)
 	}
@@ -127,7 +133,7 @@ func (c *checker) unhealthy(p *pool) {
 			return ""
 		}
 		oldest := slices.MinFunc(leaving, func(a, b capi.Machine) int { return cmp.Compare(since(a), since(b)) })
-		words := fmt.Sprintf("%s being deleted: %s since %s", machines(n), machineRef(oldest), since(oldest))
+		words := fmt.Sprintf("%s of %s %s being deleted and still there, the oldest is %s, since %s", machines(n), p.ref, isOrAre(n), machineRef(oldest), since(oldest))
 		if oldest.Waiting != "" {
 			words += ", which waits for " + oldest.Waiting
 		}
@@ -188,13 +194,13 @@ func (c *checker) health(p *pool) {
 		unhealthy, all := max(0, h.Expected-h.Healthy)+moving, h.Expected+surge
 		switch {
 		case h.Startup > 0 && took > h.Startup:
-			warn(fmt.Sprintf("%s deletes a new machine that has no node %s after its infrastructure is ready, and half of the %s of %s took %s or longer: new ones may be deleted before they have joined, again and again",
+			warn(fmt.Sprintf("%s deletes a new machine that has no node %s after its infrastructure is ready, and half of the %s of %s took %s or longer: new ones may be deleted before they have joined, again and again, and the rollout never ends",
 				h.Ref, h.Startup, machines(of), p.ref, took),
-				"raise its spec.checks.nodeStartupTimeoutSeconds (v1beta1: spec.nodeStartupTimeout) above that, or pause it for the time of the rollout (annotation "+capi.PausedAnnotation+")")
+				"raise its spec.checks.nodeStartupTimeoutSeconds (v1beta1: spec.nodeStartupTimeout) above that, or pause it for the time of the rollout (annotation "+capi.PausedAnnotation+"); then plan again")
 		case !h.Remediates(unhealthy, all):
 			warn(fmt.Sprintf("%s replaces unhealthy machines only with %s. During this rollout up to %d of %s count as unhealthy, new ones without a node among them, so it replaces none: a new machine that fails stays",
 				h.Ref, h.Limit, unhealthy, machines(all)),
-				"watch the rollout; or lower maxSurge and maxUnavailable, or change the limit for the rollout, spec.remediation.triggerIf (v1beta1: maxUnhealthy, unhealthyRange)")
+				"watch the rollout and delete a new machine that fails yourself; or lower strategy.maxSurge and maxUnavailable; or raise its limit for the time of the rollout, spec.remediation.triggerIf (v1beta1: maxUnhealthy, unhealthyRange), then plan again")
 		default:
 			passed = append(passed, said)
 		}

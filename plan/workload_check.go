@@ -32,8 +32,8 @@ func (c *checker) workload(up schema.Upgrade, pools []*pool) {
 	case !looked:
 		if up.Spec.Preflight.Workload && slices.ContainsFunc(pools, func(p *pool) bool { return len(p.leaving()) > 0 }) {
 			c.add(Finding{Code: CheckWorkload, Severity: Warn, Object: cluster,
-				Message: "the workload cluster is not verified: spec.preflight.workload asks for a look at it, and this plan was made without one",
-				Remedy:  "plan against the management cluster itself, and not from manifests"})
+				Message: "the workload cluster is not verified: spec.preflight.workload asks for a look at it, and this plan was made without one. What would hold up its drains, or be lost in them, is not known",
+				Remedy:  "plan again against the management cluster itself, and not from manifests"})
 		}
 		return
 	case r.NotVerified != "":
@@ -47,7 +47,7 @@ func (c *checker) workload(up schema.Upgrade, pools []*pool) {
 		}
 		c.add(Finding{Code: CheckWorkload, Severity: Warn, Object: cluster,
 			Message: "the workload cluster is not verified in part: " + strings.Join(parts, ", "),
-			Remedy:  "let the user of the cluster's kubeconfig list them and plan again, or look at them by hand"})
+			Remedy:  "give the user of the cluster's kubeconfig the right to list them, then plan again; or look at them with kubectl, and go on if nothing there is in the way"})
 	default:
 		c.pass(CheckWorkload, cluster, fmt.Sprintf("the workload cluster was looked at: %d nodes, %d pods, %d PodDisruptionBudgets", r.Nodes, r.Pods, r.Budgets))
 	}
@@ -83,9 +83,9 @@ func (c *checker) pending(cluster Ref, r WorkloadReport) {
 	case c.unverified(CheckWorkloadPending, cluster, r, "Pods"):
 	case r.Unschedulable.Count > 0:
 		c.add(Finding{Code: CheckWorkloadPending, Severity: Warn, Object: cluster,
-			Message: fmt.Sprintf("%s no node now: %s. Pods that the rollout evicts need room as well",
+			Message: fmt.Sprintf("%s no node now: %s. Pods that the rollout evicts need room as well; where they find none they wait, and budgets may stop the next drain",
 				counted(r.Unschedulable.Count, "pod finds", "pods find"), r.Unschedulable),
-			Remedy: "see what these pods wait for (kubectl describe pod); make room, or raise strategy.maxSurge, before going on"})
+			Remedy: "see what these pods wait for (kubectl describe pod), make room or raise strategy.maxSurge, then plan again; go on if the evicted pods do not need what these lack"})
 	default:
 		c.pass(CheckWorkloadPending, cluster, fmt.Sprintf("every pod has found a node; %d are starting", r.Starting))
 	}
@@ -118,11 +118,11 @@ func (c *checker) workloadNodes(p *pool, r WorkloadReport, found *WorkloadPool) 
 	}
 	if len(odd) > 0 {
 		c.add(Finding{Code: CheckWorkloadNodes, Severity: Warn, Object: p.ref,
-			Message: fmt.Sprintf("of the %d nodes that go%s, %s", found.Nodes+found.Missing.Count, running, strings.Join(odd, "; ")),
-			Remedy:  "find out why before going on: the rollout takes away nodes that work for nodes that do not yet"})
+			Message: fmt.Sprintf("of the %d nodes to be replaced%s, %s", found.Nodes+found.Missing.Count, running, strings.Join(odd, "; ")),
+			Remedy:  "find out why and mend it, or uncordon the nodes whose room is needed; then plan again. If you go on, evicted pods may find no room, and those on a node that does not answer are not shut down in order"})
 		return
 	}
-	c.pass(CheckWorkloadNodes, p.ref, fmt.Sprintf("the %d nodes that go are ready and not cordoned%s", found.Nodes, running))
+	c.pass(CheckWorkloadNodes, p.ref, fmt.Sprintf("the %d nodes to be replaced are ready and not cordoned%s", found.Nodes, running))
 }
 
 func (c *checker) workloadBudgets(p *pool, r WorkloadReport, found *WorkloadPool) {
@@ -130,7 +130,7 @@ func (c *checker) workloadBudgets(p *pool, r WorkloadReport, found *WorkloadPool
 		return
 	}
 	limit := p.fields.TimeoutAt(p.wanted, p.fields.NodeDrainTimeout)
-	end := "the rollout would stand still at the machine for ever: nodeDrainTimeout is not set, which is no limit"
+	end := "the rollout would stand still at the machine for ever: nodeDrainTimeout of the pool is not set, which is no limit"
 	if limit > 0 {
 		end = fmt.Sprintf("Cluster API deletes the machine with these pods on it after %s, whatever their budgets say (nodeDrainTimeout)", short(limit))
 	}
@@ -138,20 +138,20 @@ func (c *checker) workloadBudgets(p *pool, r WorkloadReport, found *WorkloadPool
 	f := Finding{Code: CheckWorkloadBudgets, Severity: Warn, Object: p.ref}
 	switch {
 	case never != "":
-		f.Message = "pods on the nodes that go cannot be evicted as things stand: " + never
+		f.Message = "pods on the nodes to be replaced cannot be evicted as things stand: " + never
 		if now != "" {
 			f.Message += "; and not at the moment: " + now
 		}
 		f.Message += ". Cluster API tries again every 20 seconds; " + end
-		f.Remedy = "let the workload lose a pod (more replicas, a looser budget, or one budget for each pod), or set drain.nodeDrainTimeout"
+		f.Remedy = "let the workload lose a pod (more replicas, a looser budget, or one budget for each pod), then plan again; or set drain.nodeDrainTimeout, and the pods are killed when it is over"
 		if limit == 0 && p.rolls() && p.back == nil { // the way back is the way out, and a drain that stands is told as a stall
 			f.Severity = Block
-			f.Remedy += "; waive " + CheckWorkloadBudgets + " if something moves these pods when their node is cordoned, as operators of databases do"
+			f.Remedy += "; or waive " + CheckWorkloadBudgets + " if something moves these pods when their node is cordoned, as operators of databases do"
 		}
 	case now != "":
-		f.Message = "pods on the nodes that go cannot be evicted at the moment: " + now +
+		f.Message = "pods on the nodes to be replaced cannot be evicted at the moment: " + now +
 			". Cluster API tries again every 20 seconds, and goes on once it may; if it never may, " + end
-		f.Remedy = "see what keeps these budgets from allowing a disruption, such as pods that are not ready, before going on"
+		f.Remedy = "see what keeps these budgets from allowing a disruption, such as pods that are not ready, and mend it; then plan again, or go on if it will pass by itself"
 	default:
 		c.pass(CheckWorkloadBudgets, p.ref, "no PodDisruptionBudget forbids an eviction now; "+p.deletionLimits())
 		return
@@ -217,7 +217,7 @@ func (c *checker) workloadPods(p *pool, r WorkloadReport, found *WorkloadPool) {
 		"tolerate the cordon: they may be put on the node again after each eviction, and then the drain does not end")
 	tell(found.Waits, "is waited for until it completes by itself (wait-completed)", "are waited for until they complete by themselves (wait-completed)")
 	tell(found.Overdue, "is being deleted and does not go: the drain waits for it", "are being deleted and do not go: the drain waits for them")
-	all := "on the nodes that go: " + counted(found.Pods, "pod", "pods")
+	all := "on the nodes to be replaced: " + counted(found.Pods, "pod", "pods")
 	summary := fmt.Sprintf("evicted: %d, left to end with their machine: %d", found.Evicted, found.Skipped+found.Undrained)
 	if len(odd) == 0 {
 		c.pass(CheckWorkloadPods, p.ref, all+"; "+summary)
@@ -233,10 +233,11 @@ func (c *checker) workloadPods(p *pool, r WorkloadReport, found *WorkloadPool) {
 	}
 	c.add(Finding{Code: CheckWorkloadPods, Severity: Warn, Object: p.ref,
 		Message: fmt.Sprintf("%s, among them %s (%s)", all, strings.Join(odd, "; "), summary),
-		Remedy:  "delete, move or hand to a controller what must not go; a pod that cannot be drained can be left out by its label cluster.x-k8s.io/drain: skip, or by a MachineDrainRule"})
+		Remedy:  "move what must not be lost, or give it a controller, then plan again; go on if these pods may be lost or waited for. A pod that cannot be drained is left out by its label cluster.x-k8s.io/drain: skip, or by a MachineDrainRule, and ends with its machine"})
 }
 
-// workloadData tells of data that is on the nodes that go, and nowhere else.
+// workloadData tells of data that is on the nodes to be replaced, and nowhere
+// else.
 func (c *checker) workloadData(p *pool, r WorkloadReport, found *WorkloadPool) {
 	var lost []string
 	tell := func(s Sample, one, many string) {
@@ -244,7 +245,7 @@ func (c *checker) workloadData(p *pool, r WorkloadReport, found *WorkloadPool) {
 			lost = append(lost, fmt.Sprintf("%s: %s", counted(s.Count, one, many), s))
 		}
 	}
-	tell(found.Volumes, "persistent volume is on a node that goes, and is lost with it; its pods then find no node", "persistent volumes are on nodes that go, and are lost with them; their pods then find no node")
+	tell(found.Volumes, "persistent volume is on a node to be replaced, and is lost with it; its pods then find no node", "persistent volumes are on nodes to be replaced, and are lost with them; their pods then find no node")
 	tell(found.UnmanagedData, "pod without a controller keeps data on its node (emptyDir or hostPath): both are gone for good", "pods without a controller keep data on their node (emptyDir or hostPath): both are gone for good")
 	f := Finding{Code: CheckWorkloadData, Object: p.ref}
 	switch {
@@ -253,18 +254,18 @@ func (c *checker) workloadData(p *pool, r WorkloadReport, found *WorkloadPool) {
 		if !p.rolls() {
 			f.Severity = Warn
 		}
-		f.Remedy = "move the data to nodes that stay, then plan again. Where the application keeps another copy: cordon the node, delete the claim and then its pod, wait until the copy is whole on a node that stays, and go on with the next node"
+		f.Remedy = "move the data to nodes that are not replaced, then plan again. Where the application keeps another copy: cordon the node, delete the claim and then its pod, wait until the copy is whole on a node that is not replaced, and go on with the next node; then plan again"
 	case c.unverified(CheckWorkloadData, p.ref, r, "Nodes", "Pods", "PersistentVolumes"):
 		return
 	}
 	tell(found.HostPath, "pod may write to a directory of its node (hostPath), which is lost with it", "pods may write to directories of their node (hostPath), which are lost with it")
 	switch {
 	case len(lost) == 0:
-		c.pass(CheckWorkloadData, p.ref, fmt.Sprintf("no data is known to be on the nodes that go alone; an eviction empties the scratch space (emptyDir) of %s", counted(found.EmptyDir, "pod", "pods")))
+		c.pass(CheckWorkloadData, p.ref, fmt.Sprintf("no data is known to be on the nodes to be replaced alone; an eviction empties the scratch space (emptyDir) of %s", counted(found.EmptyDir, "pod", "pods")))
 		return
 	case f.Severity == "":
 		f.Severity = Warn
-		f.Remedy = "make sure that what is there may go, or move it first"
+		f.Remedy = "go on if what they write there may be lost; otherwise move it first, then plan again"
 	}
 	f.Message = strings.Join(lost, "; ")
 	c.add(f)

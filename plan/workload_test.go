@@ -156,7 +156,7 @@ func TestWorkloadChecks(t *testing.T) {
 			return workload{unread: map[string]string{"PersistentVolumes": "the user of its kubeconfig may not list them"}}
 		}, code: plan.CheckWorkload, severity: plan.Warn, words: []string{"not verified in part", "PersistentVolumes (the user of its kubeconfig may not list them)"}},
 
-		{name: "nodes ready", in: none, code: plan.CheckWorkloadNodes, severity: plan.Pass, words: []string{"the 3 nodes that go are ready", "kubelet v1.34.3"}},
+		{name: "nodes ready", in: none, code: plan.CheckWorkloadNodes, severity: plan.Pass, words: []string{"the 3 nodes to be replaced are ready", "kubelet v1.34.3"}},
 		{name: "node missing", in: odd(func(*plan.NodeSeen) bool { return false }),
 			code: plan.CheckWorkloadNodes, severity: plan.Warn, words: []string{"of the 3 nodes", "1 is named by a Machine and is not there", "NODE"}},
 		{name: "node unreachable", in: odd(func(n *plan.NodeSeen) bool { n.Ready, n.Unreachable = false, true; return true }),
@@ -183,7 +183,7 @@ func TestWorkloadChecks(t *testing.T) {
 		{name: "budget on another node", in: guarded(cart(tight), func(p *plan.PodSeen) { p.Node = "elsewhere" }), code: plan.CheckWorkloadBudgets, severity: plan.Pass},
 		{name: "budget that allows nothing", in: guarded(cart(tight)), code: plan.CheckWorkloadBudgets, severity: plan.Block,
 			words: []string{"cannot be evicted as things stand", "PodDisruptionBudget shop/cart (it wants 1 of 1 pods healthy) pins shop/cart on NODE",
-				"nodeDrainTimeout is not set", "for ever", "set drain.nodeDrainTimeout", "waive workload-budgets"}},
+				"nodeDrainTimeout of the pool is not set", "for ever", "set drain.nodeDrainTimeout", "waive workload-budgets"}},
 		{name: "budget that allows nothing, drain limited", in: guarded(cart(tight)), pool: limited, code: plan.CheckWorkloadBudgets, severity: plan.Warn,
 			words: []string{"deletes the machine with these pods on it after 10m", "(nodeDrainTimeout)"}},
 		{name: "drain limited before", in: guarded(cart(tight)), edit: edit(awsRef, int64(90), "spec", "template", "spec", "deletion", "nodeDrainTimeoutSeconds"),
@@ -221,7 +221,7 @@ func TestWorkloadChecks(t *testing.T) {
 		}, code: plan.CheckWorkloadBudgets, severity: plan.Pass, words: []string{"not verified: PodDisruptionBudgets could not be read"}},
 
 		{name: "plain pods", in: on(pod(), pod(func(p *plan.PodSeen) { p.Mirror = true })), code: plan.CheckWorkloadPods, severity: plan.Pass,
-			words: []string{"on the nodes that go: 2 pods; evicted: 1, left to end with their machine: 1"}},
+			words: []string{"on the nodes to be replaced: 2 pods; evicted: 1, left to end with their machine: 1"}},
 		{name: "no controller", in: on(pod(bare)), code: plan.CheckWorkloadPods, severity: plan.Warn, words: []string{"among them 1 has no controller and is gone for good: shop/cart on NODE"}},
 		{name: "no controller, static", in: on(pod(bare, func(p *plan.PodSeen) { p.Mirror = true })), code: plan.CheckWorkloadPods, severity: plan.Pass},
 		{name: "DaemonSet that is gone", in: on(pod(daemon)), code: plan.CheckWorkloadPods, severity: plan.Warn, words: []string{"DaemonSet that is not there", "shop/cart on NODE"}},
@@ -238,7 +238,7 @@ func TestWorkloadChecks(t *testing.T) {
 		{name: "no data", in: on(pod(func(p *plan.PodSeen) { p.EmptyDir = true })), code: plan.CheckWorkloadData, severity: plan.Pass, words: []string{"scratch space (emptyDir) of 1 pod"}},
 		{name: "volume on a node", in: func(nodes []string) workload {
 			return workload{volumes: []plan.VolumeSeen{{Name: "pvc-1", Claim: "shop/data-0", Nodes: []string{"eu-west-1a", nodes[0]}}}}
-		}, code: plan.CheckWorkloadData, severity: plan.Block, words: []string{"1 persistent volume is on a node that goes", "claim shop/data-0 (pvc-1) on NODE", "delete the claim"}},
+		}, code: plan.CheckWorkloadData, severity: plan.Block, words: []string{"1 persistent volume is on a node to be replaced", "claim shop/data-0 (pvc-1) on NODE", "delete the claim"}},
 		{name: "volume on another node", in: func([]string) workload {
 			return workload{volumes: []plan.VolumeSeen{{Name: "pvc-1", Claim: "shop/data-0", Nodes: []string{"eu-west-1a"}}}}
 		}, code: plan.CheckWorkloadData, severity: plan.Pass},

@@ -263,7 +263,7 @@ func (r *region) instanceType(q plan.InstanceTypeQuery) plan.InstanceTypeInfo {
 		case info.QuotaName == "":
 			info.QuotaUnverified = "no quota of vCPUs is known for " + q.Type
 		default:
-			info.QuotaUnverified = cmp.Or(r.limits.why, "AWS tells no such quota")
+			info.QuotaUnverified = cmp.Or(r.limits.why, "AWS reports no such quota")
 		}
 	}
 	return info

@@ -219,7 +219,7 @@ func TestAnswers(t *testing.T) {
 		"an old type": {change: func(c *cloud) {
 			c.sizes[0].ENA, c.sizes[0].NVMe, c.sizes[0].Architectures = "supported", "unsupported", []string{"i386", "x86_64"}
 		}, size: func(s *plan.InstanceTypeInfo) { s.Requires, s.Architectures = nil, []string{"i386", "amd64"} }},
-		"no quota of that code": {change: func(c *cloud) { c.limits = nil }, size: func(s *plan.InstanceTypeInfo) { s.Quota, s.QuotaUnverified = nil, "AWS tells no such quota" }},
+		"no quota of that code": {change: func(c *cloud) { c.limits = nil }, size: func(s *plan.InstanceTypeInfo) { s.Quota, s.QuotaUnverified = nil, "AWS reports no such quota" }},
 
 		"images denied": {change: refuse("UnauthorizedOperation", 403, "DescribeImages"),
 			image: func(i *plan.ImageInfo) {

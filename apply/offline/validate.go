@@ -42,8 +42,8 @@ func (c *Cluster) Validate(p plan.Plan, snap plan.Snapshot, secrets plan.Secrets
 	}
 	if len(p.Steps) > 0 {
 		out = append(out, plan.Finding{Code: plan.CheckServer, Severity: plan.Warn,
-			Message: "no write was validated by a server: this plan was made from manifests",
-			Remedy:  "plan on the live cluster before the review, which gives the same digest as long as the manifests are true"})
+			Message: "no write was validated by a server, since this plan was made from manifests: what the server or a webhook would refuse shows only at the write",
+			Remedy:  "plan on the live cluster before the review, which gives the same digest as long as the manifests match the cluster"})
 	}
 	return out
 }
@@ -88,7 +88,7 @@ func (c *Cluster) validate(p plan.Plan, s plan.Step, snap plan.Snapshot, secrets
 		}
 		return plan.Finding{Code: plan.CheckServer, Severity: plan.Block, Pool: s.Pool, Object: ref,
 			Message: fmt.Sprintf("the server would refuse the write to %s, by its schema in the manifests: %s", ref, strings.Join(words, "; ")),
-			Remedy:  "correct the field in the upgrade file"}, nil
+			Remedy:  "correct the field in the upgrade file, then plan again"}, nil
 	case len(putBack) > 0:
 		return apply.PutBack(s, putBack), nil
 	}

@@ -48,7 +48,7 @@ func said(t *testing.T, c *offline.Cluster, fields string) []string {
 }
 
 const (
-	noServer = "warn no write was validated by a server: this plan was made from manifests"
+	noServer = "warn no write was validated by a server, since this plan was made from manifests: what the server or a webhook would refuse shows only at the write"
 	mdFits   = "pass the write to MachineDeployment fits its schema in the manifests"
 )
 

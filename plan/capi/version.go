@@ -83,15 +83,15 @@ func JoinsByKubeadm(bootstrapTemplate Ref) bool {
 // its control plane. Kubeadm tells that the pool joins by kubeadm, whose minor
 // must equal the control plane's. A managed control plane may tell its minor
 // alone ("1.35"); any patch release goes with that. An unreadable version is
-// an error.
+// a *VersionError.
 func SkewOf(pool, controlPlane string, kubeadm bool) (Skew, error) {
 	p, err := version.ParseSemantic(pool)
 	if err != nil {
-		return NoSkew, fmt.Errorf("version %q: %w", pool, err)
+		return NoSkew, &VersionError{Version: pool, Err: err}
 	}
 	c, err := version.ParseGeneric(controlPlane)
 	if err != nil {
-		return NoSkew, fmt.Errorf("control plane version %q: %w", controlPlane, err)
+		return NoSkew, &VersionError{Version: controlPlane, OfControlPlane: true, Err: err}
 	}
 	minors := int(p.Minor()) - int(c.Minor()) + 1000*(int(p.Major())-int(c.Major()))
 	switch {
@@ -219,6 +219,47 @@ func sameVersion(a, b string) bool {
 	pb, errB := version.ParseGeneric(b)
 	return errA == nil && errB == nil && min(len(pa.Components()), len(pb.Components())) == 2 &&
 		pa.Major() == pb.Major() && pa.Minor() == pb.Minor()
+}
+
+// VersionError says that a version cannot be read.
+type VersionError struct {
+	Version string
+	// OfControlPlane tells that it is the control plane's, and not the pool's.
+	OfControlPlane bool
+	Err            error
+}
+
+func (e *VersionError) Error() string {
+	whose := ""
+	if e.OfControlPlane {
+		whose = "control plane "
+	}
+	return fmt.Sprintf("%sversion %q: %v", whose, e.Version, e.Err)
+}
+
+func (e *VersionError) Unwrap() error { return e.Err }
+
+// Older reports whether release a is older than release b, build suffixes such
+// as "+rke2r1" or "-eks-1a2b3c4" aside. It is false where one cannot be read.
+func Older(a, b string) bool {
+	_, err := version.ParseGeneric(b)
+	return err == nil && older(a, b)
+}
+
+// IsMinor reports whether a version names a minor alone, as "v1.35" does.
+func IsMinor(v string) bool {
+	parsed, err := version.ParseGeneric(v)
+	return err == nil && len(parsed.Components()) == 2
+}
+
+// MinorOf gives the minor of a version, as v1.35; v itself when it cannot be
+// read.
+func MinorOf(v string) string {
+	parsed, err := version.ParseGeneric(v)
+	if err != nil {
+		return v
+	}
+	return fmt.Sprintf("v%d.%d", parsed.Major(), parsed.Minor())
 }
 
 // older reports whether version a is readable and lower than b, or b is not
