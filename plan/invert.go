@@ -590,11 +590,11 @@ func (c *checker) sourcesBack(p *pool) {
 		// No upgrade file is at hand to be corrected, or to hold a waiver.
 		switch f := &c.findings[from+i]; f.Severity {
 		case Block:
-			f.Remedy = p.orHold("go forward by an upgrade with an image and an instance type that are there; where more of the old template than these is to come back, " +
-				"nodepool rollback prints such an upgrade below its plan; or, if this is wrong because nodepool asks with other credentials than the cluster's, " +
-				"give it those, or --no-provider to ask nobody")
+			f.Remedy = p.orHold("go forward by an upgrade with an image and an instance type that exist; where more of the old template than these is to come back, " +
+				"nodepool rollback prints such an upgrade below its plan. If nodepool asked with other credentials than the cluster's, " +
+				"plan the rollback again with those, or with --no-provider to ask nobody")
 		case Warn:
-			f.Remedy = "go back all the same if that serves, and mend it by another upgrade soon"
+			f.Remedy = "go back now if the pool works with it, and mend it by another upgrade soon"
 		}
 	}
 }

@@ -43,7 +43,7 @@ func TestInvertAsksForSources(t *testing.T) {
 	}{
 		"all there": {fields: fields, code: plan.CheckImageExists, severity: plan.Pass},
 		"the image is gone": {fields: fields, image: gone, code: plan.CheckImageExists, severity: plan.Block,
-			says:    []string{"ami-0123456789abcdef0 is not in eu-central-1", "go forward by an upgrade with an image", "--no-provider"},
+			says:    []string{"ami-0123456789abcdef0 was not seen in eu-central-1", "go forward by an upgrade with an image", "--no-provider"},
 			forward: `{"infrastructure":{"instanceType":"m5.large"}}`},
 		"the image is gone, and a waiver was of the new one": {fields: fields + ", waive: [{check: image-exists, reason: it comes}]",
 			image: gone, code: plan.CheckImageExists, severity: plan.Block, forward: `{"infrastructure":{"instanceType":"m5.large"}}`},
@@ -54,7 +54,7 @@ func TestInvertAsksForSources(t *testing.T) {
 		"nobody could be asked": {fields: fields, image: func(i *plan.ImageInfo) { *i = plan.ImageInfo{Unverified: "no credentials"} },
 			code: plan.CheckImageExists, severity: plan.Pass, says: []string{"not verified: no credentials"}},
 		"the type is gone": {fields: mixed, size: func(i *plan.InstanceTypeInfo) { *i = plan.InstanceTypeInfo{Missing: true} },
-			code: plan.CheckInstanceType, severity: plan.Block, says: []string{"no instance type m5.large"},
+			code: plan.CheckInstanceType, severity: plan.Block, says: []string{"the instance type m5.large does not exist"},
 			forward: `{"infrastructure":{"ami":{"id":"ami-0123456789abcdef0"},"rootVolume":{"size":50}},"kubernetesVersion":"v1.35.0"}`},
 		"image and type do not go together": {fields: mixed, image: func(i *plan.ImageInfo) { i.Architecture = "arm64" },
 			code: plan.CheckImageType, severity: plan.Block, forward: `{"infrastructure":{"rootVolume":{"size":50}}}`},

@@ -132,7 +132,7 @@ func TestRollbackAsksAWS(t *testing.T) {
 	} {
 		asked := images.Load()
 		said := s.now(3, args...)
-		s.says(said, "BLOCKED", "image-exists", "ami-0123456789abcdef0 is not in eu-central-1", "go forward by an upgrade with an image", "--no-provider")
+		s.says(said, "BLOCKED", "image-exists", "ami-0123456789abcdef0 was not seen in eu-central-1", "go forward by an upgrade with an image", "--no-provider")
 		if images.Load() == asked {
 			t.Errorf("%s asks nobody", strings.Join(args, " "))
 		}
