@@ -178,7 +178,7 @@ var catalogue = []Check{
 	},
 	{
 		Code: CheckContract, Asks: "Does Cluster API reach the kinds of the templates?", Worst: Block,
-		Means:  "The CustomResourceDefinition of a template's kind has no label cluster.x-k8s.io/CONTRACT, of a contract version that this Cluster API keeps to, that names a version which is served.",
+		Means:  "The CustomResourceDefinition of a template's kind has no label for a contract that this Cluster API knows (such as cluster.x-k8s.io/v1beta2), or the label names an API version that is not served.",
 		Why:    "References in Cluster API hold a group, a kind and a name. It finds the API version by these labels, and without one of them it makes no machine and says so in a condition alone. This comes of definitions that were installed by hand, or of a provider that is too old for Cluster API or too new.",
 		Source: "Cluster API, internal/contract/version.go (GetAPIVersion); provider contracts, \"API version labels\"",
 		Fix:    "Install a release of the provider that goes with this Cluster API, with its definitions; clusterctl upgrade plan lists them. Then plan again.",
@@ -188,12 +188,12 @@ var catalogue = []Check{
 		Means:  "The control plane is being upgraded or made: Cluster API makes no worker machine meanwhile. As a warning: some of its machines are not ready, or it is on its way to an older version, where Cluster API goes on; there is no control plane object, or it reports no version; or no machine has to be made for the change.",
 		Why:    "A kubelet that joins while the API servers disagree about their version may be newer than one of them.",
 		Source: "MachineSet preflight check ControlPlaneIsStable (internal/controllers/machineset/machineset_preflight.go), on by default; control plane contract (spec.version, status.version); docs/preflight-matrix.md",
-		Fix:    "Wait until the control plane has finished, or repair it; then plan again. The annotation machineset.cluster.x-k8s.io/skip-preflight-checks on the MachineDeployment makes Cluster API skip its check.",
+		Fix:    "Wait until the control plane has finished, or repair it; then plan again. The annotation machineset.cluster.x-k8s.io/skip-preflight-checks on the MachineDeployment makes Cluster API skip its check. So does turning off its feature gate MachineSetPreflightChecks, which is on by default since v1.9 and which nodepool cannot see: where it is off, waive this check and version-skew.",
 	},
 	{
 		Code: CheckVersion, Asks: "Does the wanted version go with the control plane's?", Worst: Block,
 		Means:  "The pool's version is newer than the control plane's, or too far behind, or, for machines that join by kubeadm, not of the same minor, or, in a cluster with a topology, not the very same, or one of the two cannot be read: Cluster API would accept the change and never make a machine. This holds for every rollout, also when only the image or the type changes. As a warning: what only the Kubernetes policy forbids, such as a newer patch release; a version that is older than the pool's present one; a pool that skips Cluster API's check; a pool without machines.",
-		Why:    "A kubelet must not be newer than its API server and at most three minors older (two before v1.25). kubeadm join works with the minor of its control plane alone. An older version lacks fixes and features that workloads may count on: Kubernetes tests upgrades, and nobody tests going back a minor. As machines are replaced, and no kubelet is downgraded in place, that is all that is lost.",
+		Why:    "A kubelet must not be newer than its API server and at most three minors older (two before v1.25). kubeadm join works with the minor of its control plane alone. An older version lacks fixes and features that workloads may count on: Kubernetes tests and documents upgrades, and not the way back to an older minor. As machines are replaced, and no kubelet is downgraded in place, that is all that is lost.",
 		Source: "kubernetes.io/releases/version-skew-policy, which orders upgrades and knows no way back (kubernetes/website issue 12327); MachineSet preflight checks KubernetesVersionSkew, KubeadmVersionSkew and ControlPlaneVersionSkew (internal/controllers/machineset/machineset_preflight.go), held against the controllers in docs/preflight-matrix.md",
 		Fix:    "Upgrade the control plane first (with kubeadm one minor version at a time), or set kubernetesVersion to what the remedy says, with an image that carries it. A waiver lets nodepool write, and Cluster API goes on refusing until the versions agree; only the annotation machineset.cluster.x-k8s.io/skip-preflight-checks on the MachineDeployment lifts its check. A downgrade that is meant may go on; to take an earlier run back, use nodepool rollback, which does not warn of it. Of nodepool rollback: where machines of the old version would have to be made again and Cluster API makes none, there is no way back.",
 	},
@@ -287,7 +287,7 @@ var catalogue = []Check{
 		Why: "A machine that has no node in time is deleted and made again, for ever, and the rollout never ends. A limit that is passed keeps a new machine that does not come up, and others that fail. " +
 			"The default limit, 100 %, is never passed. Machines of the old template are not replaced during a rollout in any case.",
 		Source: "internal/controllers/machinehealthcheck (nodeChecks, healthCheckTargets, isAllowedRemediation): the time counts from when the machine's infrastructure is ready, 10 minutes by default, and a machine without a node does not count as healthy; internal/controllers/machinedeployment (reconcileDeadlockBreaker)",
-		Fix:    "Raise nodeStartupTimeoutSeconds (v1beta1: nodeStartupTimeout), or the limit unhealthyLessThanOrEqualTo (maxUnhealthy), for the time of the rollout; or lower maxSurge and maxUnavailable.",
+		Fix:    "Raise nodeStartupTimeoutSeconds (v1beta1: nodeStartupTimeout), or the limit unhealthyLessThanOrEqualTo (maxUnhealthy), for the time of the rollout, then plan again; or lower strategy.maxSurge and maxUnavailable.",
 	},
 	{
 		Code: CheckBootstrapEdited, Asks: "Was the bootstrap template edited since the machines were made?", Worst: Warn,
@@ -312,7 +312,7 @@ var catalogue = []Check{
 	{
 		Code: CheckFieldManagers, Asks: "Does another tool write the fields that change?", Worst: Block,
 		Means: "managedFields of the MachineDeployment names a tool that applies again what it owns: Argo CD, Flux, Helm, kapp, or any other user of server-side apply. " +
-			"It blocks for what makes machines roll: version, infrastructureRef, bootstrap. As a warning: other fields; a topology; kubectl apply, which nobody may run again; marks of a tool on the object while managedFields does not name it; and any of these on the way back.",
+			"It blocks for what makes machines roll: version, infrastructureRef, bootstrap. As a warning: other fields; a topology; kubectl apply, which may or may not be run again; marks of a tool on the object while managedFields does not name it; and any of these on the way back.",
 		Why:    "The tool would put its own value back: a second rollout, back to where the pool came from.",
 		Source: "Kubernetes server-side apply, metadata.managedFields: a write by anybody takes a field over, until its applier applies again",
 		Fix:    "Make the change where the tool takes it from, in place of here: nodepool plan --export DIR writes it as manifests. Or have the tool leave these fields alone (Argo CD: ignoreDifferences) and plan again. Or waive it, when the tool is switched off until the change has reached its source.",

@@ -36,7 +36,13 @@ func TestCatalogue(t *testing.T) {
 		}
 	}
 	made := compile(t, clustertest.AWSExample(), onePool(t, toBoth))
-	for _, code := range made.Steps[0].Preflight.Checks {
+	w := clustertest.AWSExample(clustertest.PoolVersion(awsPool, "v1.35.0"))
+	up := onePool(t, toBoth)
+	forth := compile(t, w, up)
+	carryOut(t, w, up, forth)
+	back := invert(t, w, forth)
+	finding(t, back, plan.CheckRollbackValue, plan.Pass)
+	for _, code := range append(made.Steps[0].Preflight.Checks, back.Steps[0].Preflight.Checks...) {
 		if !seen[code] {
 			t.Errorf("%s is not in the catalogue", code)
 		}

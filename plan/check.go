@@ -559,7 +559,7 @@ func (p *pool) downgrade() (Finding, bool) {
 		Message: fmt.Sprintf("the version goes back from %s to %s: new machines lack the fixes that came between them", from, to),
 		Remedy:  "check that kubernetesVersion is what you mean, and that none of the fixes is needed. To take an earlier run back, use nodepool rollback: it keeps the old machines that are still there"}
 	if capi.MinorOf(from) != capi.MinorOf(to) {
-		f.Message += fmt.Sprintf(", and the features. Kubernetes tests upgrades alone, and nobody tests going back from %s to %s", capi.MinorOf(from), capi.MinorOf(to))
+		f.Message += fmt.Sprintf(", and the features. Kubernetes tests and documents upgrades, and not the way back from %s to %s", capi.MinorOf(from), capi.MinorOf(to))
 		f.Remedy = strings.Replace(f.Remedy, "none of the fixes is needed", "no workload needs what is newer", 1)
 	}
 	return f, true

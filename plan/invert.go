@@ -704,6 +704,7 @@ const CheckRollbackValue = "rollback-value-unknown"
 // sealedBack blocks where a value of before is a secret: the recorded plan
 // holds its hash and not its value.
 func (c *checker) sealedBack(p *pool) {
+	known := true
 	for _, change := range changesBetween("", p.sealed(p.md.Object), p.sealed(p.wanted.Object)) {
 		if len(change.After) == 0 {
 			continue
@@ -713,10 +714,14 @@ func (c *checker) sealedBack(p *pool) {
 			continue
 		}
 		if at, ok := sealedAt(change.Path, tree); ok {
+			known = false
 			c.add(Finding{Code: CheckRollbackValue, Severity: Block, Object: p.ref,
 				Message: fmt.Sprintf("%s of %s was a secret, of which the recorded plan holds the hash alone: the value to go back to is not known", at.Dotted(), p.ref),
 				Remedy:  "write an upgrade that sets it, with the other values of before, and apply that; take the other pools back alone, with --pool NAME"})
 		}
+	}
+	if known {
+		c.pass(CheckRollbackValue, p.ref, "every value that goes back is recorded")
 	}
 }
 

@@ -95,7 +95,7 @@ func (c *client) read(ctx context.Context, tally *plan.WorkloadTally) error {
 			tally.Unread(kind.name, words(err))
 		default:
 			return &refusal{why: "its API server cannot be talked to: " + words(err),
-				remedy: "see whether the address and the certificates in the cluster's kubeconfig are good from where nodepool runs, or leave the look out"}
+				remedy: "make sure that the address and the certificates in the cluster's kubeconfig are good from where nodepool runs, then plan again; or leave the look out"}
 		}
 	}
 	return nil

@@ -49,7 +49,7 @@ func (i Inquirer) Inquire(ctx context.Context, ask plan.Questions, snap plan.Sna
 	if ctx.Err() != nil {
 		// Whatever the error says is a consequence.
 		err = &refusal{why: fmt.Sprintf("it took longer than %s", patience),
-			remedy: "plan again; see whether the workload cluster's API server can be reached from here and answers in time"}
+			remedy: "make sure that the workload cluster's API server can be reached from here and answers in time, then plan again"}
 	}
 	if err != nil {
 		report = plan.WorkloadReport{NotVerified: "the look failed", Remedy: "plan again"}
@@ -81,7 +81,7 @@ func (i Inquirer) look(ctx context.Context, q plan.WorkloadQuery) (plan.Workload
 	c, err := connect(config)
 	if err != nil {
 		return plan.WorkloadReport{}, &refusal{why: fmt.Sprintf("the kubeconfig in %s is not used: its certificates or its key cannot be read", secret),
-			remedy: "have a look at the Secret; Cluster API's control plane provider makes it anew when it is deleted"}
+			remedy: "correct the Secret, then plan again; the provider of the control plane makes it anew when it is deleted"}
 	}
 	defer c.close()
 	tally := plan.NewWorkloadTally(q, rules)
@@ -108,7 +108,7 @@ func (i Inquirer) ask(ctx context.Context, cluster plan.Ref) (kubeconfig []byte,
 	switch {
 	case errors.As(err, &forbidden):
 		return nil, nil, "", &refusal{why: fmt.Sprintf("you may not %s, which holds the kubeconfig of the workload cluster (%s)", forbidden.What(), ref),
-			remedy: "ask for that right (role nodepool-workload in deploy/rbac.yaml; such a kubeconfig is often one of a cluster-admin), or leave the look out"}
+			remedy: "ask for that right (role nodepool-workload in deploy/rbac.yaml; such a kubeconfig is often one of a cluster-admin), then plan again; or leave the look out"}
 	case err != nil:
 		return nil, nil, "", &refusal{why: fmt.Sprintf("%s could not be read from the management cluster", ref), remedy: "plan again"}
 	}
@@ -120,7 +120,7 @@ func (i Inquirer) ask(ctx context.Context, cluster plan.Ref) (kubeconfig []byte,
 	kubeconfig, err = base64.StdEncoding.DecodeString(encoded)
 	if err != nil || len(kubeconfig) == 0 {
 		return nil, nil, "", &refusal{why: fmt.Sprintf("there is no %s with a kubeconfig in its key value", ref),
-			remedy: "see whether the control plane has been made; its provider makes the Secret"}
+			remedy: "make sure that the control plane has been made, for its provider makes the Secret; then plan again"}
 	}
 	rules, unread = i.drainRules(ctx, cluster)
 	return kubeconfig, rules, unread, nil
