@@ -386,6 +386,9 @@ func (c *checker) controlPlane(p *pool) {
 		unsettled.Severity = Block
 		unsettled.Message += fmt.Sprintf("Cluster API makes no worker machine meanwhile (its preflight check %s)", capi.ControlPlaneIsStable)
 		unsettled.Remedy = "wait until the control plane has finished, or repair it; then plan again"
+		if capi.IsMinor(cp.Running) && capi.MinorOf(cp.Running) == capi.MinorOf(cp.Version) {
+			unsettled.Remedy += fmt.Sprintf(". If its provider reports minor versions alone, it will not: set its spec.version to %s", capi.MinorOf(cp.Version))
+		}
 	}
 	c.add(unsettled)
 }
@@ -463,12 +466,12 @@ func (p *pool) skew() (s skewed, known bool, err error) {
 	}
 	switch {
 	case len(s.refused) > 0:
-		s.words = fmt.Sprintf("Cluster API would make no machine (its preflight check %s)", strings.Join(s.refused, " and "))
+		s.words = fmt.Sprintf("Cluster API would make no machine (its preflight %s)", checksOf(s.refused))
 		if p.bootstrap.obj != nil && p.bootstrap.obj.GetAnnotations()[capi.SkipPreflightAnnotation] != "" && !capi.ReadsTemplateSkips(p.md) {
 			s.words += fmt.Sprintf("; the annotation %s of a bootstrap template is read from v1.14 on, and this Cluster API seems to be older", capi.SkipPreflightAnnotation)
 		}
 	case len(checks) > 0:
-		s.words = fmt.Sprintf("The pool skips Cluster API's check %s, so machines are made all the same", strings.Join(checks, " and "))
+		s.words = fmt.Sprintf("The pool skips Cluster API's %s, so machines are made all the same", checksOf(checks))
 	case s.Skew == capi.OldKubelet:
 		s.words = "Cluster API v1.10 and older makes no such machine, newer ones do"
 	case cp.Unstable && p.skips(capi.ControlPlaneIsStable):
@@ -556,7 +559,7 @@ func (p *pool) downgrade() (Finding, bool) {
 		return Finding{}, false
 	}
 	f := Finding{Code: CheckVersion, Severity: Warn, Object: p.ref,
-		Message: fmt.Sprintf("the version goes back from %s to %s: new machines lack the fixes that came between them", from, to),
+		Message: fmt.Sprintf("the version of %s (%s) goes back from %s to %s: new machines lack the fixes that came between them", p.ref, strings.Join(p.fields.Version, "."), from, to),
 		Remedy:  "check that kubernetesVersion is what you mean, and that none of the fixes is needed. To take an earlier run back, use nodepool rollback: it keeps the old machines that are still there"}
 	if capi.MinorOf(from) != capi.MinorOf(to) {
 		f.Message += fmt.Sprintf(", and the features. Kubernetes tests and documents upgrades, and not the way back from %s to %s", capi.MinorOf(from), capi.MinorOf(to))
@@ -580,6 +583,15 @@ func (p *pool) unreadable(err error) (obj Ref, message, remedy string) {
 	}
 	return obj, fmt.Sprintf("%s of %s is %q, which is no version that can be read: whether the pool's machines go with their control plane is not known, and Cluster API, which cannot read it either, makes none",
 		at, obj, version), remedy
+}
+
+// checksOf names checks of Cluster API.
+func checksOf(names []string) string {
+	word := "check "
+	if len(names) > 1 {
+		word = "checks "
+	}
+	return word + strings.Join(names, " and ")
 }
 
 // settable names a version to set. A managed control plane may report its minor

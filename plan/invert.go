@@ -636,8 +636,8 @@ func (c *checker) versionBack(p *pool) {
 		f.Remedy = fmt.Sprintf("go back now, and bring the pool to %s by another upgrade soon", settable(skew.against))
 	default:
 		f.Severity = Block
-		f.Message = fmt.Sprintf("there is no way back to %s: of the old machines %d are left, %d would have to be made again, and under a control plane at %s Cluster API makes none (its preflight check %s)%s",
-			version, b.stays, b.make, skew.against, strings.Join(skew.refused, " and "), why(skew.Skew))
+		f.Message = fmt.Sprintf("there is no way back to %s: of the old machines %d are left, %d would have to be made again, and under a control plane at %s Cluster API makes none (its preflight %s)%s",
+			version, b.stays, b.make, skew.against, checksOf(skew.refused), why(skew.Skew))
 		f.Remedy = p.offers()
 	}
 	c.add(f)

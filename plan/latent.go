@@ -235,9 +235,9 @@ func (c *checker) fieldManagers(p *pool) {
 	writers = slices.DeleteFunc(writers, func(w *writer) bool { return len(w.fields) == 0 })
 	const export = "nodepool plan --export DIR writes it as manifests"
 	for _, w := range writers {
-		fields, second := strings.Join(w.fields, ", "), ""
+		fields, second := fmt.Sprintf("%s of %s", strings.Join(w.fields, ", "), p.ref), ""
 		if w.rolls {
-			second = ": that would be a second rollout"
+			second = ", which would be a second rollout"
 		}
 		f := Finding{Code: CheckFieldManagers, Severity: Warn, Object: p.ref}
 		switch {
@@ -253,6 +253,9 @@ func (c *checker) fieldManagers(p *pool) {
 			f.Message = fmt.Sprintf("%s (field manager %s) writes %s too, and will put back its own value%s", w.owner, w.manager, fields, second)
 			f.Remedy = "make the change where " + w.owner + " takes it from, in place of here: " + export + "; or have it leave these fields alone, then plan again"
 		}
+		if w.owner == theTopology {
+			f.Remedy = "change Cluster.spec.topology instead; the check " + CheckTopology + " tells where"
+		}
 		if w.rolls && w.owner != theTopology && p.back == nil {
 			f.Severity = Block
 			f.Remedy += "; or waive this check, with the reason, if it will not apply before that is done"
@@ -264,7 +267,7 @@ func (c *checker) fieldManagers(p *pool) {
 	case len(writers) > 0:
 	case owner != "" && owner != "topology":
 		c.add(Finding{Code: CheckFieldManagers, Severity: Warn, Object: p.ref,
-			Message: fmt.Sprintf("%s manages %s by its labels or annotations; that it writes the fields that change is not visible in metadata.managedFields, and it may put its own values back: that would be a second rollout", owner, p.ref),
+			Message: fmt.Sprintf("%s manages %s by its labels or annotations; that it writes the fields that change is not visible in metadata.managedFields, and it may put its own values back, which would be a second rollout", owner, p.ref),
 			Remedy:  "go on if it leaves these fields alone; otherwise make the change where " + owner + " takes it from, in place of here: " + export})
 	default:
 		c.pass(CheckFieldManagers, p.ref, "no other tool is known to write the fields that change")

@@ -37,7 +37,7 @@ func (c *checker) room(p *pool) {
 		f.Message = fmt.Sprintf("with %s all %s of %s may be away at once, and their pods find no room in this pool", says, machines(replicas), p.ref)
 		f.Remedy = "make sure that the workload can do without this pool meanwhile, or lower strategy.maxUnavailable and set strategy.maxSurge to 1 or more"
 	case replicas > 0 && count(p.wanted, p.fields.MaxSurge, replicas, true, 1)+count(p.wanted, p.fields.MaxUnavailable, replicas, false, 0) == 0:
-		f.Message = fmt.Sprintf("%s both come to 0 of %d replicas: Cluster API then takes one machine away before it makes another", says, replicas)
+		f.Message = fmt.Sprintf("%s of %s both come to 0 of %d replicas: Cluster API then takes one machine away before it makes another", says, p.ref, replicas)
 		f.Remedy = "make sure that the pool can do with one machine less, or set strategy.maxSurge to 1"
 	default:
 		c.pass(CheckRoom, p.ref, fmt.Sprintf("%s: at most %s, of which at least %d ready", says, machines(replicas+surge), max(0, replicas-unavailable)))

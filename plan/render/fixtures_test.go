@@ -193,7 +193,7 @@ func plans() map[string]plan.Plan {
 	p.Blocked = true
 	p.Findings = []plan.Finding{
 		{Code: "version-skew", Severity: plan.Block, Pool: md0, Object: deployment(md0),
-			Message: "v1.35.2 is newer than the control plane KubeadmControlPlane default/aws-example-control-plane, which is at v1.34.3: workers must not be ahead. Cluster API would make no machine (its preflight check KubernetesVersionSkew and KubeadmVersionSkew)",
+			Message: "v1.35.2 is newer than the control plane KubeadmControlPlane default/aws-example-control-plane, which is at v1.34.3: workers must not be ahead. Cluster API would make no machine (its preflight checks KubernetesVersionSkew and KubeadmVersionSkew)",
 			Remedy:  "upgrade the control plane to v1.35.2 first, or set kubernetesVersion to v1.34.3"},
 		{Code: "cluster-paused", Severity: plan.Block, Object: ref("cluster.x-k8s.io", "Cluster", "aws-example"),
 			Message: "spec.paused is true, so no controller acts on the pool", Remedy: "set spec.paused to false"},
