@@ -665,6 +665,18 @@ func TestInvertUnpauses(t *testing.T) {
 	}
 }
 
+// TestInvertIsNoDowngrade: a rollback goes back on purpose, and is not warned of
+// the older version as an upgrade is.
+func TestInvertIsNoDowngrade(t *testing.T) {
+	t.Parallel()
+	w := clustertest.AWSExample(clustertest.PoolVersion(awsPool, "v1.35.0"))
+	up := onePool(t, toBoth)
+	forth := compile(t, w, up)
+	carryOut(t, w, up, forth)
+	finding(t, invert(t, w, forth), plan.CheckVersion, plan.Pass)
+	finding(t, compile(t, w, onePool(t, "kubernetesVersion: v1.35.0")), plan.CheckVersion, plan.Warn)
+}
+
 // TestInvertSecret: a value of before that is known by its hash alone cannot
 // be written.
 func TestInvertSecret(t *testing.T) {
