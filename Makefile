@@ -5,7 +5,7 @@ SHELL   := bash
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -X main.version=$(VERSION)
-SOURCES := $(shell git ls-files -co --exclude-standard '*.go' go.mod go.sum 2>/dev/null | grep -v '^sandbox/')
+SOURCES := $(shell git ls-files -co --exclude-standard '*.go' go.mod go.sum 2>/dev/null | grep -v -e '^sandbox/' -e '^bench/')
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 30s
 
@@ -80,8 +80,17 @@ fuzz: ## Run every fuzz test for FUZZTIME (30s)
 	done
 
 .PHONY: bench
-bench: ## Measure; compare two runs with benchstat
-	$(GO) test -run '^$$' -bench . -benchmem ./plan/... ./apply/...
+bench: build sandbox ## Measure side by side with kubectl on a sandbox (20 minutes at most); writes docs/benchmarks.md
+	cd bench && $(GO) run .
+
+.PHONY: bench-go
+bench-go: ## Run the Go benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./plan/... ./schema/... ./apply/...
+
+.PHONY: bench-compare
+bench-compare: build sandbox ## Compare this checkout with the commit BASE by benchstat
+	@test -n "$(BASE)" || { echo "which commit? make bench-compare BASE=main"; exit 1; }
+	@bench/compare.sh "$(BASE)"
 
 .PHONY: cover
 cover: ## Show how much of each package the unit tests run

@@ -31,7 +31,7 @@ func look(t *testing.T) {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && path != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "sandbox" || d.Name() == "bin" || d.Name() == "testdata"):
+		case d.IsDir() && path != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "sandbox" || d.Name() == "bench" || d.Name() == "bin" || d.Name() == "testdata"):
 			return fs.SkipDir
 		case strings.HasSuffix(path, ".go"):
 			files++

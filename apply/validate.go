@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"nodepool/plan"
+	"nodepool/plan/capi"
 )
 
 // Validate sends every write of p that is still to do as a dry run, which
@@ -66,6 +68,17 @@ func Validate(ctx context.Context, c Cluster, p plan.Plan, snap plan.Snapshot, s
 		}
 	}
 	return out, errors.Join(missing...)
+}
+
+// NotTried is what stands in place of Validate's findings where nobody asked the
+// server, with the reason: one finding for all writes of p, none where there is
+// nothing to write.
+func NotTried(p plan.Plan, why string) []plan.Finding {
+	if p.Blocked || !slices.ContainsFunc(p.Steps, func(s plan.Step) bool { _, writes := s.Writes(); return writes }) {
+		return nil
+	}
+	return []plan.Finding{{Code: plan.CheckServer, Severity: plan.Pass, NotVerified: true, Message: "not verified: " + why,
+		Object: plan.Ref{Group: capi.Group, Kind: "Cluster", Namespace: p.Upgrade.Cluster.Namespace, Name: p.Upgrade.Cluster.Name}}}
 }
 
 // isMissingRight tells a missing right from the refusal of an admission

@@ -28,7 +28,7 @@ func (p *program) planCommand() *cli.Command {
 		UsageText: "nodepool plan -f upgrade.yaml [options]",
 		Description: "Reads the upgrade file and the cluster (with --from, manifests instead) and prints the plan: the preflight\n" +
 			"checks, and for each pool the template to create, the patch of the MachineDeployment, and the wait. Changes\n" +
-			"nothing in the cluster: each write is only tried as a dry run, where the caller may make it.\n\n" +
+			"nothing in the cluster: each write is only tried as a dry run, where the caller may make it (not with --no-dry-run).\n\n" +
 			"Exit codes: 0 a plan was made; with --detailed-exitcode 0 means nothing to do and 2 changes pending;\n" +
 			"3 a preflight check blocks the plan; 1 error.",
 		Flags: append([]cli.Flag{fileFlag, poolFlag, outputFlag("text, markdown, json or yaml"),
@@ -36,7 +36,8 @@ func (p *program) planCommand() *cli.Command {
 			&cli.BoolFlag{Name: "full", Usage: "show passed checks, facts, and every new template and resulting MachineDeployment whole (text and markdown)"},
 			&cli.StringFlag{Name: "export", Usage: "write the changes as manifests for a Git repository into the folder `DIR`"},
 			&cli.BoolFlag{Name: "reveal", Usage: "let --export write secrets in clear (mode 0600)"},
-			&cli.BoolFlag{Name: "detailed-exitcode", Usage: "exit 2 when there is something to do"}, workloadFlag, noProviderFlag(), noColorFlag, fromFlag}, kubeFlags...),
+			&cli.BoolFlag{Name: "detailed-exitcode", Usage: "exit 2 when there is something to do"}, workloadFlag, noProviderFlag(),
+			&cli.BoolFlag{Name: "no-dry-run", Usage: "do not have the server validate the writes, which takes two requests for each pool"}, noColorFlag, fromFlag}, kubeFlags...),
 		Action: p.plan,
 	})
 }
@@ -60,9 +61,14 @@ func (p *program) plan(c *cli.Context) error {
 	if c.Bool("workload") && c.IsSet("from") {
 		return errors.New("--workload looks at the workload cluster as it is now, and --from plans from manifests; leave one of them out")
 	}
-	snap, made, _, err := compile(c.Context, reader, up, inquirers(c, reader, up.Upgrade))
+	snap, made, err := inspect(c.Context, reader, up, inquirers(c, reader, up.Upgrade))
 	if err != nil {
 		return err
+	}
+	if c.Bool("no-dry-run") {
+		made = made.WithFindings(apply.NotTried(made, "--no-dry-run was given")...)
+	} else {
+		made, _ = validate(c.Context, reader, made, snap, plan.SecretsOf(up.Upgrade, snap))
 	}
 	made = made.WithFindings(apply.ReviewRights(c.Context, reader, made, snap, bookkeeping(c, made.Upgrade.Cluster, true))...)
 	var previews map[string]plan.Preview
@@ -208,15 +214,21 @@ func inquire(ctx context.Context, ask plan.Questions, snap plan.Snapshot, inquir
 	return snap
 }
 
+// inspect looks at the cluster and compiles up.
+func inspect(ctx context.Context, reader apply.Reader, up upgrade, inquirers []apply.Inquirer) (snap plan.Snapshot, made plan.Plan, err error) {
+	if snap, err = observe(ctx, reader, up.Upgrade, inquirers); err != nil {
+		return snap, made, errors.Join(err, unread(ctx, reader, up.Upgrade, snap, err))
+	}
+	made, err = plan.Compile(up.Upgrade, snap)
+	return snap, made, up.locate(err)
+}
+
 // compile looks at the cluster and compiles up. Where the cluster can be
 // written to, it asks the server what it would say of each write; rights holds
 // an error for each write that the caller may not make.
 func compile(ctx context.Context, reader apply.Reader, up upgrade, inquirers []apply.Inquirer) (snap plan.Snapshot, made plan.Plan, rights, err error) {
-	if snap, err = observe(ctx, reader, up.Upgrade, inquirers); err != nil {
-		return snap, made, nil, errors.Join(err, unread(ctx, reader, up.Upgrade, snap, err))
-	}
-	if made, err = plan.Compile(up.Upgrade, snap); err != nil {
-		return snap, made, nil, up.locate(err)
+	if snap, made, err = inspect(ctx, reader, up, inquirers); err != nil {
+		return snap, made, nil, err
 	}
 	made, rights = validate(ctx, reader, made, snap, plan.SecretsOf(up.Upgrade, snap))
 	return snap, made, rights, nil
