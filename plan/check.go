@@ -112,8 +112,9 @@ func (p *pool) idle() bool {
 
 type checker struct {
 	snap    Snapshot
-	name    string // of the upgrade
-	back    bool   // a plan is taken back
+	checks  []*unstructured.Unstructured // the MachineHealthChecks, once they were listed
+	name    string                       // of the upgrade
+	back    bool                         // a plan is taken back
 	upgrade []schema.Pool
 	// catalogue gives what the upgrade says of an image.
 	catalogue func(image string) (schema.Image, bool)

@@ -217,8 +217,9 @@ func lookBack(p Plan, snap Snapshot, to direction) (pools []*pool, missing []Sel
 		need(Selector{Ref: ref})
 		controlPlane, _ = snap.Object(ref)
 	}
+	near := indexOf(snap)
 	for _, pl := range pools {
-		pl.cluster, pl.controlPlane = cluster, controlPlane
+		pl.cluster, pl.controlPlane, pl.index = cluster, controlPlane, near
 		pl.lookBack(snap, need, to)
 	}
 	return pools, missing
@@ -427,7 +428,7 @@ func (b *wayBack) unkept(snap Snapshot) []Difference {
 func (p *pool) countBack(snap Snapshot) {
 	clusterRef := capi.RefOf(p.cluster)
 	see := func(md *unstructured.Unstructured) capi.Rollout {
-		return capi.Judge(observed(snap, md, clusterRef, cloned(p.infra.ref), cloned(p.bootstrap.ref)))
+		return capi.Judge(p.index.observed(snap, md, clusterRef, cloned(p.infra.ref), cloned(p.bootstrap.ref)))
 	}
 	p.rollout = see(p.md)
 	b := p.back

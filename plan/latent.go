@@ -36,14 +36,14 @@ func (c *checker) latent(p *pool) {
 	for _, sel := range list {
 		switch sel.Kind {
 		case cloned(p.bootstrap.ref).Kind:
-			configs = madeFrom(p.bootstrap.ref, c.snap.List(sel))
+			configs = p.index.madeFrom(p.bootstrap.ref, sel)
 			if why, unread := c.snap.Unread(sel); unread && p.bootstrap.obj != nil {
 				c.add(Finding{Code: CheckBootstrapEdited, Severity: Warn, Object: p.bootstrap.ref,
 					Message: fmt.Sprintf("whether %s was edited after the machines were made from it is not known: %s. This rollout would ship such an edit", p.bootstrap.ref, why),
 					Remedy:  fmt.Sprintf("plan again with the right to list %s; or compare the template with what was last reviewed, and go on if nothing differs", sel.Kind)})
 			}
 		case cloned(p.infra.ref).Kind:
-			infraMachines = madeFrom(p.infra.ref, c.snap.List(sel))
+			infraMachines = p.index.madeFrom(p.infra.ref, sel)
 		}
 	}
 	c.bootstrapEdited(p, configs)
@@ -68,12 +68,6 @@ func (c *checker) inPlace(p *pool) {
 		c.pass(CheckInPlace, p.ref, "the drain settings are written first and the rollout begins when the machines have them: "+
 			"this Cluster API (v1.11 or older) would give them to new machines alone")
 	}
-}
-
-func madeFrom(template Ref, objs []*unstructured.Unstructured) []*unstructured.Unstructured {
-	return slices.DeleteFunc(objs, func(o *unstructured.Unstructured) bool {
-		return o.GetAnnotations()[clonedFromName] != template.Name || o.GetDeletionTimestamp() != nil
-	})
 }
 
 // bootstrapEdited holds every machine's bootstrap config against the template

@@ -22,6 +22,7 @@ type pool struct {
 	path string // of the pool in the upgrade file: spec.pools[0]
 	ref  Ref
 
+	index        index // of the snapshot
 	cluster      *unstructured.Unstructured
 	controlPlane *unstructured.Unstructured
 	md           *unstructured.Unstructured // nil when it is not there
@@ -74,12 +75,14 @@ func (t template) name() string {
 // one before. It gives the selectors whose answers are still missing; while
 // there are any, the pools are incomplete.
 func look(up schema.Upgrade, snap Snapshot) (pools []*pool, missing []Selector, problems []schema.Problem) {
+	wanted := map[Selector]bool{}
 	need := func(sel Selector) bool {
 		if snap.Asked(sel) {
 			return true
 		}
 		// Pools of one cluster ask for the same lists.
-		if !slices.Contains(missing, sel) {
+		if !wanted[sel] {
+			wanted[sel] = true
 			missing = append(missing, sel)
 		}
 		return false
@@ -107,8 +110,9 @@ func look(up schema.Upgrade, snap Snapshot) (pools []*pool, missing []Selector, 
 		ready = need(Selector{Ref: ref}) && ready
 		controlPlane, _ = snap.Object(ref)
 	}
+	near := indexOf(snap)
 	for _, p := range pools {
-		p.cluster, p.controlPlane = cluster, controlPlane
+		p.cluster, p.controlPlane, p.index = cluster, controlPlane, near
 		ready = p.lookAround(snap, need, &problems) && ready
 	}
 	if !ready {
@@ -159,6 +163,10 @@ func machineDeploymentsOf(cluster Ref) Selector {
 		Label: capi.ClusterNameLabel, LabelValue: cluster.Name, Optional: true}
 }
 
+func machinesOf(cluster Ref) Selector {
+	return Selector{Ref: Ref{Group: capi.Group, Kind: "Machine", Namespace: cluster.Namespace}, Label: capi.ClusterNameLabel, LabelValue: cluster.Name}
+}
+
 // rolloutSelectors are what the judge of a rollout looks at beside the
 // MachineDeployment. Lists go by the cluster's label, which every object has
 // (Cluster API sets it by admission), and not by the pool's, which is lost
@@ -168,7 +176,7 @@ func rolloutSelectors(cluster, infraMachine, bootstrapConfig Ref) []Selector {
 		return Selector{Ref: Ref{Group: group, Kind: kind, Namespace: cluster.Namespace},
 			Label: capi.ClusterNameLabel, LabelValue: cluster.Name, Optional: optional}
 	}
-	out := []Selector{list(capi.Group, "MachineSet", false), list(capi.Group, "Machine", false)}
+	out := []Selector{list(capi.Group, "MachineSet", false), machinesOf(cluster)}
 	if infraMachine.Kind != "" {
 		out = append(out, list(infraMachine.Group, infraMachine.Kind, true))
 	}
@@ -180,10 +188,14 @@ func rolloutSelectors(cluster, infraMachine, bootstrapConfig Ref) []Selector {
 
 // observed gives the judge what snap holds of the pool md.
 func observed(snap Snapshot, md *unstructured.Unstructured, cluster, infraMachine, bootstrapConfig Ref) capi.Observed {
+	return observedOf(snap, md, cluster, infraMachine, bootstrapConfig, snap.List)
+}
+
+func observedOf(snap Snapshot, md *unstructured.Unstructured, cluster, infraMachine, bootstrapConfig Ref, list func(Selector) []*unstructured.Unstructured) capi.Observed {
 	o := capi.Observed{MachineDeployment: md}
 	o.Cluster, _ = snap.Object(cluster)
 	for _, sel := range rolloutSelectors(cluster, infraMachine, bootstrapConfig) {
-		objs := snap.List(sel)
+		objs := list(sel)
 		switch {
 		case sel.Kind == "MachineSet":
 			o.MachineSets = objs
@@ -239,9 +251,8 @@ func (p *pool) lookAround(snap Snapshot, need func(Selector) bool, problems *[]s
 		ready = need(sel) && ready
 	}
 	if ready = need(healthChecks(clusterRef)) && ready; ready {
-		seen := observed(snap, md, clusterRef, cloned(p.infra.ref), cloned(p.bootstrap.ref))
-		p.rollout = capi.Judge(seen)
-		p.reachesOld = capi.InPlaceReachesOld(fields.APIVersion, seen.Machines)
+		p.rollout = capi.Judge(p.index.observed(snap, md, clusterRef, cloned(p.infra.ref), cloned(p.bootstrap.ref)))
+		p.reachesOld = p.index.reachesOld(snap, clusterRef, fields.APIVersion)
 	}
 	return ready
 }

@@ -175,7 +175,10 @@ func (c *checker) health(p *pool) {
 	moving := surge + min(unavailable, p.rollout.Desired)
 	var passed []string
 	warned := false
-	for _, obj := range c.snap.List(sel) {
+	if c.checks == nil {
+		c.checks = c.snap.List(sel) // the same for all pools
+	}
+	for _, obj := range c.checks {
 		h := capi.HealthCheckOf(obj)
 		if capi.StringAt(obj, "spec", "clusterName") != p.cluster.GetName() || !h.Selects(labels) {
 			continue
