@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -25,49 +26,70 @@ import (
 // The error holds a *ForbiddenError for every write that the caller has no
 // right to; who only plans can pass it over.
 func Validate(ctx context.Context, c Cluster, p plan.Plan, snap plan.Snapshot, secrets plan.Secrets) ([]plan.Finding, error) {
-	var out []plan.Finding
-	var missing []error
-	for i, s := range p.Steps {
-		var target plan.Ref
-		var verb string
-		var putBack []plan.Pointer
-		var err error
-		switch {
-		case s.Create == nil && s.Patch == nil && s.Delete == nil, p.Assess(i, snap).Verdict != plan.Pending:
-			continue
-		case s.Create != nil:
-			target, verb = s.Create.Ref, "create"
-			body, berr := s.Create.Body(snap, secrets)
-			if berr != nil {
-				out = append(out, Unvalidated(s, "the new template cannot be made up here: "+berr.Error()))
-				continue
-			}
-			if err = c.Create(ctx, body, DryRun); err == nil {
-				putBack = p.PutBack(s, body)
-			}
-		case s.Patch != nil:
-			target, verb = s.Patch.Target, "patch"
-			patch, perr := p.DryRunPatch(i, snap)
-			if perr != nil {
-				out = append(out, Unvalidated(s, perr.Error()))
-				continue
-			}
-			err = c.Patch(ctx, target, s.Patch.APIVersion, patch, DryRun)
-		case s.Delete != nil:
-			target, verb = s.Delete.Ref, "delete"
-			live, _ := snap.Object(target)
-			err = c.Delete(ctx, target, s.Delete.APIVersion, s.Delete.UID, live.GetResourceVersion(), DryRun)
-		}
-		f := validated(s, target, err)
-		if len(putBack) > 0 {
-			f = PutBack(s, putBack)
-		}
-		out = append(out, f)
-		if isMissingRight(err) {
-			missing = append(missing, forbidden(verb, target, err))
-		}
+	said := make([][]plan.Finding, len(p.Steps))
+	missing := make([]error, len(p.Steps))
+	// A few writes are tried one after the other, many several at once.
+	places := make(chan struct{}, 1+min(len(p.Steps)/stepsInTurn, dryRunsAtOnce-1))
+	var under sync.WaitGroup
+	for i := range p.Steps {
+		places <- struct{}{}
+		under.Go(func() {
+			said[i], missing[i] = try(ctx, c, p, i, snap, secrets)
+			<-places
+		})
 	}
-	return out, errors.Join(missing...)
+	under.Wait()
+	return slices.Concat(said...), errors.Join(missing...)
+}
+
+const (
+	// dryRunsAtOnce bounds the dry runs that are under way together: it is what
+	// a server with few cores answers without getting slower for others.
+	dryRunsAtOnce = 8
+	// stepsInTurn is for how many steps of a plan one more may be.
+	stepsInTurn = 32
+)
+
+// try sends the write of step i of p as a dry run, where there is one that is
+// still to do.
+func try(ctx context.Context, c Cluster, p plan.Plan, i int, snap plan.Snapshot, secrets plan.Secrets) ([]plan.Finding, error) {
+	s := p.Steps[i]
+	var target plan.Ref
+	var verb string
+	var putBack []plan.Pointer
+	var err error
+	switch {
+	case s.Create == nil && s.Patch == nil && s.Delete == nil, p.Assess(i, snap).Verdict != plan.Pending:
+		return nil, nil
+	case s.Create != nil:
+		target, verb = s.Create.Ref, "create"
+		body, berr := s.Create.Body(snap, secrets)
+		if berr != nil {
+			return []plan.Finding{Unvalidated(s, "the new template cannot be made up here: "+berr.Error())}, nil
+		}
+		if err = c.Create(ctx, body, DryRun); err == nil {
+			putBack = p.PutBack(s, body)
+		}
+	case s.Patch != nil:
+		target, verb = s.Patch.Target, "patch"
+		patch, perr := p.DryRunPatch(i, snap)
+		if perr != nil {
+			return []plan.Finding{Unvalidated(s, perr.Error())}, nil
+		}
+		err = c.Patch(ctx, target, s.Patch.APIVersion, patch, DryRun)
+	case s.Delete != nil:
+		target, verb = s.Delete.Ref, "delete"
+		live, _ := snap.Object(target)
+		err = c.Delete(ctx, target, s.Delete.APIVersion, s.Delete.UID, live.GetResourceVersion(), DryRun)
+	}
+	f := validated(s, target, err)
+	if len(putBack) > 0 {
+		f = PutBack(s, putBack)
+	}
+	if isMissingRight(err) {
+		return []plan.Finding{f}, forbidden(verb, target, err)
+	}
+	return []plan.Finding{f}, nil
 }
 
 // NotTried is what stands in place of Validate's findings where nobody asked the

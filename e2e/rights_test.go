@@ -100,10 +100,11 @@ func TestEachRightIsMissed(t *testing.T) {
 		{"", "configmaps", "list"}:                                  true,
 	}
 	// Asked for only where a pool of the upgrade is not there, and to ask the
-	// provider in the cluster's region; and one that a check does without, and
-	// says so.
+	// provider in the cluster's region; one that a check does without, and says
+	// so; and lists in place of many single reads.
 	unasked := []right{{"cluster.x-k8s.io", "machinepools", "get"},
-		{"infrastructure.cluster.x-k8s.io", "awsclusters", "get"}, {"cluster.x-k8s.io", "machinehealthchecks", "list"}}
+		{"infrastructure.cluster.x-k8s.io", "awsclusters", "get"}, {"cluster.x-k8s.io", "machinehealthchecks", "list"},
+		{"infrastructure.cluster.x-k8s.io", "awsmachinetemplates", "list"}, {"bootstrap.cluster.x-k8s.io", "kubeadmconfigtemplates", "list"}}
 	here, everywhere := rightsOf(t, "nodepool-operator"), rightsOf(t, definitions)
 	tell := func(r right, where string) string {
 		return fmt.Sprintf("%s %s in %s", r.Verb, strings.TrimSuffix(r.Resource+"."+r.Group, "."), where)

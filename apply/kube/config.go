@@ -16,7 +16,6 @@ import (
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // credential plugins, as kubectl has them
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/klog/v2"
 
 	"nodepool/apply"
@@ -118,11 +117,9 @@ func New(config *rest.Config) (*Cluster, error) {
 		config.UserAgent = "nodepool"
 	}
 	if config.QPS == 0 {
-		config.QPS, config.Burst = 50, 100
-	}
-	if config.RateLimiter == nil {
-		// One limit for all the clients below.
-		config.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(config.QPS, config.Burst)
+		// No limit here: what is under way together is bounded, and the server
+		// bounds what it takes (API Priority and Fairness).
+		config.QPS = -1
 	}
 	out := &Cluster{config: config, host: config.Host, namespace: "default", patience: defaultPatience()}
 	config.WarningHandler = &out.warnings
@@ -154,8 +151,8 @@ func requests(config *rest.Config, client *http.Client) (rest.Interface, error) 
 	return rest.UnversionedRESTClientForConfigAndClient(config, client)
 }
 
-// Config is a copy of the client configuration, with the one limit of requests
-// that all share: for clients of what nodepool keeps beside its plans.
+// Config is a copy of the client configuration: for clients of what nodepool
+// keeps beside its plans.
 func (c *Cluster) Config() *rest.Config { return rest.CopyConfig(c.config) }
 
 // Host is the address of the server.

@@ -32,7 +32,7 @@ func (c *Cluster) Fetch(ctx context.Context, selectors []plan.Selector) (plan.Sn
 	defer cancel()
 	parts := make([]plan.Snapshot, len(selectors))
 	errs := make([]error, len(selectors))
-	workqueue.ParallelizeUntil(ctx, atOnce, len(selectors), func(i int) {
+	one := func(i int) {
 		s := selectors[i]
 		found, err := c.fetch(ctx, s)
 		switch {
@@ -46,6 +46,26 @@ func (c *Cluster) Fetch(ctx context.Context, selectors []plan.Selector) (plan.Sn
 				cancel() // the others would wait for the same
 			}
 		}
+	}
+	batches := batched(selectors)
+	workqueue.ParallelizeUntil(ctx, atOnce, len(batches), func(b int) {
+		batch := batches[b]
+		if len(batch) == 1 {
+			one(batch[0])
+			return
+		}
+		found, ok := c.together(ctx, selectors[batch[0]], len(batch))
+		if !ok {
+			workqueue.ParallelizeUntil(ctx, atOnce, len(batch), func(i int) { one(batch[i]) })
+			return
+		}
+		for _, i := range batch {
+			if o := found[selectors[i].Name]; o != nil {
+				parts[i] = plan.Snapshot{}.With(selectors[i], o)
+			} else {
+				parts[i] = plan.Snapshot{}.With(selectors[i])
+			}
+		}
 	})
 	if err := summary(errs); err != nil {
 		return plan.Snapshot{}, err
@@ -55,6 +75,60 @@ func (c *Cluster) Fetch(ctx context.Context, selectors []plan.Selector) (plan.Sn
 	}
 	return merge(parts), nil
 }
+
+// batched gives the indexes of selectors, those together that ask for more than
+// atOnce objects of one kind in one namespace by name.
+func batched(selectors []plan.Selector) [][]int {
+	kinds := map[plan.Selector][]int{}
+	key := func(s plan.Selector) plan.Selector {
+		s.Name = ""
+		return s
+	}
+	for i, s := range selectors {
+		if !s.IsList() && s.Namespace != "" {
+			kinds[key(s)] = append(kinds[key(s)], i)
+		}
+	}
+	var out [][]int
+	for i, s := range selectors {
+		switch same := kinds[key(s)]; {
+		case s.IsList() || len(same) <= atOnce:
+			out = append(out, []int{i})
+		case same[0] == i:
+			out = append(out, same)
+		}
+	}
+	return out
+}
+
+// together lists the objects of the kind and namespace of s, by name, in place of
+// that many reads of single ones. It reports false where that would take more
+// requests than the single reads, and where it fails, for want of a right or for
+// any other reason: then those tell.
+func (c *Cluster) together(ctx context.Context, s plan.Selector, reads int) (map[string]*unstructured.Unstructured, bool) {
+	k, err := c.kinds.find(ctx, groupKind(s), s.APIVersion)
+	if err != nil {
+		return nil, false
+	}
+	s.Name = ""
+	found := map[string]*unstructured.Unstructured{}
+	err = c.pages(ctx, k, s, func(page *unstructured.UnstructuredList) error {
+		if page == nil {
+			clear(found)
+			return nil
+		}
+		if left := page.GetRemainingItemCount(); left != nil && *left/pageSize >= int64(reads) {
+			return errTooMany
+		}
+		for i := range page.Items {
+			found[page.Items[i].GetName()] = &page.Items[i]
+		}
+		return nil
+	})
+	return found, err == nil
+}
+
+var errTooMany = errors.New("too many pages")
 
 // leavesOut reports whether err is one that an optional selector bears.
 func leavesOut(err error) bool {
@@ -138,9 +212,25 @@ func (c *Cluster) get(ctx context.Context, k kind, s plan.Selector) ([]*unstruct
 }
 
 func (c *Cluster) list(ctx context.Context, k kind, s plan.Selector) ([]*unstructured.Unstructured, error) {
+	var out []*unstructured.Unstructured
+	err := c.pages(ctx, k, s, func(page *unstructured.UnstructuredList) error {
+		if page == nil {
+			out = nil
+			return nil
+		}
+		for i := range page.Items {
+			out = append(out, &page.Items[i])
+		}
+		return nil
+	})
+	return out, err
+}
+
+// pages reads a list page by page and gives each to take. A nil page says that
+// all begins anew. An error of take ends it.
+func (c *Cluster) pages(ctx context.Context, k kind, s plan.Selector, take func(*unstructured.UnstructuredList) error) error {
 	options := listOptions(s)
 	options.Limit = pageSize
-	var out []*unstructured.Unstructured
 	for {
 		page := &unstructured.UnstructuredList{}
 		err := c.read(ctx, func(ctx context.Context) error {
@@ -152,17 +242,19 @@ func (c *Cluster) list(ctx context.Context, k kind, s plan.Selector) ([]*unstruc
 		if apierrors.IsResourceExpired(err) && options.Continue != "" {
 			// The pages that are left are gone: all again, in one piece.
 			options.Continue, options.Limit = "", 0
-			out = nil
+			if err := take(nil); err != nil {
+				return err
+			}
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
-		for i := range page.Items {
-			out = append(out, &page.Items[i])
+		if err := take(page); err != nil {
+			return err
 		}
 		if options.Continue = page.GetContinue(); options.Continue == "" {
-			return out, nil
+			return nil
 		}
 	}
 }
