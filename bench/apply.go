@@ -55,27 +55,13 @@ func applyOne(ctx context.Context, e *Env) (Section, error) {
 	if err != nil {
 		return Section{}, err
 	}
-	byKind := map[string]int{}
-	var order []string
-	for _, r := range made {
-		kind := r.Verb + " " + r.ObjectRef.Resource
-		if r.DryRun() {
-			kind += " (dry run)"
-		}
-		if byKind[kind]++; byKind[kind] == 1 {
-			order = append(order, kind)
-		}
-	}
-	for i, kind := range order {
-		order[i] = fmt.Sprintf("%s %d×", kind, byKind[kind])
-	}
 	row := within("apply of one pool, from the approval to the patch", "two bare writes", nanoseconds, series[0], series[1], 3)
 	row.Behind = "it looks again at what was approved before it writes, takes the lock of the pool, and writes its journal before and after each write"
 	return Section{
 		Title: "Apply",
 		Text: "With --auto-approve, from the moment in which the plan has been shown to the time at which the API server has answered the patch, by its audit log. " +
 			"The two bare writes are a create of a template and a patch of a MachineDeployment over a connection that is open. " +
-			"In between, apply sends: " + strings.Join(order, ", ") + ".",
+			"In between, apply sends: " + kinds(made) + ".",
 		Rows:   []Row{row},
 		Series: series,
 	}, nil

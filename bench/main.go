@@ -41,6 +41,7 @@ var parts = []struct {
 	{"pure", pure},
 	{"plan-one", planOne},
 	{"apply", applyOne},
+	{"preflight", preflight},
 	{"plan-many", planMany},
 }
 

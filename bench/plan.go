@@ -136,6 +136,65 @@ func count(s *Series, made []Request) {
 	}
 }
 
+// preflight measures the plan of 50 pools of 20 machines, with all that a
+// reviewer waits for, and tells its requests by kind.
+func preflight(ctx context.Context, e *Env) (Section, error) {
+	const cluster, pools, machines = "fifty", 50, 1000
+	if err := e.Box.Populate(ctx, cluster, pools, machines); err != nil {
+		return Section{}, err
+	}
+	file, err := e.upgradeFile(cluster, 0, pools)
+	if err != nil {
+		return Section{}, err
+	}
+	args := []string{"plan", "-f", file}
+	made, err := e.requestsOf(ctx, args)
+	if err != nil {
+		return Section{}, err
+	}
+	floor, err := e.floor(ctx, "Preflight/floor", made)
+	if err != nil {
+		return Section{}, err
+	}
+	series, err := rounds(max(3, e.Runs/4), e.nodepool(ctx, "Preflight/nodepool", args...), floor)
+	if err != nil {
+		return Section{}, err
+	}
+	count(&series[0], made)
+	const work = "plan of 50 pools of 20 machines, validated by the server"
+	return Section{
+		Title: "Preflight of 50 pools",
+		Text: fmt.Sprintf("All pools to another version and image, with every check, a dry run of each write, and the questions for the rights to apply. It makes %d requests: %s.",
+			len(made), kinds(made)),
+		Rows: []Row{told(within(work, "the floor", nanoseconds, series[0], series[1], 2)),
+			atMost(work+", peak memory", peak, series[0].Worst(peak), 200<<20)},
+		Series: series,
+	}, nil
+}
+
+// kinds tells how many requests there were of each kind, in the order of their
+// coming.
+func kinds(made []Request) string {
+	count := map[string]int{}
+	var order []string
+	for _, r := range made {
+		kind := r.Verb + " " + r.ObjectRef.Resource
+		switch {
+		case r.ObjectRef.Resource == "":
+			kind = "discovery"
+		case r.DryRun():
+			kind += " (dry run)"
+		}
+		if count[kind]++; count[kind] == 1 {
+			order = append(order, kind)
+		}
+	}
+	for i, kind := range order {
+		order[i] = fmt.Sprintf("%s %d×", kind, count[kind])
+	}
+	return strings.Join(order, ", ")
+}
+
 // planMany measures plans of many pools of one large cluster against the bare
 // reads.
 func planMany(ctx context.Context, e *Env) (Section, error) {

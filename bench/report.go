@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"debug/buildinfo"
 	"fmt"
 	"maps"
 	"os"
@@ -83,8 +84,22 @@ func (e *Env) machine(ctx context.Context) [][2]string {
 		{"nodepool", first("git", "describe", "--tags", "--always", "--dirty")},
 		{"Go", strings.TrimPrefix(runtime.Version(), "go")},
 		{"cluster", first(e.Sandbox, "--version") + ", Kubernetes v1.35.4 and etcd v3.6.14, the embedded management cluster"},
-		{"kubectl", strings.TrimPrefix(first(e.Kubectl, "version", "--client"), "Client Version: ")},
+		{"kubectl", module(e.Kubectl, "k8s.io/kubectl")},
 	}
+}
+
+// module gives the version of a module in a program.
+func module(program, path string) string {
+	info, err := buildinfo.ReadFile(program)
+	if err != nil {
+		return "unknown"
+	}
+	for _, m := range info.Deps {
+		if m.Path == path {
+			return m.Version
+		}
+	}
+	return "unknown"
 }
 
 // field gives the first value of a name in a file of lines "name : value".

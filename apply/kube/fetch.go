@@ -219,7 +219,11 @@ func (c *Cluster) list(ctx context.Context, k kind, s plan.Selector) ([]*unstruc
 			return nil
 		}
 		for i := range page.Items {
-			out = append(out, &page.Items[i])
+			o := &page.Items[i]
+			if s.Kind != "MachineDeployment" { // which alone is asked for its field managers
+				o.SetManagedFields(nil) // half of a Machine's bytes
+			}
+			out = append(out, o)
 		}
 		return nil
 	})

@@ -49,7 +49,7 @@ func (s *Seeder) Populate(ctx context.Context, p Population) error {
 	if _, err := s.client.Resource(resources["Namespace"]).Create(ctx, namespace, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
 		return err
 	}
-	w := populator{Seeder: s, p: p, now: time.Now().UTC().Format(time.RFC3339)}
+	w := populator{Seeder: s, p: p, now: time.Now().UTC()}
 	cluster, err := w.cluster(ctx)
 	if err != nil {
 		return err
@@ -75,8 +75,10 @@ func (s *Seeder) Populate(ctx context.Context, p Population) error {
 type populator struct {
 	*Seeder
 	p   Population
-	now string
+	now time.Time // of the conditions
 }
+
+func (w populator) time() string { return w.now.Format(time.RFC3339) }
 
 // write creates u as a part of owner, and writes its status.
 func (w populator) write(ctx context.Context, resource schema.GroupVersionResource, owner, u *unstructured.Unstructured, status map[string]any) (*unstructured.Unstructured, error) {
@@ -212,7 +214,9 @@ func (w populator) pool(ctx context.Context, cluster *unstructured.Unstructured,
 			name = set.GetName() + "-" + suffix(random)
 		}
 		taken[name] = true
-		if err := w.machine(ctx, pool, set, template, name, fmt.Sprintf("i-%016x", random.Uint64())); err != nil {
+		one := w
+		one.now = w.now.Add(-time.Duration(random.IntN(1e6)) * time.Second)
+		if err := one.machine(ctx, pool, set, template, name, fmt.Sprintf("i-%016x", random.Uint64())); err != nil {
 			return err
 		}
 	}
@@ -238,7 +242,7 @@ func (w populator) machine(ctx context.Context, pool Pool, set, template *unstru
 		"kernelVersion": "6.14.0-1015-aws", "containerRuntimeVersion": "containerd://2.1.4", "kubeProxyVersion": "", "bootID": "", "machineID": "", "systemUUID": ""}
 	machine, err := w.write(ctx, machines, set, machine, w.status(
 		"Available Ready UpToDate BootstrapConfigReady InfrastructureReady NodeHealthy NodeReady", "Updating Paused Deleting",
-		map[string]any{"phase": "Running", "nodeRef": map[string]any{"name": name}, "nodeInfo": node, "lastUpdated": w.now,
+		map[string]any{"phase": "Running", "nodeRef": map[string]any{"name": name}, "nodeInfo": node, "lastUpdated": w.time(),
 			"initialization": map[string]any{"bootstrapDataSecretCreated": true, "infrastructureProvisioned": true}}))
 	if err != nil {
 		return err
@@ -254,8 +258,8 @@ func (w populator) machine(ctx context.Context, pool Pool, set, template *unstru
 	// The provider has conditions without observedGeneration and reason.
 	_, err = w.write(ctx, awsMachines, machine, infra, map[string]any{"ready": true, "instanceState": "running",
 		"addresses": []any{map[string]any{"type": "Hostname", "address": name}},
-		"conditions": []any{map[string]any{"type": "Ready", "status": "True", "lastTransitionTime": w.now},
-			map[string]any{"type": "InstanceReady", "status": "True", "lastTransitionTime": w.now}}})
+		"conditions": []any{map[string]any{"type": "Ready", "status": "True", "lastTransitionTime": w.time()},
+			map[string]any{"type": "InstanceReady", "status": "True", "lastTransitionTime": w.time()}}})
 	if err != nil {
 		return err
 	}
@@ -295,7 +299,7 @@ func (w populator) status(yes, no string, more map[string]any) map[string]any {
 	add := func(types, status, reason string) {
 		for _, t := range strings.Fields(types) {
 			conditions = append(conditions, map[string]any{"type": t, "status": status, "reason": reason + t, "message": "",
-				"lastTransitionTime": w.now, "observedGeneration": int64(1)})
+				"lastTransitionTime": w.time(), "observedGeneration": int64(1)})
 		}
 	}
 	add(yes, "True", "")
