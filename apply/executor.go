@@ -749,8 +749,21 @@ func (r *run) wait(ctx context.Context, i int) error {
 				r.notify(Stalled{Step: s, Stall: stall})
 			}
 		}
+		if last.Old > 1 {
+			if err := pause(ctx, min(time.Duration(last.Old)*perOld, mostPause)); err != nil {
+				return err
+			}
+		}
 	}
 }
+
+// A pool is judged the less often the more old machines it has left: changes that
+// come together are looked at together. One whose rollout may be complete with the
+// next change is looked at with each.
+const (
+	perOld    = 20 * time.Millisecond
+	mostPause = time.Second
+)
 
 // lookAnew gives another feed in the place of one that tells nothing new: a
 // watch may be silent while the world moves, behind a proxy that has lost it. No
@@ -823,7 +836,7 @@ func (r *run) follow(ctx context.Context, s plan.Step) (Feed, error) {
 	var away outage
 	defer func() { r.noteOutage(ctx, s, away) }()
 	for {
-		feed, err := r.Cluster.Watch(ctx, s.Reads())
+		feed, err := r.Cluster.Watch(ctx, s.Follows())
 		if err == nil || !Passes(err) {
 			return feed, err
 		}
@@ -894,14 +907,7 @@ func (r *run) pausePool(ctx context.Context, s plan.Step) string {
 // managed fields, which tell who it was.
 func (r *run) whoDid(ctx context.Context, i int, seen []plan.Difference) []plan.Difference {
 	s := r.plan.Steps[i]
-	for _, n := range s.Reads() {
-		if n.Ref != s.Wait.MachineDeployment {
-			continue
-		}
-		snap, err := r.Cluster.Fetch(ctx, []plan.Selector{n})
-		if err != nil {
-			break
-		}
+	if snap, err := r.Cluster.Fetch(ctx, []plan.Selector{{Ref: s.Wait.MachineDeployment}}); err == nil {
 		if again := r.plan.Assess(i, snap); again.Verdict == plan.Drifted {
 			return again.Differences
 		}

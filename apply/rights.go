@@ -78,7 +78,7 @@ func ApplyRights(steps []plan.Step) []Right {
 			if s.Wait.Pause != nil {
 				out = append(out, rightTo("patch", plan.Selector{Ref: s.Wait.Pause.Target}))
 			}
-			for _, sel := range s.Reads() {
+			for _, sel := range s.Follows() {
 				out = append(out, rightTo("list", sel), rightTo("watch", sel))
 			}
 		}

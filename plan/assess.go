@@ -76,6 +76,24 @@ func (s Step) Reads() []Selector {
 	return out
 }
 
+// Follows says what to watch while s, a step that waits, is waited for. It is what
+// s reads, but as lists that the waits for other pools of the cluster share; the
+// MachineDeployment is listed with the others.
+func (s Step) Follows() []Selector {
+	var out []Selector
+	for _, sel := range s.Reads() {
+		if s.Wait != nil && sel.Ref == s.Wait.MachineDeployment {
+			sel = machineDeploymentsOf(s.Wait.Cluster)
+			sel.Optional = false
+		}
+		if s.Wait != nil && sel.IsList() {
+			sel.Pool = s.Wait.MachineDeployment
+		}
+		out = append(out, sel)
+	}
+	return out
+}
+
 // Assess judges one step against a snapshot that answers s.Reads. It is the
 // only thing in the program that decides whether a step is still to do.
 //

@@ -192,7 +192,7 @@ func observed(snap Snapshot, md *unstructured.Unstructured, cluster, infraMachin
 }
 
 func observedOf(snap Snapshot, md *unstructured.Unstructured, cluster, infraMachine, bootstrapConfig Ref, list func(Selector) []*unstructured.Unstructured) capi.Observed {
-	o := capi.Observed{MachineDeployment: md}
+	o := capi.Observed{MachineDeployment: md, Memo: snap.memo}
 	o.Cluster, _ = snap.Object(cluster)
 	for _, sel := range rolloutSelectors(cluster, infraMachine, bootstrapConfig) {
 		objs := list(sel)

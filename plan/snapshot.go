@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -24,6 +25,11 @@ type Selector struct {
 	APIVersion string
 	// Label and LabelValue narrow a list to objects that carry the label.
 	Label, LabelValue string
+	// Pool says that a list is for the judgement of the rollout of this
+	// MachineDeployment. A reader that follows the cluster may leave out objects
+	// that the judgement cannot rest on, and fields that it does not read: see
+	// capi.Belonging and capi.Slimmer. Only what it gives is narrowed by it.
+	Pool Ref
 	// Optional marks what only makes a message better. A missing right or a
 	// missing kind leaves it out; for any other selector a missing right is
 	// an error, since a plan must not depend on who compiles it.
@@ -46,7 +52,13 @@ func (s Selector) matches(ref Ref, obj *unstructured.Unstructured) bool {
 	if !s.IsList() {
 		return ref.Name == s.Name
 	}
-	return s.Label == "" || capi.StringAt(obj, "metadata", "labels", s.Label) == s.LabelValue
+	if s.Label == "" {
+		return true
+	}
+	metadata, _ := obj.Object["metadata"].(map[string]any)
+	labels, _ := metadata["labels"].(map[string]any)
+	value, _ := labels[s.Label].(string)
+	return value == s.LabelValue
 }
 
 // Snapshot is what was seen of a cluster, and what was looked for in vain.
@@ -63,6 +75,16 @@ type Snapshot struct {
 	// contracts are what the definitions of kinds say, by group and kind.
 	contracts map[Ref]Contract
 	types     map[InstanceTypeQuery]InstanceTypeInfo
+	kinds     *kinds // made anew by clone, since With puts objects in
+	// memo goes with all that With makes of a snapshot, for one judge; see Following.
+	memo *capi.Memo
+}
+
+// Following gives s for the judgement of one pool again and again, as With gives
+// it newer forms of objects: what was read out of the others is kept.
+func (s Snapshot) Following() Snapshot {
+	s.memo = &capi.Memo{}
+	return s
 }
 
 // With gives s plus the answer to one selector: the objects found, possibly
@@ -114,6 +136,8 @@ func (s Snapshot) clone() Snapshot {
 		asked:   make(map[Selector]bool, len(s.asked)+1),
 		unread:  make(map[Selector]string, len(s.unread)),
 
+		memo:      s.memo,
+		kinds:     &kinds{},
 		workload:  s.workload,
 		contracts: s.contracts,
 		images:    make(map[ImageQuery]ImageInfo, len(s.images)),
@@ -158,8 +182,8 @@ func (s Snapshot) Object(ref Ref) (*unstructured.Unstructured, bool) {
 // List gives the objects seen that sel selects, ordered by namespace and name.
 func (s Snapshot) List(sel Selector) []*unstructured.Unstructured {
 	var refs []Ref
-	for ref, o := range s.objects {
-		if sel.matches(ref, o) {
+	for _, ref := range s.kind(sel.Group, sel.Kind) {
+		if sel.matches(ref, s.objects[ref]) {
 			refs = append(refs, ref)
 		}
 	}
@@ -171,6 +195,29 @@ func (s Snapshot) List(sel Selector) []*unstructured.Unstructured {
 		out = append(out, s.objects[ref])
 	}
 	return out
+}
+
+// kinds are the identities of the objects by group and kind. They are made when
+// they are first asked for: snapshots are made one from the other, and most are
+// asked nothing.
+type kinds struct {
+	once sync.Once
+	refs map[Ref][]Ref
+}
+
+// kind gives the identities of all objects of a kind.
+func (s Snapshot) kind(group, kind string) []Ref {
+	if s.kinds == nil {
+		return nil // an empty snapshot
+	}
+	s.kinds.once.Do(func() {
+		s.kinds.refs = map[Ref][]Ref{}
+		for ref := range s.objects {
+			of := Ref{Group: ref.Group, Kind: ref.Kind}
+			s.kinds.refs[of] = append(s.kinds.refs[of], ref)
+		}
+	})
+	return s.kinds.refs[Ref{Group: group, Kind: kind}]
 }
 
 // Unread gives the reason why an optional selector could not be read.

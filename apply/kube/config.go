@@ -19,6 +19,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"nodepool/apply"
+	"nodepool/plan/capi"
 )
 
 var _ apply.Cluster = (*Cluster)(nil)
@@ -51,6 +52,8 @@ type Cluster struct {
 	kinds    kinds
 	warnings warnings
 	patience patience
+	sources  sources // of the feeds
+	slimmer  capi.Slimmer
 }
 
 // patience bounds how long reads are repeated and how long a request may take.

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -32,27 +33,68 @@ var ErrStopped = errors.New("the feed was stopped")
 // back by themselves, and list again only when their place is lost. Trouble
 // says why nothing comes meanwhile.
 type Feed struct {
+	sources   *sources
 	selectors []plan.Selector
-	sources   []*source  // in the order of selectors; nil where one is left out
-	notes     []string   // why it is
-	mu        sync.Mutex // for Trouble: Next may leave sources out meanwhile
+	keys      []plan.Selector // in the order of selectors
 
-	cancel  context.CancelFunc
-	ended   <-chan struct{}
-	woken   chan struct{} // holds one token when something has changed
-	given   bool
+	ended <-chan struct{}
+	end   context.CancelFunc
+	woken chan struct{} // holds one token when something has changed
+
+	mu    sync.Mutex // the informers ask, and Trouble, while Next is at work
+	notes []string   // why a selector is left out
+	given bool
+	// asked are the keys of capi.Belonging that the last snapshot rests on.
+	asked map[string]bool
+	// anew says that the next snapshot has to be made from all that the informers
+	// hold; otherwise it is the last one with what has changed, newer forms of the
+	// same objects.
+	anew    bool
+	changed map[plan.Ref]change
 	content map[plan.Ref]string
+	last    plan.Snapshot
+}
+
+// change is the newer form of an object, of the selector with that number.
+type change struct {
+	selector int
+	object   *unstructured.Unstructured
 }
 
 var _ apply.Feed = (*Feed)(nil)
 
-// source is the informer of one selector.
+// sources are the informers of a Cluster, by what they select. Feeds that select
+// the same share one: 50 pools of a cluster are followed by 6 watches.
+type sources struct {
+	mu sync.Mutex
+	// byKey holds those for the same objects, the oldest first. There is more than
+	// one while a new one is to take the place of the others.
+	byKey map[plan.Selector][]*source
+}
+
+// fresh is how old a source may be to be shared by a new feed: waits that begin
+// together share it, and one that looks anew, since nothing came for long, has
+// the cluster listed again. Then all that share the old one go over to the new.
+const fresh = 5 * time.Second
+
+// keyOf gives what tells sources apart. Which pool a list is for does not.
+func keyOf(s plan.Selector) plan.Selector {
+	s.Optional = false
+	if !s.Pool.IsZero() {
+		s.Pool = plan.Ref{Kind: "MachineDeployment"}
+	}
+	return s
+}
+
+// source is the informer of what feeds select.
 type source struct {
-	selector plan.Selector
+	key      plan.Selector
 	kind     kind
+	begun    time.Time
 	informer cache.SharedIndexInformer
 	stop     context.CancelFunc
-	wake     func()
+	of       *sources
+	feeds    map[*Feed]bool // guarded by of.mu
 
 	mu       sync.Mutex
 	watching bool  // a watch has begun
@@ -62,26 +104,27 @@ type source struct {
 // Watch keeps the answers to selectors up to date; see apply.Cluster. It
 // returns once every informer has its first content, or after about 20 seconds:
 // then the feed waits for the rest. A missing right and a kind that is not
-// served are errors as in Fetch.
+// served are errors as in Fetch. Feeds that begin together share informers.
 func (c *Cluster) Watch(ctx context.Context, selectors []plan.Selector) (apply.Feed, error) {
+	outer := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	f := &Feed{
+		sources:   &c.sources,
 		selectors: slices.Clone(selectors),
-		sources:   make([]*source, len(selectors)),
+		keys:      make([]plan.Selector, len(selectors)),
 		notes:     make([]string, len(selectors)),
-		cancel:    cancel,
+		end:       cancel,
 		ended:     ctx.Done(),
 		woken:     make(chan struct{}, 1),
 	}
 	var problems []error
+	kinds := make([]kind, len(selectors))
 	for i, s := range f.selectors {
-		k, err := c.kinds.find(ctx, groupKind(s), s.APIVersion)
+		var err error
+		f.keys[i] = keyOf(s)
+		kinds[i], err = c.kinds.find(ctx, groupKind(s), s.APIVersion)
 		switch {
 		case err == nil:
-			f.sources[i], err = c.source(s, k, f.wake)
-			if err != nil {
-				problems = append(problems, err)
-			}
 		case s.Optional && leavesOut(err):
 			f.notes[i] = err.Error()
 		default:
@@ -92,15 +135,15 @@ func (c *Cluster) Watch(ctx context.Context, selectors []plan.Selector) (apply.F
 		cancel()
 		return nil, err
 	}
-	for _, s := range f.sources {
-		if s == nil {
+	context.AfterFunc(ctx, func() { c.sources.leave(f) })
+	for i, s := range f.selectors {
+		if f.notes[i] != "" {
 			continue
 		}
-		var own context.Context
-		own, s.stop = context.WithCancel(ctx)
-		go func() {
-			s.informer.RunWithContext(own)
-		}()
+		if err := c.join(outer, f, s, kinds[i]); err != nil {
+			cancel()
+			return nil, cmp.Or(outer.Err(), err)
+		}
 	}
 	if err := f.settle(ctx, c.patience.start); err != nil {
 		cancel()
@@ -109,16 +152,116 @@ func (c *Cluster) Watch(ctx context.Context, selectors []plan.Selector) (apply.F
 	return f, nil
 }
 
-// source makes the informer of a selector; it does not start it.
-func (c *Cluster) source(s plan.Selector, k kind, wake func()) (*source, error) {
-	out := &source{selector: s, kind: k, wake: wake}
-	var client dynamic.ResourceInterface = c.dynamic.Resource(k.resource)
-	if k.namespaced && s.Namespace != "" {
-		client = c.dynamic.Resource(k.resource).Namespace(s.Namespace)
+// join gives the feed the source of a selector, which it starts if there is none
+// that is fresh.
+func (c *Cluster) join(ctx context.Context, f *Feed, s plan.Selector, k kind) error {
+	all, key := &c.sources, keyOf(s)
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	select {
+	case <-f.ended:
+		return ErrStopped // and has left what it had joined
+	default:
 	}
-	selected := listOptions(s)
+	list := all.byKey[key]
+	if n := len(list); n > 0 && time.Since(list[n-1].begun) < fresh {
+		list[n-1].feeds[f] = true
+		return nil
+	}
+	out, err := c.source(key, k)
+	if err != nil {
+		return err
+	}
+	for _, old := range list {
+		maps.Copy(out.feeds, old.feeds)
+	}
+	out.feeds[f] = true
+	if all.byKey == nil {
+		all.byKey = map[plan.Selector][]*source{}
+	}
+	all.byKey[key] = append(list, out)
+	// It outlives the feed that it was begun for, if others share it.
+	ctx, out.stop = context.WithCancel(context.WithoutCancel(ctx))
+	go out.informer.RunWithContext(ctx)
+	return nil
+}
+
+// leave takes a feed away from all that it shares, or from the sources for keys.
+func (all *sources) leave(f *Feed, keys ...plan.Selector) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	for key, list := range all.byKey {
+		if len(keys) == 0 || slices.Contains(keys, key) {
+			all.drop(f, key, list)
+		}
+	}
+}
+
+// drop takes a feed away from sources of one key, and ends those that are left
+// without one.
+func (all *sources) drop(f *Feed, key plan.Selector, from []*source) {
+	for _, s := range from {
+		if delete(s.feeds, f); len(s.feeds) == 0 {
+			s.stop()
+		}
+	}
+	left := slices.DeleteFunc(slices.Clone(all.byKey[key]), func(s *source) bool { return len(s.feeds) == 0 })
+	if all.byKey[key] = left; len(left) == 0 {
+		delete(all.byKey, key)
+	}
+}
+
+// current gives the source that a feed goes by: the newest that is ready, or else
+// the newest. It leaves the older ones.
+func (all *sources) current(f *Feed, key plan.Selector) *source {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	var own []*source
+	for _, s := range all.byKey[key] {
+		if s.feeds[f] {
+			own = append(own, s)
+		}
+	}
+	for i := len(own) - 1; i >= 0; i-- {
+		if own[i].ready() {
+			all.drop(f, key, own[:i])
+			return own[i]
+		}
+	}
+	if len(own) == 0 {
+		return nil // it has just been stopped
+	}
+	return own[len(own)-1]
+}
+
+// poolIndex is the index of capi.Keys.
+const poolIndex = "pool"
+
+// source makes the informer of a key; it does not start it.
+func (c *Cluster) source(key plan.Selector, k kind) (*source, error) {
+	out := &source{key: key, kind: k, begun: time.Now(), of: &c.sources, feeds: map[*Feed]bool{}}
+	var client dynamic.ResourceInterface = c.dynamic.Resource(k.resource)
+	if k.namespaced && key.Namespace != "" {
+		client = c.dynamic.Resource(k.resource).Namespace(key.Namespace)
+	}
+	selected := listOptions(key)
 	narrow := func(o *metav1.ListOptions) {
 		o.FieldSelector, o.LabelSelector = selected.FieldSelector, selected.LabelSelector
+	}
+	slim := func(o *unstructured.Unstructured) *unstructured.Unstructured {
+		slim(o)
+		return o
+	}
+	indexers := cache.Indexers{}
+	if !key.Pool.IsZero() {
+		slim = c.slimmer.Slim
+		indexers[poolIndex] = func(o any) ([]string, error) {
+			u, ok := o.(*unstructured.Unstructured)
+			if !ok {
+				return nil, nil
+			}
+			return capi.Keys(u), nil
+		}
 	}
 	lw := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
@@ -133,6 +276,9 @@ func (c *Cluster) source(s plan.Selector, k kind, wake func()) (*source, error) 
 			if err != nil {
 				out.failed("list", err)
 				return nil, err
+			}
+			for i := range list.Items { // before the next page comes
+				list.Items[i] = *slim(&list.Items[i])
 			}
 			return list, nil
 		},
@@ -149,10 +295,10 @@ func (c *Cluster) source(s plan.Selector, k kind, wake func()) (*source, error) 
 			return w, nil
 		},
 	}
-	out.informer = cache.NewSharedIndexInformerWithOptions(lw, &unstructured.Unstructured{}, cache.SharedIndexInformerOptions{})
+	out.informer = cache.NewSharedIndexInformerWithOptions(lw, &unstructured.Unstructured{}, cache.SharedIndexInformerOptions{Indexers: indexers})
 	err := out.informer.SetTransform(func(o any) (any, error) {
 		if u, ok := o.(*unstructured.Unstructured); ok {
-			slim(u)
+			return slim(u), nil
 		}
 		return o, nil
 	})
@@ -167,9 +313,9 @@ func (c *Cluster) source(s plan.Selector, k kind, wake func()) (*source, error) 
 		return nil, err
 	}
 	_, err = out.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { wake() },
-		UpdateFunc: func(any, any) { wake() },
-		DeleteFunc: func(any) { wake() },
+		AddFunc:    func(o any) { out.changed(nil, o) },
+		UpdateFunc: func(old, o any) { out.changed(old, o) },
+		DeleteFunc: func(o any) { out.changed(o, nil) },
 	})
 	return out, err
 }
@@ -188,26 +334,57 @@ func slim(o *unstructured.Unstructured) {
 // the kinds of its providers.
 const bootstrapGroup = "bootstrap.cluster.x-k8s.io"
 
+// changed tells the feeds that this may matter to of an object that is new, gone
+// or changed; old is nil for a new one, and now for one that is gone.
+func (s *source) changed(old, now any) {
+	if gone, ok := old.(cache.DeletedFinalStateUnknown); ok {
+		old = gone.Obj
+	}
+	before, _ := old.(*unstructured.Unstructured)
+	after, _ := now.(*unstructured.Unstructured)
+	var keys []string
+	for _, o := range []*unstructured.Unstructured{before, after} {
+		if o != nil && !s.key.Pool.IsZero() {
+			keys = append(keys, capi.Keys(o)...)
+		}
+	}
+	alike := before != nil && after != nil && capi.SameTies(before, after)
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
+	for f := range s.feeds {
+		f.take(s, keys, after, alike)
+	}
+}
+
+// wake wakes all feeds of the source.
+func (s *source) wake() {
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
+	for f := range s.feeds {
+		f.wake()
+	}
+}
+
 // failed notes what a request came to. An expired place in the history is no
 // trouble: the reflector lists again.
 func (s *source) failed(verb string, err error) {
 	if errors.Is(err, context.Canceled) || apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	trouble := reading(s.kind.resource.GroupResource().String(), err)
 	if apierrors.IsForbidden(err) {
-		s.trouble = forbidden(s.selector, verb, s.kind)
-	} else {
-		s.trouble = reading(s.kind.resource.GroupResource().String(), err)
+		trouble = forbidden(s.key, verb, s.kind)
 	}
+	s.mu.Lock()
+	s.trouble = trouble
+	s.mu.Unlock()
 	s.wake()
 }
 
 func (s *source) watches() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.watching, s.trouble = true, nil
+	s.mu.Unlock()
 	s.wake()
 }
 
@@ -229,6 +406,20 @@ func (s *source) missingRight() *apply.ForbiddenError {
 	return out
 }
 
+// each gives the current sources, nil for a selector that is left out.
+func (f *Feed) each() []*source {
+	f.mu.Lock()
+	notes := slices.Clone(f.notes)
+	f.mu.Unlock()
+	out := make([]*source, len(f.keys))
+	for i, key := range f.keys {
+		if notes[i] == "" {
+			out[i] = f.sources.current(f, key)
+		}
+	}
+	return out
+}
+
 // settle waits until every source is ready or lacks a right, or until patience
 // ends. A source that lacks a right is left out or gives an error.
 func (f *Feed) settle(ctx context.Context, patience time.Duration) error {
@@ -236,7 +427,7 @@ func (f *Feed) settle(ctx context.Context, patience time.Duration) error {
 	defer cancel()
 	for {
 		undecided := false
-		for _, s := range f.sources {
+		for _, s := range f.each() {
 			if s != nil && !s.ready() && s.missingRight() == nil {
 				undecided = true
 			}
@@ -253,18 +444,18 @@ func (f *Feed) settle(ctx context.Context, patience time.Duration) error {
 // the others that do.
 func (f *Feed) leaveOut() error {
 	var problems []error
-	for i, s := range f.sources {
+	for i, s := range f.each() {
 		if s == nil {
 			continue
 		}
 		missing := s.missingRight()
 		switch {
 		case missing == nil:
-		case s.selector.Optional:
-			s.stop()
+		case f.selectors[i].Optional:
 			f.mu.Lock()
-			f.sources[i], f.notes[i] = nil, missing.Error()
+			f.notes[i] = missing.Error()
 			f.mu.Unlock()
+			f.sources.leave(f, f.keys[i])
 		default:
 			problems = append(problems, missing)
 		}
@@ -296,6 +487,27 @@ func (f *Feed) wake() {
 	}
 }
 
+// take takes in that objects of these keys have changed; alike says that now is
+// the same object with the same ties. Before there is a snapshot, nobody has to
+// be woken: see pause.
+func (f *Feed) take(s *source, keys []string, now *unstructured.Unstructured, alike bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.given || !s.key.Pool.IsZero() && f.asked != nil && !slices.ContainsFunc(keys, func(key string) bool { return f.asked[key] }) {
+		return
+	}
+	i := slices.Index(f.keys, s.key)
+	if !alike || f.asked == nil || i < 0 {
+		f.anew = true
+	} else {
+		if f.changed == nil {
+			f.changed = map[plan.Ref]change{}
+		}
+		f.changed[capi.RefOf(now)] = change{i, now}
+	}
+	f.wake()
+}
+
 // Next gives the next snapshot; see apply.Feed. A right that turns out to be
 // missing before the first snapshot is an *apply.ForbiddenError; once the feed
 // has given one, it bears everything and waits.
@@ -324,36 +536,87 @@ func (f *Feed) Next(ctx context.Context) (plan.Snapshot, error) {
 // look gives what the informers hold, if it is complete and not what was given
 // last.
 func (f *Feed) look() (plan.Snapshot, bool) {
-	held := make([][]*unstructured.Unstructured, len(f.sources))
-	newest := map[plan.Ref]*unstructured.Unstructured{}
-	for i, s := range f.sources {
-		if s == nil {
+	f.mu.Lock()
+	changed, anew := f.changed, f.anew || !f.given
+	f.changed, f.anew = nil, false
+	if anew {
+		f.asked = nil // what changes from here on is a reason to look again
+	}
+	f.mu.Unlock()
+	sources := f.each()
+	if anew {
+		return f.lookAtAll(sources)
+	}
+	told := false
+	for ref, c := range changed {
+		is := identity(c.object)
+		if old, known := f.content[ref]; !known || old == is || sources[c.selector] == nil || !f.last.Asked(f.selectors[c.selector]) {
 			continue
 		}
-		if !f.given && !s.ready() {
+		if old, ok := f.last.Object(ref); ok && newer(old, c.object) {
+			continue // another informer was quicker
+		}
+		f.content[ref] = is
+		f.last = f.last.With(f.selectors[c.selector], c.object)
+		told = true
+	}
+	return f.last, told
+}
+
+func (f *Feed) lookAtAll(sources []*source) (plan.Snapshot, bool) {
+	for _, s := range sources {
+		if s != nil && !f.given && !s.ready() {
 			return plan.Snapshot{}, false
 		}
-		for _, item := range s.informer.GetStore().List() {
-			o, ok := item.(*unstructured.Unstructured)
-			if !ok {
-				continue
+	}
+	held := make([][]*unstructured.Unstructured, len(sources))
+	newest := map[plan.Ref]*unstructured.Unstructured{}
+	take := func(i int, items []any) (taken []*unstructured.Unstructured) {
+		for _, item := range items {
+			if o, ok := item.(*unstructured.Unstructured); ok {
+				taken = append(taken, o)
+				ref := capi.RefOf(o)
+				if old := newest[ref]; old == nil || newer(o, old) {
+					newest[ref] = o
+				}
 			}
-			held[i] = append(held[i], o)
-			ref := capi.RefOf(o)
-			if old := newest[ref]; old == nil || newer(o, old) {
-				newest[ref] = o
-			}
+		}
+		held[i] = append(held[i], taken...)
+		return taken
+	}
+	asked := map[string]bool{}
+	pools := map[plan.Ref]bool{}
+	for i, s := range sources {
+		switch pool := f.selectors[i].Pool; {
+		case s == nil:
+		case pool.IsZero():
+			take(i, s.informer.GetStore().List())
+		case !pools[pool]:
+			pools[pool] = true
+			capi.Belonging(pool, func(key string) (found []*unstructured.Unstructured) {
+				asked[key] = true
+				for j, s := range sources {
+					if s != nil && f.selectors[j].Pool == pool {
+						items, _ := s.informer.GetIndexer().ByIndex(poolIndex, key) // which all of these have
+						found = append(found, take(j, items)...)
+					}
+				}
+				return found
+			})
 		}
 	}
 	content := make(map[plan.Ref]string, len(newest))
 	for ref, o := range newest {
-		content[ref] = string(o.GetUID()) + "@" + o.GetResourceVersion()
+		content[ref] = identity(o)
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = asked
 	if f.given && maps.Equal(content, f.content) {
 		return plan.Snapshot{}, false
 	}
-	parts := make([]plan.Snapshot, len(f.sources))
-	for i, s := range f.sources {
+	parts := make([]plan.Snapshot, len(sources))
+	for i, s := range sources {
 		if s == nil {
 			parts[i] = plan.Snapshot{}.Without(f.selectors[i], f.notes[i])
 			continue
@@ -364,8 +627,13 @@ func (f *Feed) look() (plan.Snapshot, bool) {
 		}
 		parts[i] = plan.Snapshot{}.With(f.selectors[i], held[i]...)
 	}
-	f.given, f.content = true, content
-	return merge(parts), true
+	f.given, f.content, f.last = true, content, merge(parts).Following()
+	return f.last, true
+}
+
+// identity tells forms of an object apart.
+func identity(o *unstructured.Unstructured) string {
+	return string(o.GetUID()) + "@" + o.GetResourceVersion()
 }
 
 func newer(a, b *unstructured.Unstructured) bool {
@@ -376,11 +644,8 @@ func newer(a, b *unstructured.Unstructured) bool {
 // Trouble says what keeps the feed from following the cluster at the moment,
 // nil when nothing does.
 func (f *Feed) Trouble() error {
-	f.mu.Lock()
-	sources := slices.Clone(f.sources)
-	f.mu.Unlock()
 	var problems []error
-	for _, s := range sources {
+	for _, s := range f.each() {
 		if s == nil {
 			continue
 		}
@@ -392,4 +657,7 @@ func (f *Feed) Trouble() error {
 }
 
 // Stop ends the feed; see apply.Feed.
-func (f *Feed) Stop() { f.cancel() }
+func (f *Feed) Stop() {
+	f.end()
+	f.sources.leave(f)
+}

@@ -21,6 +21,13 @@ type hold struct {
 // machineHolds are the holds of one Machine, the one to show first. An old
 // Machine that is not being deleted waits for its turn and has none.
 func (p *pool) machineHolds(m poolMachine) []hold {
+	if *m.held == nil {
+		*m.held = append([]hold{}, p.findHolds(m)...)
+	}
+	return *m.held
+}
+
+func (p *pool) findHolds(m poolMachine) []hold {
 	var holds []hold
 	waitsOn := m.deleting() || !m.old && !m.available()
 	if waitsOn && m.pausedByAnnotation() {

@@ -109,7 +109,7 @@ func TestJudgeInPlace(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				w := test.from(version)
 				test.change(w)
-				r := capi.JudgeInPlace(w.observed(), fields)
+				r := judgeInPlace(w.observed(), fields)
 				if r.Complete != (test.waiting == "") || !strings.Contains(r.Waiting, test.waiting) || r.Complete != (r.Waiting == "") {
 					t.Errorf("complete %t, waiting %q; want %q", r.Complete, r.Waiting, test.waiting)
 				}
@@ -124,12 +124,12 @@ func TestJudgeInPlace(t *testing.T) {
 
 		t.Run("progress", func(t *testing.T) {
 			w := done(version)
-			before := capi.JudgeInPlace(w.observed(), fields).Fingerprint
-			if again := capi.JudgeInPlace(w.observed(), fields).Fingerprint; again != before {
+			before := judgeInPlace(w.observed(), fields).Fingerprint
+			if again := judgeInPlace(w.observed(), fields).Fingerprint; again != before {
 				t.Error("the fingerprint moves by itself")
 			}
 			set(w.newSet, value, inTemplate...)
-			if capi.JudgeInPlace(w.observed(), fields).Fingerprint == before {
+			if judgeInPlace(w.observed(), fields).Fingerprint == before {
 				t.Error("a MachineSet that has it is no progress")
 			}
 		})

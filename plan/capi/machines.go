@@ -1,14 +1,17 @@
 package capi
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 )
 
@@ -88,6 +91,74 @@ type poolMachine struct {
 	old    bool
 	config seen // its bootstrap config where observed
 	infra  seen // its infrastructure machine where observed
+	read   *readings
+	held   *[]hold // once they are known
+}
+
+// readings are what is asked of a Machine again and again.
+type readings struct {
+	conditions, oldConditions []rolloutCondition
+	fingerprint               [16]byte
+}
+
+// Memo keeps what was read out of Machines from one judgement to the next: of a
+// pool of 100, most are as they were. Its zero value is ready for use, by several
+// goroutines. It goes by the objects themselves, which must not change.
+type Memo struct {
+	mu    sync.Mutex
+	known map[*unstructured.Unstructured]*readings
+}
+
+// reading gives what was read out of a Machine, or reads it, and keeps it in next.
+func (m *Memo) reading(o *unstructured.Unstructured, next map[*unstructured.Unstructured]*readings) *readings {
+	r := m.known[o]
+	if r == nil {
+		object := seen(o.Object)
+		r = &readings{conditions: object.conditions(), oldConditions: object.oldConditions()}
+		r.fingerprint = r.print(object)
+	}
+	next[o] = r
+	return r
+}
+
+// print digests what moves of a Machine when the rollout moves, and nothing else.
+func (r *readings) print(m seen) (digest [16]byte) {
+	var b []byte
+	text := func(parts ...string) {
+		for _, part := range parts {
+			b = append(strconv.AppendInt(b, int64(len(part)), 10), ':')
+			b = append(b, part...)
+		}
+	}
+	text(m.name(), m.uid(), m.text("status", "phase"), m.text("status", "nodeRef", "name"), strconv.FormatBool(m.deleting()))
+	list := r.conditions
+	if len(list) == 0 {
+		list = r.oldConditions
+	}
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, func(a, b rolloutCondition) int { return cmp.Compare(a.kind, b.kind) })
+	for _, c := range list {
+		text(c.kind, c.status, c.reason)
+		switch c.kind {
+		case clusterv1.MachineDeletingCondition, string(clusterv1.DrainingSucceededV1Beta1Condition):
+			text(c.message) // pod after pod leaves the node
+		}
+	}
+	sum := sha256.Sum256(b)
+	copy(digest[:], sum[:])
+	return digest
+}
+
+// conditions and oldConditions are those of seen, read once.
+func (m poolMachine) conditions() []rolloutCondition { return m.read.conditions }
+
+func (m poolMachine) oldConditions() []rolloutCondition { return m.read.oldConditions }
+
+func (m poolMachine) condition(kind, oldKind string) (rolloutCondition, bool) {
+	if c, ok := findCondition(m.conditions(), kind); ok || oldKind == "" {
+		return c, ok
+	}
+	return findCondition(m.oldConditions(), oldKind)
 }
 
 type externalKey struct{ group, kind, namespace, name string }
@@ -111,7 +182,7 @@ func poolOf(o Observed) pool {
 	}
 	p.template = rollingTemplateOf(p.deployment)
 	p.takeSets(seenAll(o.MachineSets))
-	p.takeMachines(seenAll(o.Machines), seenAll(o.MachineSets))
+	p.takeMachines(o.Memo, o.Machines, seenAll(o.MachineSets))
 	return p
 }
 
@@ -183,7 +254,14 @@ func (p *pool) labelled(object seen) bool {
 		object.label(clusterv1.ClusterNameLabel) == p.deployment.text("spec", "clusterName")
 }
 
-func (p *pool) takeMachines(machines, allSets []seen) {
+func (p *pool) takeMachines(memo *Memo, machines []*unstructured.Unstructured, allSets []seen) {
+	if memo == nil {
+		memo = &Memo{}
+	}
+	memo.mu.Lock()
+	defer memo.mu.Unlock()
+	next := map[*unstructured.Unstructured]*readings{}
+	defer func() { memo.known = next }() // all others are forgotten
 	own, foreign := map[string]seen{}, map[string]bool{}
 	for _, set := range slices.Concat(p.matching, p.others) {
 		own[set.uid()] = set
@@ -193,7 +271,11 @@ func (p *pool) takeMachines(machines, allSets []seen) {
 		// whatever its labels say.
 		foreign[set.uid()] = own[set.uid()] == nil
 	}
-	for _, m := range machines {
+	for _, o := range machines {
+		if o == nil || o.Object == nil {
+			continue
+		}
+		m := seen(o.Object)
 		if m.namespace() != p.deployment.namespace() {
 			continue
 		}
@@ -217,7 +299,7 @@ func (p *pool) takeMachines(machines, allSets []seen) {
 				}
 			}
 		}
-		member := poolMachine{seen: m, set: set.name(), old: true}
+		member := poolMachine{seen: m, set: set.name(), old: true, read: memo.reading(o, next), held: new([]hold)}
 		if member.set == "" {
 			member.set = cmp.Or(m.label(clusterv1.MachineSetNameLabel), owner.text("name"))
 		}
@@ -321,25 +403,16 @@ func (p *pool) proved(m poolMachine, holds []hold) bool {
 
 // fingerprint digests what moves when the rollout moves, and nothing else.
 func (p *pool) fingerprint() string {
-	var lines []string
-	for _, m := range p.machines {
-		lines = append(lines, fmt.Sprintf("%q %q phase %q node %q deleting %t", m.name(), m.uid(), m.text("status", "phase"), m.node(), m.deleting()))
-		list := m.conditions()
-		if len(list) == 0 {
-			list = m.oldConditions()
-		}
-		for _, c := range list {
-			line := fmt.Sprintf("%q %q condition %q %q %q", m.name(), m.uid(), c.kind, c.status, c.reason)
-			switch c.kind {
-			case clusterv1.MachineDeletingCondition, string(clusterv1.DrainingSucceededV1Beta1Condition):
-				line += fmt.Sprintf(" %q", c.message) // pod after pod leaves the node
-			}
-			lines = append(lines, line)
-		}
+	machines := make([][16]byte, len(p.machines))
+	for i, m := range p.machines {
+		machines[i] = m.read.fingerprint
 	}
-	slices.Sort(lines)
-	sum := sha256.Sum256([]byte(strings.Join(lines, "\n")))
-	return hex.EncodeToString(sum[:16])
+	slices.SortFunc(machines, func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) })
+	sum := sha256.New()
+	for _, m := range machines {
+		sum.Write(m[:])
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:16])
 }
 
 func filter[T any](list []T, keep func(T) bool) []T {

@@ -148,7 +148,7 @@ func replay(t testing.TB, recording, watch string, visit func(e event, r capi.Ro
 			continue
 		}
 		s.take(e)
-		visit(e, capi.Judge(s.observed()), &s)
+		visit(e, judge(s.observed()), &s)
 	}
 }
 
@@ -329,7 +329,7 @@ func TestProviderErrorInItsOwnWords(t *testing.T) {
 	replay(t, "fail-1-provider-error", "md2", func(_ event, _ capi.Rollout, s *store) { last = s })
 	o := last.observed()
 	o.InfraMachines = manifests(t, "fail-1-provider-error", "devmachines.stuck.yaml")
-	s := capi.Judge(o).Suspect()
+	s := judge(o).Suspect()
 	want := capi.Stall{
 		Cause: capi.StallProviderError, Kind: "DevMachine", Namespace: "default", Name: "demo-md-0-rtwxk-xksqs",
 		Condition:   "VMProvisioned",
@@ -351,7 +351,7 @@ func TestPreflightBlocked(t *testing.T) {
 				MachineDeployment: manifests(t, "preflight-blocked", file)[0],
 				MachineSets:       manifests(t, "preflight-blocked", "ms.v1beta2.yaml"),
 			}
-			r := capi.Judge(o)
+			r := judge(o)
 			if got, want := causes(r.Stalls), "machineset-preflight MachineSet/demo-md-0-42fnl"; got != want || r.Complete {
 				t.Errorf("complete %t, stated %q, want %q", r.Complete, got, want)
 			}
@@ -359,7 +359,7 @@ func TestPreflightBlocked(t *testing.T) {
 				t.Errorf("Next %q", s.Next)
 			}
 			o.MachineSets = nil
-			if got, want := causes(capi.Judge(o).Stalls), "machineset-preflight MachineDeployment/demo-md-0"; got != want {
+			if got, want := causes(judge(o).Stalls), "machineset-preflight MachineDeployment/demo-md-0"; got != want {
 				t.Errorf("without MachineSets: stated %q, want %q", got, want)
 			}
 		})
@@ -376,14 +376,14 @@ func TestPatchResponseLooksComplete(t *testing.T) {
 		}
 	}
 	before.deployment = manifests(t, "rollout-1", "md.before.v1beta2.yaml")[0]
-	if r := capi.Judge(before.observed()); !r.Complete {
+	if r := judge(before.observed()); !r.Complete {
 		t.Errorf("before the patch: not complete: %s", r.Waiting)
 	}
 	before.deployment = manifests(t, "rollout-1", "md.patch-response.v1beta2.yaml")[0]
 	if !strings.Contains(fmt.Sprint(before.deployment.Object["status"]), "phase:Running") {
 		t.Fatal("not the recorded response")
 	}
-	if r := capi.Judge(before.observed()); r.Complete || !strings.Contains(r.Waiting, "generation 2") {
+	if r := judge(before.observed()); r.Complete || !strings.Contains(r.Waiting, "generation 2") {
 		t.Errorf("after the patch: %+v", r)
 	}
 }

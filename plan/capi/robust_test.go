@@ -59,14 +59,14 @@ func TestFingerprint(t *testing.T) {
 			forms(t, func(t *testing.T, version string) {
 				before, after := midway(version), midway(version)
 				test.change(after)
-				a, b := capi.Judge(before.observed()).Fingerprint, capi.Judge(after.observed()).Fingerprint
+				a, b := judge(before.observed()).Fingerprint, judge(after.observed()).Fingerprint
 				if (a != b) != test.moves || a == "" {
 					t.Errorf("%q to %q, want a move: %t", a, b, test.moves)
 				}
 			})
 		})
 	}
-	if capi.Judge(midway("v1beta1").observed()).Fingerprint != capi.Judge(midway("v1beta2").observed()).Fingerprint {
+	if judge(midway("v1beta1").observed()).Fingerprint != judge(midway("v1beta2").observed()).Fingerprint {
 		t.Error("the two versions of the API have different fingerprints")
 	}
 }
@@ -120,7 +120,7 @@ func FuzzJudge(f *testing.F) {
 		random := rand.New(rand.NewSource(seed))
 		o := damaged(random, pools[random.Intn(len(pools))])
 		before := printed(o)
-		r := capi.Judge(o)
+		r := judge(o)
 		if after := printed(o); before != after {
 			t.Errorf("Judge changed what it was given:\n%s", cmp.Diff(before, after))
 		}
@@ -141,7 +141,7 @@ func FuzzJudge(f *testing.F) {
 		for _, list := range [][]*object{o.MachineSets, o.Machines, o.InfraMachines} {
 			random.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 		}
-		if again := capi.Judge(o); again.Fingerprint != r.Fingerprint {
+		if again := judge(o); again.Fingerprint != r.Fingerprint {
 			t.Error("the order of the slices moves the fingerprint")
 		}
 	})

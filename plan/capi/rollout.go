@@ -26,6 +26,8 @@ type Observed struct {
 	BootstrapConfigs []*unstructured.Unstructured
 	// Cluster may be nil; it is read for spec.paused alone.
 	Cluster *unstructured.Unstructured
+	// Memo may be nil; with it, Machines that were judged before are judged sooner.
+	Memo *Memo
 }
 
 // Rollout is the judgement of one pool at one moment.

@@ -129,7 +129,7 @@ func TestJudgeComplete(t *testing.T) {
 			forms(t, func(t *testing.T, version string) {
 				w := done(version)
 				test.change(w)
-				r := capi.Judge(w.observed())
+				r := judge(w.observed())
 				if r.Complete != (test.waiting == "") || !strings.Contains(r.Waiting, test.waiting) || r.Complete != (r.Waiting == "") {
 					t.Errorf("Complete %t, Waiting %q, want a part %q", r.Complete, r.Waiting, test.waiting)
 				}
@@ -161,7 +161,7 @@ func (w *world) rolloutAfter(at string) {
 }
 
 func TestJudgeNothing(t *testing.T) {
-	r := capi.Judge(capi.Observed{})
+	r := judge(capi.Observed{})
 	if r.Complete || r.Waiting != "the MachineDeployment is not there" || r.Suspect() != nil {
 		t.Errorf("%+v", r)
 	}
@@ -173,7 +173,7 @@ func TestJudgeMachines(t *testing.T) {
 		w.deleting(w.old[1], "DrainingNode", "Drain not completed yet (started at 2026-11-22T07:00:00Z):\n* Pod shop/cart: deletionTimestamp set, but still not removed from the Node")
 		set(w.old[1], "2026-11-22T05:00:00Z", "metadata", "creationTimestamp")
 		w.condition(w.new[0], "InfrastructureReady", "False", "NotReady", "AWSMachine status.initialization.provisioned is false")
-		r := capi.Judge(w.observed())
+		r := judge(w.observed())
 		want := []capi.Machine{
 			{
 				Name: "pool-old-b", Namespace: "team", Node: "node-pool-old-b", Set: "pool-old", Version: "v1.34.3", KubeletVersion: "v1.34.3", Phase: "Deleting",
@@ -207,12 +207,12 @@ func TestJudgeRollback(t *testing.T) {
 	forms(t, func(t *testing.T, version string) {
 		w := midway(version)
 		w.template(w.md, "v1.34.3", "infra-old", "config-old")
-		r := capi.Judge(w.observed())
+		r := judge(w.observed())
 		if r.Complete || r.New != 2 || r.NewReady != 2 || r.Old != 1 || !strings.Contains(r.Waiting, "old Machine pool-new-a is still there") {
 			t.Errorf("%+v", r)
 		}
 		w.new, w.newSet = nil, nil
-		if r = capi.Judge(w.observed()); !r.Complete {
+		if r = judge(w.observed()); !r.Complete {
 			t.Errorf("not complete: %s", r.Waiting)
 		}
 	})
@@ -226,12 +226,12 @@ func TestJudgeScaledMidway(t *testing.T) {
 		set(w.md, int64(3), "spec", "replicas")
 		w.newSet = w.set("pool-new", 3, "v1.35.2", "infra-new", "config-new")
 		w.counters(w.newSet, 2, 2)
-		if r := capi.Judge(w.observed()); r.Complete || r.Desired != 3 || r.Waiting != "2 of 3 new Machines are available" {
+		if r := judge(w.observed()); r.Complete || r.Desired != 3 || r.Waiting != "2 of 3 new Machines are available" {
 			t.Errorf("scaled up: %+v", r)
 		}
 		w.new = append(w.new, w.machine("pool-new-c", w.newSet))
 		w.counters(w.newSet, 3, 3)
-		if r := capi.Judge(w.observed()); !r.Complete || r.NewReady != 3 {
+		if r := judge(w.observed()); !r.Complete || r.NewReady != 3 {
 			t.Errorf("all there: %+v", r)
 		}
 	})
@@ -248,11 +248,11 @@ func TestJudgeBefore19(t *testing.T) {
 		}
 	}
 	unstructured.RemoveNestedField(w.newSet.Object, "status", "v1beta2")
-	if r := capi.Judge(w.observed()); !r.Complete {
+	if r := judge(w.observed()); !r.Complete {
 		t.Fatalf("not complete: %s", r.Waiting)
 	}
 	w.oldCondition(w.new[0], "NodeHealthy", "False", "Warning", "NodeConditionsFailed", "Node condition Ready is False")
-	r := capi.Judge(w.observed())
+	r := judge(w.observed())
 	if r.Complete || r.NewReady != 1 || !strings.Contains(r.Waiting, "Node condition Ready is False") {
 		t.Errorf("%+v", r)
 	}
@@ -263,7 +263,7 @@ func TestJudgeBefore19(t *testing.T) {
 func TestJudgeReadsTheReplicasOfItsForm(t *testing.T) {
 	w := done("v1beta1")
 	set(w.newSet, int64(1), "status", "v1beta2", "availableReplicas")
-	r := capi.Judge(w.observed())
+	r := judge(w.observed())
 	if r.Complete || !strings.Contains(r.Waiting, "status.v1beta2.availableReplicas 1") {
 		t.Errorf("%+v", r)
 	}

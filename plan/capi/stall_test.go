@@ -272,7 +272,7 @@ func TestStalls(t *testing.T) {
 			forms(t, func(t *testing.T, version string) {
 				w := midway(version)
 				test.change(w)
-				r := capi.Judge(w.observed())
+				r := judge(w.observed())
 				if r.Complete {
 					t.Fatal("complete")
 				}
@@ -324,7 +324,7 @@ func TestStallsOfOldControllers(t *testing.T) {
 				annotate(old, test.annotation, "")
 			}
 			w.old = []*object{old}
-			r := capi.Judge(w.observed())
+			r := judge(w.observed())
 			if got := len(r.Stalls) > 0; got != test.stated {
 				t.Errorf("stated %t: %s", got, causes(r.Stalls))
 			}
@@ -347,7 +347,7 @@ func TestStallsRank(t *testing.T) {
 		w.condition(w.new[0], "InfrastructureReady", "False", "InstanceProvisionFailed", "quota")
 		set(w.md, true, "spec", "paused")
 		want := "paused MachineDeployment/pool, provider-error Machine/pool-new-a, drain-blocked Machine/pool-old-a"
-		if got := causes(capi.Judge(w.observed()).Stalls); got != want {
+		if got := causes(judge(w.observed()).Stalls); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	})
@@ -361,7 +361,7 @@ func TestErrorOfTheMakingIsNoErrorOfTheDeletion(t *testing.T) {
 		w.template(w.md, "v1.34.3", "infra-old", "config-old")
 		w.deleting(w.new[0], "WaitingForInfrastructureDeletion", "Waiting for AWSMachine to be deleted")
 		w.oldCondition(w.infraMachine(w.new[0], "infra-new"), "InstanceReady", "False", "Error", "InstanceProvisionFailed", "InvalidAMIID.NotFound")
-		if r := capi.Judge(w.observed()); len(r.Stalls) > 0 {
+		if r := judge(w.observed()); len(r.Stalls) > 0 {
 			t.Errorf("stalls: %s", causes(r.Stalls))
 		}
 	})

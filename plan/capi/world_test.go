@@ -195,6 +195,7 @@ func (w *world) infraMachine(m *object, from string) *object {
 		set(o, "infrastructure.cluster.x-k8s.io/v1beta1", "apiVersion")
 	}
 	annotate(o, "cluster.x-k8s.io/cloned-from-name", from)
+	set(o, "ami-of-"+from, "spec", "ami", "id")
 	w.infra = append(w.infra, o)
 	return o
 }

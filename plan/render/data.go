@@ -13,14 +13,16 @@ import (
 // they are stand as \uXXXX, so that the values are the same and the terminal
 // is safe.
 func JSON(w io.Writer, p plan.Plan) error {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(p); err != nil {
+	raw, err := p.MarshalJSON() // an Encoder would read through it once more
+	if err != nil {
 		return fmt.Errorf("write plan as JSON: %w", err)
 	}
-	_, err := w.Write(EscapeJSON(b.Bytes()))
+	var b bytes.Buffer
+	if err := json.Indent(&b, raw, "", "  "); err != nil {
+		return fmt.Errorf("write plan as JSON: %w", err)
+	}
+	b.WriteByte('\n')
+	_, err = w.Write(EscapeJSON(b.Bytes()))
 	return err
 }
 

@@ -87,8 +87,15 @@ var deceptive = &unicode.RangeTable{
 // between values stays. Bytes that are no UTF-8 become U+FFFD, as
 // encoding/json reads them.
 func EscapeJSON(b []byte) []byte {
-	out := make([]byte, 0, len(b))
+	out := make([]byte, 0, len(b)+len(b)/64)
 	for i := 0; i < len(b); {
+		start := i
+		for i < len(b) && (b[i] >= ' ' && b[i] < 0x7f || b[i] == '\n') {
+			i++ // most of it, at once
+		}
+		if out = append(out, b[start:i]...); i == len(b) {
+			break
+		}
 		r, n := utf8.DecodeRune(b[i:])
 		switch {
 		case r == '\n' || plain(r) && (r != utf8.RuneError || n > 1):

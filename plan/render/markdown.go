@@ -61,9 +61,18 @@ func Markdown(w io.Writer, p plan.Plan, o Options) error {
 	if o.Full {
 		attempts = []brevity{{}, {tooLong: true}}
 	}
-	for _, c := range attempts {
+	fits := func(c brevity) bool {
 		s := &sheet{view: view{page: page{o: o}, Plan: p}, brevity: c}
-		if text = s.document(); len(text) < limit && !s.abandoned {
+		text = s.document()
+		return len(text) < limit && !s.abandoned
+	}
+	for i, c := range attempts {
+		last := len(attempts) - 1
+		if i == 1 && i < last && !fits(attempts[last-1]) {
+			fits(attempts[last]) // nor does what is between them
+			break
+		}
+		if fits(c) {
 			break
 		}
 	}
@@ -84,7 +93,7 @@ type sheet struct {
 // document puts the parts together. The parts that may be cut are written
 // first: the note that says so stands above them.
 func (s *sheet) document() string {
-	risks, sections, passed := s.risks(), "", ""
+	sections, passed := "", ""
 	switch {
 	case s.Upgrade.Purpose == plan.ForPrune:
 		sections, passed = s.deletions(), s.keptList()
@@ -93,6 +102,10 @@ func (s *sheet) document() string {
 	default:
 		sections, passed = s.sections(), s.passedChecks()
 	}
+	if s.abandoned {
+		return ""
+	}
+	risks := s.risks()
 	var b strings.Builder
 	part := func(text string) {
 		if text != "" {
@@ -321,10 +334,8 @@ func (s *sheet) table() string {
 func (s *sheet) fate(pool string) (machines, waves, peak, floor string) {
 	const none = "–"
 	machines, waves, peak, floor = "not predicted", none, none, none
-	for _, i := range s.Impact {
-		if i.Pool != pool {
-			continue
-		}
+	for _, number := range s.impactsOf(pool) {
+		i := s.Impact[number]
 		note := i.Note
 		switch {
 		case i.Action == plan.Replace && i.Machines == 0:

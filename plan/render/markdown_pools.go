@@ -43,9 +43,8 @@ func (s *sheet) slots(pool string) []slot {
 		}
 	}
 	add("pool", pool)
-	for _, step := range s.Steps {
-		switch {
-		case step.Pool != pool:
+	for _, i := range s.stepsOf(pool) {
+		switch step := s.Steps[i]; {
 		case step.Create != nil && isBootstrap(step.Create.Ref):
 			add("new bootstrap template", step.Create.Ref.Name)
 			add("old bootstrap template", step.Create.BasedOn.Ref.Name)
@@ -81,10 +80,8 @@ func (s *sheet) slots(pool string) []slot {
 			walk(item)
 		}
 	}
-	for _, step := range s.Steps {
-		if step.Pool != pool {
-			continue
-		}
+	for _, i := range s.stepsOf(pool) {
+		step := s.Steps[i]
 		var changes []plan.Change
 		if step.Create != nil {
 			changes = step.Create.Changes
@@ -240,8 +237,8 @@ func (s *sheet) sections() string {
 		if len(sec.members) > 0 {
 			pool = sec.members[0][0].value
 		}
-		for i, step := range s.Steps {
-			if step.Pool == pool && step.Preflight == nil {
+		for _, i := range s.stepsOf(pool) {
+			if s.Steps[i].Preflight == nil {
 				b.WriteString(s.whole(i))
 			}
 		}
@@ -300,8 +297,9 @@ func (s *sheet) section(pool string, holes []slot) string {
 	w := &writer{sheet: s, holes: holes}
 	var after []string
 	facts := 0
-	for _, step := range s.Steps {
-		if step.Pool != pool || step.Preflight != nil {
+	for _, i := range s.stepsOf(pool) {
+		step := s.Steps[i]
+		if step.Preflight != nil {
 			continue
 		}
 		switch {

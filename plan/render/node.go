@@ -29,6 +29,11 @@ func parse(raw json.RawMessage) (node, bool) {
 	if !json.Valid(raw) { // bounds the depth too
 		return node{}, false
 	}
+	if len(raw) > 1 && raw[0] == '"' { // most values: no need of a Decoder, which begins with a buffer
+		var s string
+		err := json.Unmarshal(raw, &s)
+		return node{kind: text, text: s}, err == nil
+	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
 	return next(dec), true

@@ -83,12 +83,27 @@ func prose(s string) string {
 		core = strings.TrimRight(core, closing)
 		after := w[len(before)+len(core):]
 		// GitHub makes a link of what begins with "www.".
-		if core != "" && (!word.MatchString(core) || commit.MatchString(core) || strings.EqualFold(core, "www")) {
+		if core != "" && !simple(core) && (!word.MatchString(core) || commit.MatchString(core) || strings.EqualFold(core, "www")) {
 			core = code(core)
 		}
 		words[i] = before + core + after
 	}
 	return strings.Join(words, " ")
+}
+
+// simple reports of most words, and quicker than the expressions, that they
+// hold nothing but ASCII letters, one of them beyond the hexadecimal digits and
+// the w of "www".
+func simple(s string) bool {
+	told := false
+	for i := range len(s) {
+		c := s[i] | 0x20
+		if c < 'a' || c > 'z' {
+			return false
+		}
+		told = told || c > 'f' && c != 'w'
+	}
+	return told
 }
 
 // summaryCode gives s as code for a line of HTML, in which Markdown is not

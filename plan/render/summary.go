@@ -20,8 +20,8 @@ const templateSpec = plan.Pointer("/spec/template/spec")
 
 // reused reports whether the template of a create is there already.
 func (v *view) reused(s plan.Step) bool {
-	return slices.ContainsFunc(v.Impact, func(i plan.PoolImpact) bool {
-		return i.Pool == s.Pool && s.Create != nil && slices.Contains(i.Reuses, s.Create.Ref.Name)
+	return s.Create != nil && slices.ContainsFunc(v.impactsOf(s.Pool), func(i int) bool {
+		return slices.Contains(v.Impact[i].Reuses, s.Create.Ref.Name)
 	})
 }
 
@@ -38,12 +38,11 @@ func (v *view) again(s plan.Step) string {
 func (v *view) changesOf(pool string) []string {
 	var version, image, size, patched, counted []string
 	creates, ok := false, false
-	for _, s := range v.Steps {
-		creates = creates || s.Pool == pool && s.Create != nil
+	for _, i := range v.stepsOf(pool) {
+		creates = creates || v.Steps[i].Create != nil
 	}
-	for _, s := range v.Steps {
-		switch {
-		case s.Pool != pool:
+	for _, i := range v.stepsOf(pool) {
+		switch s := v.Steps[i]; {
 		case s.Create != nil:
 			others := 0
 			newImage := false
@@ -126,10 +125,8 @@ func (v *view) net(of plan.Step, c plan.Change) (plan.Change, bool) {
 		return c, false // bookkeeping
 	}
 	seen := false
-	for _, s := range v.Steps {
-		if s.Patch == nil || s.Patch.Target != of.Patch.Target {
-			continue
-		}
+	for _, i := range v.patchesOf(of.Patch.Target) {
+		s := &v.Steps[i]
 		for _, other := range s.Patch.Changes {
 			switch {
 			case other.Path != c.Path:

@@ -37,6 +37,46 @@ func Text(w io.Writer, p plan.Plan, o Options) error {
 type view struct {
 	page
 	plan.Plan
+	// pooled and patched are the numbers of the steps by their pool and by the
+	// object that they patch, fated those of the impacts by their pool, once they
+	// were asked for: a plan may be of 1,000 pools.
+	pooled, fated map[string][]int
+	patched       map[plan.Ref][]int
+}
+
+// stepsOf gives the numbers of the steps of a pool.
+func (v *view) stepsOf(pool string) []int {
+	if v.pooled == nil {
+		v.pooled = map[string][]int{}
+		for i, s := range v.Steps {
+			v.pooled[s.Pool] = append(v.pooled[s.Pool], i)
+		}
+	}
+	return v.pooled[pool]
+}
+
+// impactsOf gives the numbers of the impacts on a pool.
+func (v *view) impactsOf(pool string) []int {
+	if v.fated == nil {
+		v.fated = map[string][]int{}
+		for i, impact := range v.Impact {
+			v.fated[impact.Pool] = append(v.fated[impact.Pool], i)
+		}
+	}
+	return v.fated[pool]
+}
+
+// patchesOf gives the numbers of the steps that patch an object.
+func (v *view) patchesOf(target plan.Ref) []int {
+	if v.patched == nil {
+		v.patched = map[plan.Ref][]int{}
+		for i, s := range v.Steps {
+			if s.Patch != nil {
+				v.patched[s.Patch.Target] = append(v.patched[s.Patch.Target], i)
+			}
+		}
+	}
+	return v.patched[target]
 }
 
 func (v *view) write() {
@@ -77,10 +117,8 @@ func (v *view) pools() {
 		if c := v.changesOf(name); len(c) > 0 {
 			parts = append(parts, strings.Join(c, ", "))
 		}
-		for _, i := range v.Impact {
-			if i.Pool == name {
-				parts = append(parts, impact(i))
-			}
+		for _, i := range v.impactsOf(name) {
+			parts = append(parts, impact(v.Impact[i]))
 		}
 		line := name + ": " + strings.Join(parts, "; ")
 		if len(parts) == 0 {

@@ -1,0 +1,170 @@
+package kube_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"nodepool/apply"
+	"nodepool/plan"
+)
+
+// requests counts the requests for objects of a kind so far: lists, and watches
+// that were not refused.
+func (h *herd) requestsFor(resource string) (lists, watches int) {
+	for _, r := range h.asked("/" + resource + "?") {
+		if strings.Contains(r, "watch=") {
+			watches++
+		} else {
+			lists++
+		}
+	}
+	return lists, watches / 2 // each is first asked for as a stream, which is refused
+}
+
+func follow(t *testing.T, h *herd, c apply.Cluster, pool int) apply.Feed {
+	t.Helper()
+	feed, err := c.Watch(t.Context(), h.step(pool).Follows())
+	if err != nil {
+		t.Fatal(err)
+	}
+	judgeNext(t, h, feed, pool)
+	return feed
+}
+
+// judgeNext judges the next snapshot of a feed, which must hold the whole pool and
+// nothing else.
+func judgeNext(t *testing.T, h *herd, feed apply.Feed, pool int) plan.Snapshot {
+	t.Helper()
+	snap, err := feed.Next(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := h.step(pool)
+	if a := plan.Assess(s, snap); a.Verdict != plan.Pending || len(a.Rollout.Machines) != 100 || a.Rollout.Old != 50 {
+		t.Fatalf("pool %d: %s %v, %d machines, %d of them old", pool, a.Verdict, a.Differences, len(a.Rollout.Machines), a.Rollout.Old)
+	}
+	for _, sel := range s.Follows() {
+		if n := len(snap.List(sel)); sel.Kind == "Machine" && n != 100 {
+			t.Fatalf("%d machines are given, and 100 are the pool's", n)
+		}
+	}
+	return snap
+}
+
+func (h *herd) sendChange(random *rand.Rand, resource string, pool int) {
+	path, event := h.change(random, resource, pool)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, w := range h.watches[path] {
+		_, _ = w.Write(event)
+	}
+}
+
+// TestWaitsShareWatches: waits for pools of one cluster that begin together watch
+// each kind once, and each is told what is its own.
+func TestWaitsShareWatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const pools = 4
+		h := newHerd(t, pools)
+		c := h.client()
+		var feeds []apply.Feed
+		for p := range pools {
+			feeds = append(feeds, follow(t, h, c, p))
+			defer feeds[p].Stop()
+		}
+		for resource := range resources {
+			lists, watches := h.requestsFor(resource)
+			if pages := (len(h.objects[resource]) + 499) / 500; lists != pages || watches != 1 {
+				t.Errorf("%s: %d lists of %d pages, %d watches; want each once", resource, lists, pages, watches)
+			}
+		}
+		random := rand.New(rand.NewPCG(1, 2))
+		for resource, to := range map[string][]int{"machines": {2}, "awsmachines": {2}, "kubeadmconfigs": {2}, "machinesets": {2}, "machinedeployments": {2}} {
+			h.sendChange(random, resource, 2)
+			for p, feed := range feeds {
+				if len(to) == 1 && to[0] == p {
+					judgeNext(t, h, feed, p)
+					continue
+				}
+				soon, cancel := context.WithTimeout(t.Context(), time.Second)
+				if _, err := feed.Next(soon); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("a change of %s of pool 2 is told to pool %d: %v", resource, p, err)
+				}
+				cancel()
+			}
+		}
+	})
+}
+
+// TestLookAnewTakesOthersAlong: one that looks anew has the cluster listed again,
+// and the others go on with what it watches; the watch that told nothing ends.
+func TestLookAnewTakesOthersAlong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHerd(t, 2)
+		c := h.client()
+		first, second := follow(t, h, c, 0), follow(t, h, c, 1)
+		time.Sleep(time.Minute)
+		random := rand.New(rand.NewPCG(1, 2))
+		path, _ := h.change(random, "machines", 1) // which no watch tells
+		h.mu.Lock()
+		silent := h.watches[path]
+		h.watches[path] = nil
+		h.mu.Unlock()
+		anew := follow(t, h, c, 0)
+		first.Stop()
+		judgeNext(t, h, second, 1) // what had changed
+		h.sendChange(random, "machines", 1)
+		judgeNext(t, h, second, 1)
+		if lists, watches := h.requestsFor("machines"); lists != 2 || watches != 2 {
+			t.Errorf("%d lists, %d watches", lists, watches)
+		}
+		synctest.Wait()
+		if _, err := silent[0].Write([]byte("{}")); err == nil {
+			t.Error("the watch that told nothing is still open")
+		}
+		anew.Stop()
+		h.sendChange(random, "machines", 1)
+		judgeNext(t, h, second, 1)
+		second.Stop()
+	})
+}
+
+// TestMachinesComeAndGo: what is gone and what is new is told, too.
+func TestMachinesComeAndGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHerd(t, 2)
+		feed := follow(t, h, h.client(), 1)
+		defer feed.Stop()
+		m := h.objects["machines"][150]
+		path := "/apis/cluster.x-k8s.io/v1beta2/namespaces/default/machines"
+		count := func() int {
+			snap, err := feed.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(plan.Assess(h.step(1), snap).Rollout.Machines)
+		}
+		tell := func(kind string) {
+			h.version++
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			for _, w := range h.watches[path] {
+				_, _ = w.Write([]byte(`{"type":"` + kind + `","object":` + string(h.object("machines", m)) + "}\n"))
+			}
+		}
+		tell("DELETED")
+		if n := count(); n != 99 {
+			t.Errorf("%d machines after one is gone", n)
+		}
+		m.uid, m.name = "another", m.name+"-again"
+		tell("ADDED")
+		if n := count(); n != 100 {
+			t.Errorf("%d machines after one has come", n)
+		}
+	})
+}

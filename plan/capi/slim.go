@@ -1,0 +1,212 @@
+package capi
+
+import (
+	"slices"
+	"strings"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
+)
+
+// Slimmer takes out of the objects of a rollout what Judge and JudgeInPlace do
+// not read. A cluster of 5,000 Machines has 15,000 of them, of ten kilobytes
+// each. What many of them hold in common, such as a condition that is met, is
+// kept once. Its zero value is ready for use, by several goroutines.
+type Slimmer struct {
+	mu      sync.Mutex
+	texts   map[string]string
+	shared  map[condition]map[string]any
+	holders map[[3]string][]any
+}
+
+// condition is what of a condition is kept, but the time.
+type condition struct{ kind, status, reason, severity, message string }
+
+// maxShared bounds what a Slimmer keeps to compare with. Beyond it, it begins anew.
+const maxShared = 1 << 14
+
+// Slim gives what of o is judged by. Machines are judged by little of their
+// metadata and status, and by their whole spec; what they refer to by less. Of
+// MachineSets, MachineDeployments and Clusters, of which there are few, all is
+// kept but the managed fields. It takes what it keeps out of o, which must not
+// be used any more.
+func (s *Slimmer) Slim(o *unstructured.Unstructured) *unstructured.Unstructured {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.texts) > maxShared || len(s.shared) > maxShared || len(s.holders) > maxShared {
+		s.texts, s.shared, s.holders = nil, nil, nil
+	}
+	if s.texts == nil {
+		s.texts, s.shared, s.holders = map[string]string{}, map[condition]map[string]any{}, map[[3]string][]any{}
+	}
+	from, group := seen(o.Object), RefOf(o).Group
+	machine := group == Group && o.GetKind() == "Machine"
+	if group == Group && !machine {
+		unstructured.RemoveNestedField(o.Object, "metadata", "managedFields")
+		return o
+	}
+	out := map[string]any{"apiVersion": s.text(from.text("apiVersion")), "kind": s.text(from.kind()), "metadata": s.metadata(from)}
+	if machine {
+		if spec := from.at("spec"); spec != nil {
+			out["spec"] = s.whole(spec)
+		}
+	} else if p, ok := providers[from.kind()+"Template"]; ok && p.image != nil {
+		path := append([]string{"spec"}, p.image.Path...)
+		if image := from.text(path...); image != "" {
+			_ = unstructured.SetNestedField(out, s.text(image), path...)
+		}
+	}
+	if status := s.status(from, machine); len(status) > 0 {
+		out["status"] = status
+	}
+	return &unstructured.Unstructured{Object: out}
+}
+
+// text gives a text that may stand in many objects.
+func (s *Slimmer) text(t string) string {
+	if known, ok := s.texts[t]; ok {
+		return known
+	}
+	s.texts[t] = t
+	return t
+}
+
+// whole keeps a value with all that is in it.
+func (s *Slimmer) whole(v any) any {
+	switch v := v.(type) {
+	case string:
+		if len(v) <= 64 {
+			return s.text(v)
+		}
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for key, value := range v {
+			out[s.text(key)] = s.whole(value)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i := range v {
+			out[i] = s.whole(v[i])
+		}
+		return out
+	}
+	return v
+}
+
+func (s *Slimmer) metadata(from seen) map[string]any {
+	out := map[string]any{}
+	for _, key := range []string{"name", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp"} {
+		if v := from.at("metadata", key); v != nil {
+			out[key] = v
+		}
+	}
+	if namespace := from.namespace(); namespace != "" {
+		out["namespace"] = s.text(namespace)
+	}
+	keep := func(field string, of func(key string) bool) {
+		kept := map[string]any{}
+		for key, value := range from.object("metadata", field) {
+			if of(key) {
+				kept[s.text(key)] = s.whole(value)
+			}
+		}
+		if len(kept) > 0 {
+			out[field] = kept
+		}
+	}
+	keep("labels", func(key string) bool {
+		return slices.Contains([]string{clusterv1.ClusterNameLabel, clusterv1.MachineDeploymentNameLabel, clusterv1.MachineSetNameLabel}, key)
+	})
+	keep("annotations", func(key string) bool {
+		return key == clusterv1.PausedAnnotation || key == clusterv1.TemplateClonedFromNameAnnotation ||
+			strings.HasPrefix(key, clusterv1.PreDrainDeleteHookAnnotationPrefix) || strings.HasPrefix(key, clusterv1.PreTerminateDeleteHookAnnotationPrefix)
+	})
+	if finalizers := from.finalizers(); len(finalizers) > 0 {
+		list := make([]any, len(finalizers))
+		for i, f := range finalizers {
+			list[i] = s.text(f)
+		}
+		out["finalizers"] = list
+	}
+	if owner, ok := from.controller(); ok {
+		key := [3]string{owner.kind(), owner.text("name"), owner.text("uid")}
+		if s.holders[key] == nil {
+			s.holders[key] = []any{map[string]any{"controller": true, "kind": key[0], "name": key[1], "uid": key[2]}}
+		}
+		out["ownerReferences"] = s.holders[key]
+	}
+	return out
+}
+
+// status keeps what is read of the status of a Machine or of an object that it
+// refers to; the conditions of both contracts, wherever they stand.
+func (s *Slimmer) status(from seen, times bool) map[string]any {
+	out := s.said(from.object("status"), times)
+	status := from.object("status")
+	if phase := status.text("phase"); phase != "" {
+		out["phase"] = s.text(phase)
+	}
+	if node := status.text("nodeRef", "name"); node != "" {
+		out["nodeRef"] = map[string]any{"name": node}
+	}
+	if kubelet := status.text("nodeInfo", "kubeletVersion"); kubelet != "" {
+		out["nodeInfo"] = map[string]any{"kubeletVersion": s.text(kubelet)}
+	}
+	if newer := s.said(status.object("v1beta2"), times); len(newer) > 0 {
+		out["v1beta2"] = newer
+	}
+	if older := s.said(status.object("deprecated", "v1beta1"), times); len(older) > 0 {
+		out["deprecated"] = map[string]any{"v1beta1": older}
+	}
+	return out
+}
+
+// said keeps the conditions and the terminal failure that stand at one place.
+func (s *Slimmer) said(from seen, times bool) map[string]any {
+	out := map[string]any{}
+	for _, key := range []string{"failureReason", "failureMessage"} {
+		if text := from.text(key); text != "" {
+			out[key] = text
+		}
+	}
+	items := from.objects("conditions")
+	if len(items) == 0 {
+		return out
+	}
+	list := make([]any, len(items))
+	for i, item := range items {
+		list[i] = s.condition(item, times)
+	}
+	out["conditions"] = list
+	return out
+}
+
+// timed are the conditions of a Machine whose time is read: since when it is
+// available, and ready.
+var timed = []string{clusterv1.MachineAvailableCondition, clusterv1.MachineReadyCondition, string(clusterv1.MachineNodeHealthyV1Beta1Condition)}
+
+func (s *Slimmer) condition(from seen, times bool) map[string]any {
+	c := condition{s.text(from.text("type")), s.text(from.text("status")), s.text(from.text("reason")), s.text(from.text("severity")), from.text("message")}
+	known, ok := s.shared[c]
+	if !ok {
+		known = map[string]any{}
+		for _, f := range []struct{ key, value string }{{"type", c.kind}, {"status", c.status}, {"reason", c.reason}, {"severity", c.severity}, {"message", c.message}} {
+			if f.value != "" {
+				known[f.key] = f.value
+			}
+		}
+		s.shared[c] = known
+	}
+	since := from.text("lastTransitionTime")
+	if !times || since == "" || !slices.Contains(timed, c.kind) {
+		return known
+	}
+	own := make(map[string]any, len(known)+1)
+	for key, value := range known {
+		own[key] = value
+	}
+	own["lastTransitionTime"] = since
+	return own
+}
