@@ -270,7 +270,7 @@ func (p *program) prepare(c *cli.Context) (apply.Cluster, task, error) {
 	if err != nil {
 		return nil, task{}, err
 	}
-	asked := inquirers(c, cluster, up.Upgrade)
+	asked := inquirers(c, cluster, up.Upgrade, saved)
 	snap, made, rights, err := compile(c.Context, cluster, up, asked)
 	var forbidden *apply.ForbiddenError
 	switch {
@@ -280,6 +280,7 @@ func (p *program) prepare(c *cli.Context) (apply.Cluster, task, error) {
 	case err != nil:
 		return nil, task{}, err
 	}
+	made = made.StillBlocked(saved, c.Bool("no-provider"))
 	if err := p.checkRights(c, cluster, made, snap, rights); err != nil {
 		return nil, task{}, err // before anything is written
 	}
@@ -300,7 +301,8 @@ func (p *program) prepare(c *cli.Context) (apply.Cluster, task, error) {
 		if made.Upgrade.Spec != saved.Upgrade.Spec {
 			return nil, task{}, &apply.StaleError{Reviewed: saved.Digest, Found: made.Digest}
 		}
-		// What stood in the way is old; what does now stands in the new plan.
+		// What stood in the way is old; what does now, and what nobody has looked
+		// at again, stands in the new plan.
 		saved.Blocked, saved.Findings, saved.Impact = made.Blocked, made.Findings, made.Impact
 		t.plan, t.saved = saved, true
 	}

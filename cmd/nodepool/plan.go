@@ -61,7 +61,7 @@ func (p *program) plan(c *cli.Context) error {
 	if c.Bool("workload") && c.IsSet("from") {
 		return errors.New("--workload looks at the workload cluster as it is now, and --from plans from manifests; leave one of them out")
 	}
-	snap, made, err := inspect(c.Context, reader, up, inquirers(c, reader, up.Upgrade))
+	snap, made, err := inspect(c.Context, reader, up, inquirers(c, reader, up.Upgrade, plan.Plan{}))
 	if err != nil {
 		return err
 	}
@@ -179,8 +179,9 @@ func openCluster(c *cli.Context) (apply.Cluster, error) {
 }
 
 // inquirers gives what looks outside of the management cluster for a plan of up:
-// nothing where there are only manifests.
-func inquirers(c *cli.Context, reader apply.Reader, up schema.Upgrade) []apply.Inquirer {
+// nothing where there are only manifests. Saved is the plan that is carried out,
+// where there is one: what it was checked by is looked at again.
+func inquirers(c *cli.Context, reader apply.Reader, up schema.Upgrade, saved plan.Plan) []apply.Inquirer {
 	if _, live := reader.(apply.Cluster); !live {
 		return nil
 	}
@@ -191,7 +192,7 @@ func inquirers(c *cli.Context, reader apply.Reader, up schema.Upgrade) []apply.I
 	if !c.Bool("no-provider") {
 		out = append(out, aws.Inquirer{})
 	}
-	if c.Bool("workload") || up.Spec.Preflight.Workload {
+	if c.Bool("workload") || up.Spec.Preflight.Workload || saved.LookedAtWorkload() && !c.IsSet("workload") {
 		out = append(out, workload.Inquirer{Management: reader, UserAgent: "nodepool/" + version})
 	}
 	return out

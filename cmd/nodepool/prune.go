@@ -124,7 +124,8 @@ func (p *program) recheckPrune(c *cli.Context, saved plan.Plan) (apply.Cluster, 
 	if err != nil {
 		return nil, task{}, err
 	}
-	saved.Blocked, saved.Findings = t.plan.Blocked, t.plan.Findings
+	now := t.plan.StillBlocked(saved, false)
+	saved.Blocked, saved.Findings = now.Blocked, now.Findings
 	t.plan, t.saved = saved, true
 	return cluster, t, p.checkRights(c, cluster, saved, t.snap, rights)
 }

@@ -155,7 +155,7 @@ func (p *program) invert(ctx context.Context, c *cli.Context, cluster apply.Clus
 	if snap, err = apply.ObserveInverse(ctx, cluster, of); err != nil {
 		return snap, back, err
 	}
-	snap = inquire(ctx, plan.AskBack(of, snap), snap, inquirers(c, cluster, up))
+	snap = inquire(ctx, plan.AskBack(of, snap), snap, inquirers(c, cluster, up, plan.Plan{}))
 	back, err = plan.Invert(of, snap)
 	return snap, back, err
 }
@@ -170,7 +170,7 @@ func (p *program) recheck(c *cli.Context, saved plan.Plan) (apply.Cluster, task,
 	if err != nil {
 		return nil, task{}, err
 	}
-	asked := inquirers(c, cluster, up)
+	asked := inquirers(c, cluster, up, saved)
 	look := func(ctx context.Context) (snap plan.Snapshot, now plan.Plan, err error) {
 		if snap, err = apply.ObserveRecheck(ctx, cluster, saved); err != nil {
 			return snap, now, err
@@ -189,6 +189,7 @@ func (p *program) recheck(c *cli.Context, saved plan.Plan) (apply.Cluster, task,
 	}
 	var rights error
 	t.plan, rights = validate(c.Context, cluster, t.plan, t.snap, t.secrets)
+	t.plan = t.plan.StillBlocked(saved, c.Bool("no-provider"))
 	return cluster, t, p.checkRights(c, cluster, t.plan, t.snap, rights)
 }
 

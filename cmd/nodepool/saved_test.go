@@ -1,0 +1,65 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"nodepool/apply/clustertest"
+	"nodepool/plan"
+)
+
+// resave adds findings to a saved plan, as those who see more would have it.
+func (s *site) resave(file string, more ...plan.Finding) {
+	s.Helper()
+	made, err := readPlan(file)
+	if err == nil {
+		err = savePlan(file, made.WithFindings(more...))
+	}
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+// TestSavedBlocked: a plan that was saved blocked stays so until somebody has
+// looked at the same things again.
+func TestSavedBlocked(t *testing.T) {
+	data := plan.Finding{Code: plan.CheckWorkloadData, Severity: plan.Block, Pool: pool0, Message: "1 persistent volume is on a node to be replaced"}
+	image := plan.Finding{Code: plan.CheckImageExists, Severity: plan.Block, Pool: pool0, Message: "ami-bad was not seen"}
+	s := newSite(t, map[string]string{"u.yaml": badUpgrade}, clustertest.PoolVersion(pool0, "v1.35.0"))
+	blocked := func(file string, words ...string) {
+		t.Helper()
+		writes := len(s.world.Writes())
+		for _, args := range [][]string{nil, {"--workload=false"}} {
+			said, _ := s.do(3, "", append([]string{"apply", "--plan", file, "--auto-approve"}, args...)...)
+			s.says(said, append([]string{"BLOCKED", "This was found when the plan was saved, and nobody has looked again"}, words...)...)
+		}
+		if n := len(s.world.Writes()); n != writes {
+			t.Errorf("%d writes", n-writes)
+		}
+	}
+	s.do(0, "", "plan", "-f", "u.yaml", "--out", "data.plan")
+	s.do(0, "", "plan", "-f", "u.yaml", "--out", "image.plan")
+	s.resave("data.plan", data)
+	s.resave("image.plan", image)
+	blocked("data.plan", "workload-data", "1 persistent volume")
+	blocked("image.plan", "image-exists", "no AWS credentials")
+	s.do(3, "", "apply", "--plan", "data.plan", "--auto-approve", "--no-provider")
+
+	// A plan that was looked at with the workload cluster is so again.
+	s.do(0, "", "plan", "-f", "u.yaml", "--out", "looked.plan")
+	s.resave("looked.plan", plan.Finding{Code: plan.CheckWorkload, Severity: plan.Pass, Message: "it was looked at"})
+	said, _ := s.do(1, "", "apply", "--plan", "looked.plan")
+	s.says(said, "the workload cluster is not verified", "aws-example-kubeconfig")
+	if said, _ = s.do(1, "", "apply", "--plan", "looked.plan", "--workload=false"); strings.Contains(said, "kubeconfig") {
+		t.Errorf("it looks all the same:\n%s", said)
+	}
+
+	// --no-provider is the way past an answer that is wrong, and says so.
+	said, _ = s.do(0, "", "apply", "--plan", "image.plan", "--auto-approve", "--no-provider")
+	s.says(said, "ami-bad was not seen", "with --no-provider it does not block")
+
+	// So with the way back.
+	s.do(0, "", "rollback", "-f", "u.yaml", "--out", "back.plan")
+	s.resave("back.plan", data)
+	blocked("back.plan", "workload-data")
+}
