@@ -40,7 +40,7 @@ func (c *checker) latent(p *pool) {
 			if why, unread := c.snap.Unread(sel); unread && p.bootstrap.obj != nil {
 				c.add(Finding{Code: CheckBootstrapEdited, Severity: Warn, Object: p.bootstrap.ref,
 					Message: fmt.Sprintf("whether %s was edited after the machines were made from it is not known: %s. This rollout would ship such an edit", p.bootstrap.ref, why),
-					Remedy:  fmt.Sprintf("plan again with the right to list %s; or compare the template with what was last reviewed, and go on if nothing differs", sel.Kind)})
+					Remedy:  fmt.Sprintf("plan again with the right to list %s, or from manifests that hold them; or compare the template with what was last reviewed, and go on if nothing differs", sel.Kind)})
 			}
 		case cloned(p.infra.ref).Kind:
 			infraMachines = p.index.madeFrom(p.infra.ref, sel)
@@ -263,6 +263,8 @@ func (c *checker) fieldManagers(p *pool) {
 		c.add(Finding{Code: CheckFieldManagers, Severity: Warn, Object: p.ref,
 			Message: fmt.Sprintf("%s manages %s by its labels or annotations; that it writes the fields that change is not visible in metadata.managedFields, and it may put its own values back, which would be a second rollout", owner, p.ref),
 			Remedy:  "go on if it leaves these fields alone; otherwise make the change where " + owner + " takes it from, in place of here: " + export})
+	case c.snap.managers != "" && len(p.md.GetManagedFields()) == 0:
+		c.notVerified(CheckFieldManagers, p.ref, c.snap.managers)
 	default:
 		c.pass(CheckFieldManagers, p.ref, "no other tool is known to write the fields that change")
 	}

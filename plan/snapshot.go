@@ -76,6 +76,9 @@ type Snapshot struct {
 	contracts map[Ref]Contract
 	types     map[InstanceTypeQuery]InstanceTypeInfo
 	kinds     *kinds // made anew by clone, since With puts objects in
+	// managers says why objects without managed fields tell nothing of who
+	// manages theirs; empty where they do.
+	managers string
 	// memo goes with all that With makes of a snapshot, for one judge; see Following.
 	memo *capi.Memo
 }
@@ -107,6 +110,14 @@ func (s Snapshot) Without(asked Selector, why string) Snapshot {
 	return out
 }
 
+// WithoutManagers gives s plus the note that objects were not read with their
+// metadata.managedFields, and why: one that has none tells nothing then.
+func (s Snapshot) WithoutManagers(why string) Snapshot {
+	out := s.clone()
+	out.managers = why
+	return out
+}
+
 // Merge gives all that s and t hold; where both hold an object, t's is taken.
 func (s Snapshot) Merge(t Snapshot) Snapshot {
 	out := s.clone()
@@ -125,6 +136,9 @@ func (s Snapshot) Merge(t Snapshot) Snapshot {
 	if t.contracts != nil {
 		out.contracts = t.contracts
 	}
+	if t.managers != "" {
+		out.managers = t.managers
+	}
 	maps.Copy(out.images, t.images)
 	maps.Copy(out.types, t.types)
 	return out
@@ -137,6 +151,7 @@ func (s Snapshot) clone() Snapshot {
 		unread:  make(map[Selector]string, len(s.unread)),
 
 		memo:      s.memo,
+		managers:  s.managers,
 		kinds:     &kinds{},
 		workload:  s.workload,
 		contracts: s.contracts,
@@ -160,11 +175,14 @@ func (s Snapshot) clone() Snapshot {
 // Asked reports whether sel has been answered.
 func (s Snapshot) Asked(sel Selector) bool { return s.asked[sel] }
 
-// Kinds gives the kinds that were looked up, found or not, ordered by group and
+// Kinds gives the kinds that were looked up and read, found or not, ordered by group and
 // kind. The refs hold nothing else.
 func (s Snapshot) Kinds() []Ref {
 	var out []Ref
 	for sel := range s.asked {
+		if _, unread := s.unread[sel]; unread {
+			continue
+		}
 		if kind := (Ref{Group: sel.Group, Kind: sel.Kind}); !slices.Contains(out, kind) {
 			out = append(out, kind)
 		}

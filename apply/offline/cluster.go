@@ -68,6 +68,11 @@ func (c *Cluster) Fetch(ctx context.Context, selectors []plan.Selector) (plan.Sn
 		return plan.Snapshot{}, err
 	}
 	for _, s := range selectors {
+		if s.Optional && s.IsList() && c.hasReplicas(s.Namespace) && c.lacks(s) {
+			snap = snap.Without(s, fmt.Sprintf("%s holds no %s, which does not tell whether there are any (nodepool snapshot asks for them, and so does kubectl get -n %s -o yaml %s)",
+				c.path, s.Kind, s.Namespace, resource(s.Ref)))
+			continue
+		}
 		var found []*unstructured.Unstructured
 		for _, m := range c.answer(s) {
 			if problem := m.unfit(s); problem != nil {
@@ -76,6 +81,9 @@ func (c *Cluster) Fetch(ctx context.Context, selectors []plan.Selector) (plan.Sn
 					problems = append(problems, problem)
 				}
 				continue
+			}
+			if s.Group == capi.Group && s.Kind == "MachineDeployment" && !c.looked[kindOf(s)] && len(m.obj.GetManagedFields()) == 0 {
+				snap = snap.WithoutManagers(fmt.Sprintf("%s holds no metadata.managedFields, which kubectl get leaves out (kubectl get --show-managed-fields keeps them, and nodepool snapshot what counts of them)", c.path))
 			}
 			found = append(found, m.obj.DeepCopy())
 		}
@@ -87,14 +95,22 @@ func (c *Cluster) Fetch(ctx context.Context, selectors []plan.Selector) (plan.Sn
 	return snap, nil
 }
 
+func kindOf(s plan.Selector) schema.GroupKind {
+	return schema.GroupKind{Group: s.Group, Kind: s.Kind}
+}
+
+// lacks reports whether the manifests hold nothing of a kind, and nothing says
+// that it was looked up.
+func (c *Cluster) lacks(s plan.Selector) bool {
+	return !c.looked[kindOf(s)] && !slices.ContainsFunc(c.sorted, func(ref plan.Ref) bool { return ref.Group == s.Group && ref.Kind == s.Kind })
+}
+
 // leftOut names the kinds that the manifests lack.
 func (c *Cluster) leftOut(selectors []plan.Selector) error {
 	var kinds, resources []string
 	namespace := ""
 	for _, s := range selectors {
-		gk := schema.GroupKind{Group: s.Group, Kind: s.Kind}
-		if s.Optional || c.looked[gk] || s.IsList() && !c.hasReplicas(s.Namespace) || slices.Contains(kinds, s.Kind) ||
-			slices.ContainsFunc(c.sorted, func(ref plan.Ref) bool { return ref.Group == s.Group && ref.Kind == s.Kind }) {
+		if s.Optional || s.IsList() && !c.hasReplicas(s.Namespace) || slices.Contains(kinds, s.Kind) || !c.lacks(s) {
 			continue
 		}
 		kinds, resources, namespace = append(kinds, s.Kind), append(resources, resource(s.Ref)), s.Namespace

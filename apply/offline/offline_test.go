@@ -222,6 +222,16 @@ func TestSamePlan(t *testing.T) {
 			for form, lay := range forms {
 				t.Run(world+"/"+name+"/"+form, func(t *testing.T) {
 					_, got := compile(t, open(t, lay(t, t.TempDir(), w, snap, cluster)), up)
+					live := live
+					if !strings.Contains(form, "snapshot") { // a dump does not tell all that a check asks
+						unknown := func(f plan.Finding) bool {
+							return f.NotVerified && (f.Code == plan.CheckHealth || f.Code == plan.CheckFieldManagers)
+						}
+						live.Findings = slices.DeleteFunc(slices.Clone(live.Findings), func(f plan.Finding) bool {
+							return slices.ContainsFunc(got.Findings, func(g plan.Finding) bool { return unknown(g) && g.Code == f.Code && g.Pool == f.Pool })
+						})
+						got.Findings = slices.DeleteFunc(got.Findings, unknown)
+					}
 					if d := cmp.Diff(live, got); d != "" {
 						t.Errorf("the plan differs from the live one (-live +offline):\n%s", d)
 					}

@@ -342,3 +342,36 @@ func leak(t *testing.T, where, text string) {
 		t.Errorf("%s: a secret got out: …%s…", where, text[max(0, i-80):min(len(text), i+40)])
 	}
 }
+
+// TestDump: what kubectl get leaves out is no answer.
+func TestDump(t *testing.T) {
+	from := func(w *clustertest.World, more string) string {
+		runIn(t, map[string]string{"u.yaml": goodUpgrade, "w.json": strings.Replace(dump(t, w), `"items": [`, `"items": [`+more, 1)}, "", "validate", "-f", "u.yaml")
+		return must(t, 0, "", "plan", "-f", "u.yaml", "--from", "w.json", "--full")
+	}
+	w := clustertest.AWSExample()
+	said := from(w, "")
+	for _, want := range []string{"? field-managers", "--show-managed-fields", "? machine-health-checks", "holds no MachineHealthCheck", "machinehealthchecks"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("%q is not said in:\n%s", want, said)
+		}
+	}
+	if strings.Contains(said, "warning: bootstrap-template-edited") {
+		t.Errorf("what is there is told as missing:\n%s", said)
+	}
+	// A snapshot knows what was asked.
+	must(t, 0, "", "snapshot", "-f", "u.yaml", "--from", "w.json", "--out", "folder")
+	if said = must(t, 0, "", "plan", "-f", "u.yaml", "--from", "folder", "--full"); !strings.Contains(said, "? machine-health-checks") {
+		t.Errorf("a snapshot of such a dump knows more than the dump:\n%s", said)
+	}
+	for _, o := range w.List(capi.Group, "MachineDeployment", "") {
+		w.Edit(capi.RefOf(o), set([]any{map[string]any{"manager": "kubectl-edit", "operation": "Update"}}, "metadata", "managedFields"))
+	}
+	said = from(w, `{"apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "MachineHealthCheck", "spec": {"clusterName": "other"},
+		"metadata": {"name": "other", "namespace": "default", "uid": "u-other", "labels": {"cluster.x-k8s.io/cluster-name": "other"}}},`)
+	for _, want := range []string{"✓ field-managers", "✓ machine-health-checks"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("%q is not said in:\n%s", want, said)
+		}
+	}
+}
