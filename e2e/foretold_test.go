@@ -63,8 +63,7 @@ var foretoldOfClusters = []foretold{
 
 // TestForetold waives each check that foretells what Cluster API itself does,
 // applies, watches the controllers do just that, and undoes it. The checks for
-// versions are held against the controllers in TestMatrix, too; the ownership by
-// a topology cannot be shown, since the sandbox has no topologies.
+// versions are held against the controllers in TestMatrix, too.
 func TestForetold(t *testing.T) {
 	t.Parallel()
 	t.Run("pools", func(t *testing.T) {

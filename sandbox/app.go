@@ -172,15 +172,20 @@ func clusterCommand(out io.Writer) *cli.Command {
 			&cli.StringFlag{Name: "pools", Value: "aws:3,dev:2", Usage: "worker pools as KIND:REPLICAS, named NAME-md-0, NAME-md-1, …"},
 			&cli.StringFlag{Name: "version", Value: seed.NewVersion, Usage: "of the control plane"},
 			&cli.StringFlag{Name: "pool-version", Value: seed.OldVersion},
+			&cli.BoolFlag{Name: "topology", Usage: "have Cluster API make control plane and pools from a ClusterClass; all at --version"},
 			timeoutFlag(2 * time.Minute)},
 		Action: func(c *cli.Context) error {
 			if err := noArgs(c); err != nil {
 				return err
 			}
-			cluster := seed.Cluster{Name: c.String("name"), Namespace: c.String("namespace"), Version: c.String("version"), Replicas: 1}
+			cluster := seed.Cluster{Name: c.String("name"), Namespace: c.String("namespace"), Version: c.String("version"), Replicas: 1, Topology: c.Bool("topology")}
 			if list := c.String("pools"); list != "" {
 				var err error
-				if cluster.Pools, err = seed.ParsePools(list, cluster, c.String("pool-version")); err != nil {
+				version := c.String("pool-version")
+				if cluster.Topology {
+					version = cluster.Version
+				}
+				if cluster.Pools, err = seed.ParsePools(list, cluster, version); err != nil {
 					return err
 				}
 			}

@@ -49,8 +49,9 @@ const connectionRetry = 500 * time.Millisecond
 // without leader election.
 func NewManager(cfg *rest.Config, scheme *runtime.Scheme, o ManagerOptions, adjust ...func(*ctrl.Options)) (ctrl.Manager, error) {
 	// One reconcile a second for each object is meant for clouds that bill
-	// requests; here it makes everything three times slower.
-	if err := feature.MutableGates.Set("ReconcilerRateLimiting=false"); err != nil {
+	// requests; here it makes everything three times slower. Topologies are off
+	// upstream unless asked for, and are what clusterctl turns on for ClusterClasses.
+	if err := feature.MutableGates.Set("ReconcilerRateLimiting=false,ClusterTopology=true"); err != nil {
 		return nil, err
 	}
 	ofCluster, err := labels.NewRequirement(clusterv1.ClusterNameLabel, selection.Exists, nil)

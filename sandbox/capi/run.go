@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -76,7 +77,10 @@ func Run(ctx context.Context, cfg *rest.Config, o ManagerOptions) error {
 	if err != nil {
 		return err
 	}
-	mgr, err := NewManager(cfg, scheme, o)
+	mgr, err := NewManager(cfg, scheme, o, func(options *ctrl.Options) {
+		// They have no namespace, so that none can be left out.
+		options.Cache.ByObject[&runtimev1.ExtensionConfig{}] = cache.ByObject{Field: fields.Everything()}
+	})
 	if err != nil {
 		return err
 	}
@@ -139,6 +143,18 @@ func setupControllers(ctx context.Context, mgr ctrl.Manager, cc clustercache.Clu
 		},
 		"MachineHealthCheck": func() error {
 			return (&controllers.MachineHealthCheckReconciler{Client: c, ClusterCache: cc}).SetupWithManager(ctx, mgr, concurrency)
+		},
+		"ClusterClass": func() error {
+			return (&controllers.ClusterClassReconciler{Client: c}).SetupWithManager(ctx, mgr, concurrency)
+		},
+		"ClusterTopology": func() error {
+			return (&controllers.ClusterTopologyReconciler{Client: c, APIReader: r, ClusterCache: cc}).SetupWithManager(ctx, mgr, concurrency)
+		},
+		"MachineDeploymentTopology": func() error {
+			return (&controllers.MachineDeploymentTopologyReconciler{Client: c, APIReader: r}).SetupWithManager(ctx, mgr, concurrency)
+		},
+		"MachineSetTopology": func() error {
+			return (&controllers.MachineSetTopologyReconciler{Client: c, APIReader: r}).SetupWithManager(ctx, mgr, concurrency)
 		},
 		"ClusterResourceSet": func() error {
 			return (&controllers.ClusterResourceSetReconciler{Client: c, ClusterCache: cc}).SetupWithManager(ctx, mgr, concurrency, secretMetadata)

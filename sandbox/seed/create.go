@@ -34,6 +34,10 @@ var (
 		"DevCluster":            {Group: "infrastructure.cluster.x-k8s.io", Version: "v1beta2", Resource: "devclusters"},
 		"DevMachineTemplate":    {Group: "infrastructure.cluster.x-k8s.io", Version: "v1beta2", Resource: "devmachinetemplates"},
 		"AWSMachineTemplate":    {Group: "infrastructure.cluster.x-k8s.io", Version: "v1beta2", Resource: "awsmachinetemplates"},
+		"DevClusterTemplate":    {Group: "infrastructure.cluster.x-k8s.io", Version: "v1beta2", Resource: "devclustertemplates"},
+		"ClusterClass":          {Group: "cluster.x-k8s.io", Version: "v1beta2", Resource: "clusterclasses"},
+
+		"KubeadmControlPlaneTemplate": {Group: "controlplane.cluster.x-k8s.io", Version: "v1beta2", Resource: "kubeadmcontrolplanetemplates"},
 	}
 )
 
@@ -69,6 +73,9 @@ func (s *Seeder) CreateCluster(ctx context.Context, c Cluster) error {
 	// Only now: a worker that comes before its control plane waits for the next
 	// of its controllers' periodic looks.
 	for _, p := range c.Pools {
+		if c.Topology {
+			break // makes them itself
+		}
 		if err := s.createPool(ctx, p); err != nil {
 			return err
 		}

@@ -5,7 +5,9 @@ package seed
 import (
 	"bytes"
 	_ "embed"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"text/template"
@@ -30,6 +32,9 @@ const (
 //go:embed cluster.yaml
 var clusterYAML string
 
+//go:embed topology.yaml
+var topologyYAML string
+
 //go:embed pool.yaml
 var poolYAML string
 
@@ -40,6 +45,9 @@ type Cluster struct {
 	Version   string // of the control plane
 	Replicas  int    // of the control plane
 	Pools     []Pool
+	// Topology has Cluster API make control plane and pools from a ClusterClass
+	// of the cluster's name. The pools then have the cluster's version.
+	Topology bool
 }
 
 // Pool is one worker pool.
@@ -78,8 +86,24 @@ func ParsePools(list string, c Cluster, version string) ([]Pool, error) {
 	return pools, nil
 }
 
-// Objects returns the objects of the cluster without its pools.
-func (c Cluster) Objects() ([]*unstructured.Unstructured, error) { return render(clusterYAML, c) }
+// Objects returns the objects of the cluster without its pools; of one with a
+// topology, with what its pools are made from.
+func (c Cluster) Objects() ([]*unstructured.Unstructured, error) {
+	if !c.Topology {
+		return render(clusterYAML, c)
+	}
+	objects, err := render(topologyYAML, c)
+	for _, p := range c.Pools {
+		of, perr := p.Objects()
+		err = errors.Join(err, perr)
+		for _, o := range of {
+			if o.GetKind() != "MachineDeployment" {
+				objects = slices.Insert(objects, 1, o) // behind the Namespace
+			}
+		}
+	}
+	return objects, err
+}
 
 // Objects returns the objects of the pool. Until the machines run, they skip
 // the checks that would refuse machines older than the control plane.

@@ -52,6 +52,42 @@ func TestExample(t *testing.T) {
 	}
 }
 
+// TestTopology: what the class refers to is made, before the Cluster, and the
+// MachineDeployments are not.
+func TestTopology(t *testing.T) {
+	c := Cluster{Name: "c2", Namespace: "team-a", Version: NewVersion, Replicas: 1, Topology: true}
+	c.Pools, _ = ParsePools("aws:3,dev:2", c, NewVersion)
+	objects, err := c.Objects()
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := map[string]bool{}
+	for _, u := range objects {
+		made[u.GetKind()+" "+u.GetName()] = true
+		if _, ok := resources[u.GetKind()]; !ok {
+			t.Errorf("no resource known for kind %q", u.GetKind())
+		}
+		if u.GetKind() != "ClusterClass" {
+			continue
+		}
+		workers, _, _ := unstructured.NestedSlice(u.Object, "spec", "workers", "machineDeployments")
+		for _, w := range workers {
+			for _, of := range []string{"bootstrap", "infrastructure"} {
+				ref, _, _ := unstructured.NestedStringMap(w.(map[string]any), of, "templateRef")
+				if !made[ref["kind"]+" "+ref["name"]] {
+					t.Errorf("%s %s is not made before the class", ref["kind"], ref["name"])
+				}
+			}
+		}
+		if len(workers) != 2 {
+			t.Errorf("%d classes of workers", len(workers))
+		}
+	}
+	if last := objects[len(objects)-1]; last.GetKind() != "Cluster" || made["MachineDeployment c2-md-0"] {
+		t.Errorf("the last is a %s; %v", last.GetKind(), made)
+	}
+}
+
 func TestParsePools(t *testing.T) {
 	c := Cluster{Name: "c2", Namespace: "team-a"}
 	pools, err := ParsePools("aws:3, dev:0", c, "v1.34.3")
