@@ -4,6 +4,7 @@ package e2e_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,32 +12,53 @@ import (
 )
 
 // TestForetoldTopology: a pool of a topology is refused, with what is to be
-// changed instead; and with the check waived the topology's controller takes the
-// change back, as foretold, and apply says so.
+// changed instead; and with the check waived the topology's controller does what
+// was foretold.
 func TestForetoldTopology(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, "topology", "--topology", "--pools", "aws:1")
-	at := &scene{cluster: c, pool: c.pool(0)}
+	c := newCluster(t, "topology", "--topology", "--pools", "dev:1,aws:1")
 	n := newCLI(t)
-	before := at.template(t, at.pool)
-	fields := pool{"name": at.pool, "machineImage": image(at.pool), "wait": map[string]any{"stallAfter": "1m"}}
-	file := at.upgrade(t, at.pool, fields)
-	if message := blockedBy(t, n, file, "topology-owned"); !strings.Contains(message, "reverts any change") {
-		t.Errorf("it does not say what would happen: %s", message)
-	}
-	want := fmt.Sprintf("spec.topology.workers.machineDeployments[name=%s]", at.pool)
-	if r := n.run(t, "plan", "-f", file).exits(t, 3); !strings.Contains(r.Stdout, want) {
-		t.Errorf("it does not name the field to change, %s\n%s", want, r)
+	// blocked gives the file that waives the check for pool i.
+	blocked := func(i int, fields pool, says, remedy string) string {
+		fields["name"] = c.pool(i)
+		fields["wait"] = map[string]any{"stallAfter": "10s"}
+		file := c.upgrade(t, c.pool(i), fields)
+		if message := blockedBy(t, n, file, "topology-owned"); !strings.Contains(message, says) {
+			t.Errorf("it does not say %q: %s", says, message)
+		}
+		if r := n.run(t, "plan", "-f", file).exits(t, 3); !strings.Contains(r.Stdout, remedy) {
+			t.Errorf("it does not name the field to change, %s\n%s", remedy, r)
+		}
+		var waive []any
+		for _, check := range []string{"topology-owned", "version-skew"} {
+			waive = append(waive, map[string]any{"check": check, "reason": "to see it happen"})
+		}
+		fields["waive"] = waive
+		return c.upgrade(t, c.pool(i), fields)
 	}
 
-	fields["waive"] = []any{map[string]any{"check": "topology-owned", "reason": "to see it happen"}}
-	file = at.upgrade(t, at.pool, fields)
-	r := n.run(t, "apply", "-f", file, "--auto-approve", "--progress", "plain").exits(t, 4)
-	t.Logf("%s", r)
-	if want := "field manager capi-topology"; !strings.Contains(r.Stderr, want) {
+	// Another version than the topology's gets no machines; it is the control
+	// plane's, so that two checks are waived.
+	file := blocked(0, pool{"kubernetesVersion": "v1.35.1"}, "a version other than the topology's gets no machines", "spec.topology.version")
+	r := until(t, n, file, "machineset-preflight", nil).exits(t, 5)
+	if want := "ControlPlaneVersionSkew"; !strings.Contains(r.Stderr, want) {
 		t.Errorf("it does not say %q\n%s", want, r)
 	}
-	box.awaitObject(t, machineDeployments, at.namespace, at.pool, "the topology has its template back", func(md *unstructured.Unstructured) bool {
-		return text(md, "spec", "template", "spec", "infrastructureRef", "name") == before
+	for _, m := range c.machines(t, c.pool(0)) {
+		if m.Version != "v1.35.2" {
+			t.Errorf("a machine was made all the same: %+v", m)
+		}
+	}
+
+	// A template that it did not make stops it.
+	file = blocked(1, pool{"machineImage": image(c.pool(1))}, "does nothing more for any part of the cluster",
+		fmt.Sprintf("spec.topology.workers.machineDeployments[name=%s]", c.pool(1)))
+	before := c.template(t, c.pool(1))
+	carryOn(t, n, file).exits(t, 0)
+	box.awaitObject(t, clusters, c.namespace, c.name, "the topology is stopped", func(cluster *unstructured.Unstructured) bool {
+		return conditionOf(cluster, "TopologyReconciled") == "False"
+	})
+	box.await(t, awsMachineTemplates, c.namespace, "", "the old template is deleted", func(all []*unstructured.Unstructured) bool {
+		return !slices.ContainsFunc(all, func(o *unstructured.Unstructured) bool { return o.GetName() == before })
 	})
 }

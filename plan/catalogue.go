@@ -163,10 +163,10 @@ var catalogue = []Check{
 	},
 	{
 		Code: CheckTopology, Asks: "Does a ClusterClass topology own the MachineDeployment?", Worst: Block,
-		Means:  "The label topology.cluster.x-k8s.io/owned says that the MachineDeployment is made from Cluster.spec.topology. The topology controller would put its own values back: a rollout forth and one back.",
+		Means:  "The label topology.cluster.x-k8s.io/owned says that the MachineDeployment is made from Cluster.spec.topology. The topology controller puts back what the topology sets: a rollout forth and one back. A version other than the topology's gets no machines (Cluster API's preflight check ControlPlaneVersionSkew). A template that it did not make stops it: it does nothing more for any part of the cluster (condition TopologyReconciled: \"is not topology owned\"), and the old template is deleted with its last machine.",
 		Why:    "What owns an object must be changed, not the object.",
-		Source: "internal/controllers/topology/cluster (server-side apply of the desired state)",
-		Fix:    "Change Cluster.spec.topology.version, or the variables of the pool's entry in spec.topology.workers.machineDeployments, and remove the pool from the upgrade. A waiver writes the change all the same, and the topology controller reverts it.",
+		Source: "internal/controllers/topology/cluster (current_state.go; server-side apply of the desired state), internal/controllers/topology/machineset",
+		Fix:    "Change Cluster.spec.topology.version, or the variables of the pool's entry in spec.topology.workers.machineDeployments, and remove the pool from the upgrade. A waiver writes the change all the same, with these consequences. To mend a topology that a foreign template has stopped, name a template with the label topology.cluster.x-k8s.io/owned in the MachineDeployment again.",
 	},
 	{
 		Code: CheckTemplates, Asks: "Are the templates there that the MachineDeployment names, and is the new name free?", Worst: Block,

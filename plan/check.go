@@ -295,16 +295,39 @@ func (c *checker) holds(p *pool) {
 		c.pass(CheckPaused, p.ref, "the MachineDeployment is not paused")
 	}
 	if entry, owned := capi.TopologyOwned(p.md); owned {
-		if entry != "" {
-			entry = "[name=" + entry + "]"
-		}
-		c.add(Finding{Code: CheckTopology, Severity: Block, Object: p.ref,
-			Message: p.ref.String() + " is owned by the cluster's topology, which reverts any change made here: machines would be replaced twice, and be what they were",
-			Remedy: fmt.Sprintf("change Cluster.spec.topology.version, or the variables of spec.topology.workers.machineDeployments%s, instead; then remove the pool from this upgrade and plan again",
-				entry)})
+		c.add(p.ownedByTopology(entry))
 	} else {
 		c.pass(CheckTopology, p.ref, "no topology owns the MachineDeployment")
 	}
+}
+
+// ownedByTopology says what the topology controller does about the change. It
+// puts back what its topology sets, but for the version of a pool that is being
+// rolled (exp/topology/desiredstate, computeMachineDeploymentVersion), to which
+// the preflight check ControlPlaneVersionSkew gives no machines. At a template
+// that it did not make it gives the whole cluster up ("is not topology owned",
+// internal/controllers/topology/cluster, current_state.go); and it deletes its
+// own template with the last MachineSet that uses it
+// (internal/controllers/topology/machineset).
+func (p *pool) ownedByTopology(entry string) Finding {
+	f := Finding{Code: CheckTopology, Severity: Block, Object: p.ref,
+		Message: p.ref.String() + " is owned by the cluster's topology: what the topology sets is put back, so that machines are replaced twice, and a version other than the topology's gets no machines at all"}
+	if p.infra.create != nil || p.bootstrap.create != nil {
+		f.Message = p.ref.String() + " is owned by the cluster's topology, and the new template is not: with it named here, the topology controller does nothing more for any part of the cluster, and deletes the old template, so that there is no way back"
+	}
+	workers := "spec.topology.workers.machineDeployments"
+	if entry != "" {
+		workers += "[name=" + entry + "]"
+	}
+	var fields []string
+	if p.spec.KubernetesVersion != "" && p.spec.KubernetesVersion != capi.StringAt(p.md, p.fields.Version...) {
+		fields = append(fields, "spec.topology.version, for control plane and workers alike")
+	}
+	if len(fields) == 0 || p.infra.create != nil || p.bootstrap.create != nil {
+		fields = append(fields, fmt.Sprintf("the variables of %s that its ClusterClass has for it", workers))
+	}
+	f.Remedy = "change it in the Cluster instead: " + strings.Join(fields, "; and ") + "; then remove the pool from this upgrade and plan again"
+	return f
 }
 
 func (c *checker) templates(p *pool) {

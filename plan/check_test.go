@@ -151,7 +151,9 @@ func TestChecks(t *testing.T) {
 
 		{name: "no topology", code: plan.CheckTopology, severity: plan.Pass},
 		{name: "topology", adjust: []clustertest.Adjust{clustertest.TopologyOwned()},
-			code: plan.CheckTopology, severity: plan.Block, words: []string{md, "owned by the cluster's topology", "reverts", "replaced twice", "spec.topology.version", "machineDeployments[name=md-0]", "remove the pool from this upgrade and plan again"}},
+			code: plan.CheckTopology, severity: plan.Block, words: []string{md, "owned by the cluster's topology", "does nothing more for any part of the cluster", "no way back", "spec.topology.version", "machineDeployments[name=md-0]", "remove the pool from this upgrade and plan again"}},
+		{name: "topology, and no new template", pool: "kubernetesVersion: v1.35.2", adjust: []clustertest.Adjust{clustertest.TopologyOwned()},
+			code: plan.CheckTopology, severity: plan.Block, words: []string{md, "is put back", "replaced twice", "gets no machines", "change it in the Cluster instead: spec.topology.version", "remove the pool from this upgrade and plan again"}},
 
 		{name: "templates there", code: plan.CheckTemplates, severity: plan.Pass},
 		{name: "infrastructure template missing", edit: func(w *clustertest.World) { w.Delete(awsTemplateRef) },
