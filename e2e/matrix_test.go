@@ -287,7 +287,7 @@ func (c cluster) setStandIn(t *testing.T, name string, now control) {
 
 // matrixPlan is the part of plan -o json that the matrix reads.
 type matrixPlan struct {
-	Findings []struct{ Code, Severity, Pool, Message string }
+	Findings []struct{ Code, Severity, Pool, Message, Waived string }
 	Steps    []matrixStep
 }
 
