@@ -51,6 +51,34 @@ func (p Plan) StillBlocked(saved Plan, noProvider bool) Plan {
 	return p
 }
 
+// SpareWaiver is a waiver of which a plan had no need.
+type SpareWaiver struct{ Pool, Check, Reason string }
+
+// SpareWaivers gives the waivers of p's upgrade that no finding of p needed, in
+// the order of the upgrade. They stay good: the same check may find something
+// when it is made again.
+func (p Plan) SpareWaivers() []SpareWaiver {
+	up, err := UpgradeOf(p)
+	if err != nil || p.Upgrade.Purpose != ForUpgrade {
+		return nil
+	}
+	needed := map[[2]string]bool{}
+	for _, f := range p.Findings {
+		if f.Severity != Pass {
+			needed[[2]string{f.Pool, f.Code}] = true
+		}
+	}
+	var out []SpareWaiver
+	for _, pool := range up.Spec.Pools {
+		for _, w := range pool.Waive {
+			if !needed[[2]string{pool.Name, w.Check}] && !needed[[2]string{"", w.Check}] {
+				out = append(out, SpareWaiver{Pool: pool.Name, Check: w.Check, Reason: w.Reason})
+			}
+		}
+	}
+	return out
+}
+
 // touches reports whether p does something that a finding is about.
 func (p Plan) touches(f Finding) bool {
 	return slices.ContainsFunc(p.Steps, func(s Step) bool { return f.Pool == "" || s.Pool == f.Pool })

@@ -123,8 +123,15 @@ func TestWaiveTheCluster(t *testing.T) {
 	edit(clusterRef, true, "spec", "paused")(w)
 	up := upgrade(t, "pools: [{name: aws-example-md-0, "+toBoth+
 		", waive: [{check: cluster-paused, reason: one}]}, {name: aws-example-md-1, kubernetesVersion: v1.35.2}]")
-	if made := compile(t, w, up); !made.Blocked {
+	made := compile(t, w, up)
+	if !made.Blocked {
 		t.Error("one pool waives it, the other does not, and the plan is not blocked")
+	}
+	if got := finding(t, made, plan.CheckClusterPaused, plan.Block); !strings.Contains(got.Remedy, "waived by aws-example-md-0 (one), and not by aws-example-md-1:") {
+		t.Errorf("it does not say who waives it: %s", got.Remedy)
+	}
+	if spare := made.SpareWaivers(); len(spare) > 0 {
+		t.Errorf("not needed: %v", spare)
 	}
 	up.Spec.Pools[1].Waive = []schema.Waiver{{Check: plan.CheckClusterPaused, Reason: "two"}}
 	if made := compile(t, w, up); made.Blocked {

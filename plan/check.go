@@ -128,6 +128,9 @@ func (c *checker) add(f Finding) {
 	if f.Severity != Pass && f.Waived == "" {
 		f.Waived = c.waived(f.Code)
 	}
+	if f.blocks() && c.pool == "" {
+		f.Remedy += c.waivedInPart(f.Code)
+	}
 	c.blocked = c.blocked || f.blocks()
 	c.findings = append(c.findings, f)
 }
@@ -145,6 +148,33 @@ func (c *checker) waived(code string) string {
 		}
 	}
 	return reason
+}
+
+// waivedInPart tells of a check of the cluster that some pools waive, and others
+// do not; it is empty where none does.
+func (c *checker) waivedInPart(code string) string {
+	var by, without []string
+	for _, spec := range c.upgrade {
+		if reason := waives(spec, code); reason != "" {
+			by = append(by, fmt.Sprintf("%s (%s)", spec.Name, reason))
+		} else {
+			without = append(without, spec.Name)
+		}
+	}
+	if len(by) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(". It is waived by %s, and not by %s: a check of the cluster is waived by every pool of the upgrade or not at all",
+		someOf(by), someOf(without))
+}
+
+// someOf gives names, the first of many.
+func someOf(names []string) string {
+	const most = 5
+	if len(names) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return strings.Join(names, ", ")
 }
 
 func (c *checker) pass(code string, obj Ref, message string) {

@@ -63,3 +63,20 @@ func TestSavedBlocked(t *testing.T) {
 	s.resave("back.plan", data)
 	blocked("back.plan", "workload-data")
 }
+
+// TestSpareWaiver: a waiver of a check that found nothing is told, and is none of
+// one that did.
+func TestSpareWaiver(t *testing.T) {
+	s := newSite(t, map[string]string{"u.yaml": strings.Replace(badUpgrade, "ami-bad}",
+		"ami-bad, waive: [{check: field-managers, reason: CHG-4711}, {check: image-matches-version, reason: CHG-4712}]}", 1)})
+	said, _ := s.do(0, "", "plan", "-f", "u.yaml")
+	s.says(said, "; waived, not needed: field-managers\n")
+	for _, args := range [][]string{{}, {"-o", "markdown"}} {
+		said, _ = s.do(0, "", append([]string{"plan", "-f", "u.yaml", "--full"}, args...)...)
+		said = strings.ReplaceAll(said, "`", "")
+		s.says(said, "field-managers: waived by pool aws-example-md-0, not needed: CHG-4711")
+		if strings.Contains(said, "not needed: CHG-4712") {
+			t.Errorf("a waiver that is needed is told as spare:\n%s", said)
+		}
+	}
+}

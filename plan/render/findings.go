@@ -159,6 +159,15 @@ func (v *view) checks(p plan.Preflight) string {
 			s += "; " + f.word + ": " + list(codes)
 		}
 	}
+	var spare []string
+	for _, w := range v.SpareWaivers() {
+		if !slices.Contains(spare, w.Check) {
+			spare = append(spare, w.Check)
+		}
+	}
+	if len(spare) > 0 {
+		s += "; waived, not needed: " + list(spare)
+	}
 	return s
 }
 
@@ -191,5 +200,8 @@ func (v *view) passed(p plan.Preflight) {
 		if !said[c] {
 			v.put(faint, body, 4, "✓ "+c+": nothing to check")
 		}
+	}
+	for _, w := range v.SpareWaivers() {
+		v.put(faint, body, 4, "· "+w.Check+": waived by pool "+w.Pool+", not needed: "+w.Reason)
 	}
 }

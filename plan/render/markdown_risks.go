@@ -195,6 +195,9 @@ func (s *sheet) passedChecks() string {
 			b.WriteString("- " + code(c) + "\n")
 		}
 	}
+	for _, w := range s.SpareWaivers() {
+		b.WriteString("- " + code(w.Check) + ": waived by pool " + code(w.Pool) + ", not needed: " + s.said(w.Reason) + "\n")
+	}
 	b.WriteString("\n</details>\n")
 	return b.String()
 }
