@@ -128,6 +128,9 @@ func (c *checker) add(f Finding) {
 	if f.Severity != Pass && f.Waived == "" {
 		f.Waived = c.waived(f.Code)
 	}
+	if c.back { // there is no plan to make again
+		f.Remedy = strings.ReplaceAll(f.Remedy, "plan again", "roll back again")
+	}
 	if f.blocks() && c.pool == "" {
 		f.Remedy += c.waivedInPart(f.Code)
 	}

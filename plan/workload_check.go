@@ -41,13 +41,22 @@ func (c *checker) workload(up schema.Upgrade, pools []*pool) {
 			Message: "the workload cluster is not verified: " + r.NotVerified, Remedy: r.Remedy})
 		return
 	case len(r.Unread) > 0:
-		var parts []string
+		var parts, remedies []string
+		right, failed := false, false
 		for _, kind := range slices.Sorted(maps.Keys(r.Unread)) {
 			parts = append(parts, kind+" ("+r.Unread[kind]+")")
+			missing := strings.Contains(r.Unread[kind], "may not") // the words of a refusal
+			right, failed = right || missing, failed || !missing
+		}
+		if right {
+			remedies = append(remedies, "give the right to list what may not be listed")
+		}
+		if failed {
+			remedies = append(remedies, "see what is the matter with the API server that did not answer as it should")
 		}
 		c.add(Finding{Code: CheckWorkload, Severity: Warn, Object: cluster,
 			Message: "the workload cluster is not verified in part: " + strings.Join(parts, ", "),
-			Remedy:  "give the user of the cluster's kubeconfig the right to list them, then plan again; or look at them with kubectl, and go on if nothing there is in the way"})
+			Remedy:  strings.Join(remedies, ", and ") + ", then plan again; or look at them with kubectl, and go on if nothing there is in the way"})
 	default:
 		c.pass(CheckWorkload, cluster, fmt.Sprintf("the workload cluster was looked at: %d nodes, %d pods, %d PodDisruptionBudgets", r.Nodes, r.Pods, r.Budgets))
 	}

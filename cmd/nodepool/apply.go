@@ -129,7 +129,7 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 		if err := todo.offer(stdout, c.String("forward-out")); err != nil {
 			return err
 		}
-		return errShown
+		return p.sayBlocked(made)
 	}
 	if made.IsEmpty() {
 		return closeFoundDone(c.Context, e, made, todo.snap)
@@ -191,6 +191,23 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 		p.sayPaused(c.Context, cluster, made)
 	}
 	return err
+}
+
+// sayBlocked says in a line what the plan has said at length, for those who see
+// the one stream and not the other.
+func (p *program) sayBlocked(made plan.Plan) error {
+	var codes []string
+	for _, f := range blocks(made) {
+		if !slices.Contains(codes, f.Code) {
+			codes = append(codes, f.Code)
+		}
+	}
+	by := ""
+	if len(codes) > 0 {
+		by = " by " + strings.Join(codes, ", ")
+	}
+	fmt.Fprintf(p.stderr, "The plan is blocked%s. Nothing was written.\n", render.Escape(by))
+	return errShown
 }
 
 // task is a plan with what it takes to carry it out.

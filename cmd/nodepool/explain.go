@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -31,7 +32,7 @@ func (p *program) explain(c *cli.Context) error {
 	case code == "":
 		return render.ExplainAll(p.stdout, plan.Checks(), o)
 	}
-	check, ok := plan.CheckOf(code)
+	check, ok := plan.CheckOf(strings.ToLower(code))
 	if !ok {
 		message := fmt.Sprintf("there is no check %q", code)
 		if near := plan.NearestCheck(code); near != "" {

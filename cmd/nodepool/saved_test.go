@@ -30,7 +30,8 @@ func TestSavedBlocked(t *testing.T) {
 		t.Helper()
 		writes := len(s.world.Writes())
 		for _, args := range [][]string{nil, {"--workload=false"}} {
-			said, _ := s.do(3, "", append([]string{"apply", "--plan", file, "--auto-approve"}, args...)...)
+			said, stderr := s.do(3, "", append([]string{"apply", "--plan", file, "--auto-approve"}, args...)...)
+			s.says(stderr, "The plan is blocked by "+words[0]+". Nothing was written.\n")
 			s.says(said, append([]string{"BLOCKED", "This was found when the plan was saved, and nobody has looked again"}, words...)...)
 		}
 		if n := len(s.world.Writes()); n != writes {

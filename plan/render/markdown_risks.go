@@ -39,6 +39,13 @@ func (s *sheet) findingList(b *strings.Builder, findings []plan.Finding) {
 			}
 			b.WriteString("  - **" + word + ":** " + s.said(g.Waived) + "\n")
 		}
+		if c, known := plan.CheckOf(g.Code); known && g.Severity == plan.Block && g.Waived == "" {
+			more := "  - **More:** " + code("nodepool explain "+g.Code)
+			if !c.Waivable() {
+				more += ". It cannot be waived"
+			}
+			b.WriteString(more + "\n")
+		}
 	}
 	b.WriteByte('\n')
 }
