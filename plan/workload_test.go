@@ -154,7 +154,10 @@ func TestWorkloadChecks(t *testing.T) {
 		{name: "all was read", in: on(pod()), code: plan.CheckWorkload, severity: plan.Pass, words: []string{"3 nodes, 1 pods, 0 PodDisruptionBudgets"}},
 		{name: "a part was not", in: func([]string) workload {
 			return workload{unread: map[string]string{"PersistentVolumes": "the user of its kubeconfig may not list them"}}
-		}, code: plan.CheckWorkload, severity: plan.Warn, words: []string{"not verified in part", "PersistentVolumes (the user of its kubeconfig may not list them)"}},
+		}, code: plan.CheckWorkload, severity: plan.Warn, words: []string{"not verified in part", "PersistentVolumes (the user of its kubeconfig may not list them)", "give the right to list"}},
+		{name: "a part was not, for want of an answer", in: func([]string) workload {
+			return workload{unread: map[string]string{"PersistentVolumes": "it answered with the status 500"}}
+		}, code: plan.CheckWorkload, severity: plan.Warn, words: []string{"not verified in part", "PersistentVolumes (it answered with the status 500)", "see what is the matter with the API server", "then plan again"}},
 
 		{name: "nodes ready", in: none, code: plan.CheckWorkloadNodes, severity: plan.Pass, words: []string{"the 3 nodes to be replaced are ready", "kubelet v1.34.3"}},
 		{name: "node missing", in: odd(func(*plan.NodeSeen) bool { return false }),

@@ -6,6 +6,7 @@ import (
 
 	"nodepool/apply/clustertest"
 	"nodepool/plan"
+	"nodepool/plan/capi"
 )
 
 // resave adds findings to a saved plan, as those who see more would have it.
@@ -80,4 +81,17 @@ func TestSpareWaiver(t *testing.T) {
 			t.Errorf("a waiver that is needed is told as spare:\n%s", said)
 		}
 	}
+}
+
+// TestBlockedRemedies: a block on the way back is not told to plan again, and a
+// code is found in any case.
+func TestBlockedRemedies(t *testing.T) {
+	s := newSite(t, map[string]string{"u.yaml": badUpgrade}, clustertest.PoolVersion(pool0, "v1.35.0"))
+	s.do(0, "", "apply", "-f", "u.yaml", "--auto-approve")
+	s.world.Edit(plan.Ref{Group: capi.Group, Kind: "Cluster", Namespace: "default", Name: "aws-example"}, set(true, "spec", "paused"))
+	said, stderr := s.do(3, "", "rollback", "-f", "u.yaml", "--auto-approve")
+	s.says(said, "set spec.paused to false, then roll back again")
+	s.says(stderr, "The plan is blocked by cluster-paused. Nothing was written.\n")
+	said, _ = s.do(0, "", "explain", "VERSION-SKEW")
+	s.says(said, "version-skew")
 }
