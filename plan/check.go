@@ -125,7 +125,10 @@ type checker struct {
 
 func (c *checker) add(f Finding) {
 	f.Pool = c.pool
-	if f.Severity != Pass && f.Waived == "" {
+	if f.NotVerified {
+		f.Severity = NotVerified
+	}
+	if (f.Severity == Warn || f.Severity == Block) && f.Waived == "" {
 		f.Waived = c.waived(f.Code)
 	}
 	if c.back { // there is no plan to make again

@@ -139,12 +139,20 @@ func (c *checker) otherVersion(p *pool, k known, to string) {
 // the catalogue of the upgrade say.
 func (c *checker) provider(p *pool) {
 	m, ok := p.machine()
-	if !ok || (!m.named && capi.KnowsImages(p.infra.ref.Kind)) {
+	unknown := !m.named && !capi.KnowsImages(p.infra.ref.Kind)
+	switch {
+	case p.infra.obj == nil && p.rolls() && p.makes():
+		c.notVerifiedAll(p.infra.ref, "the infrastructure template was not found", CheckImageExists, CheckImageType, CheckInstanceType, CheckQuota)
+		return
+	case !ok || (!m.named && !unknown):
 		return
 	}
 	k := c.known(p)
 	c.imageExists(m, k)
-	if p.place.ref.IsZero() || m.size == "" {
+	if m.size == "" {
+		if unknown { // a kind that has none is known to
+			c.notVerifiedAll(p.infra.ref, k.why, CheckImageType, CheckInstanceType, CheckQuota)
+		}
 		return
 	}
 	q, why := m.typeQuery()
@@ -164,7 +172,13 @@ func (c *checker) provider(p *pool) {
 // notVerified tells that a check could not find out, which is no pass and
 // nothing to weigh.
 func (c *checker) notVerified(code string, obj Ref, why string) {
-	c.add(Finding{Code: code, Severity: Pass, NotVerified: true, Object: obj, Message: "not verified: " + why})
+	c.add(Finding{Code: code, Severity: NotVerified, NotVerified: true, Object: obj, Message: "not verified: " + why})
+}
+
+func (c *checker) notVerifiedAll(obj Ref, why string, codes ...string) {
+	for _, code := range codes {
+		c.notVerified(code, obj, why)
+	}
 }
 
 func (c *checker) imageExists(m machine, k known) {

@@ -1,11 +1,12 @@
 package plan_test
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"nodepool/apply/clustertest"
 	"nodepool/plan"
@@ -112,7 +113,7 @@ func TestProviderChecks(t *testing.T) {
 			code: plan.CheckImage, severity: plan.Warn, words: []string{"nobody reports which version the image ami-new carries (no AWS credentials)", "spec.images", "let nodepool ask the provider"}},
 		{name: "nobody tells the version of the new image", image: func(i *plan.ImageInfo) { i.KubernetesVersion = "" },
 			code: plan.CheckImage, severity: plan.Warn, words: []string{"nobody reports which version the image ami-new (golden) carries; unless it is built for v1.35.2", "list it with its kubernetesVersion under spec.images; then plan again"}},
-		{name: "the image is not there", image: missing, code: plan.CheckImage, severity: plan.Pass, words: []string{"not verified: no image was found", "image-exists"}},
+		{name: "the image is not there", image: missing, code: plan.CheckImage, severity: plan.NotVerified, words: []string{"not verified: no image was found", "image-exists"}},
 		{name: "nobody tells the version", pool: toVersion, image: func(i *plan.ImageInfo) { i.KubernetesVersion = "" },
 			code: plan.CheckImage, severity: plan.Warn, words: []string{"the image stays"}},
 		{name: "looked up", edit: unpinned(), pool: toVersion,
@@ -135,10 +136,10 @@ func TestProviderChecks(t *testing.T) {
 		{name: "lookup finds none", edit: all(unpinned(), inTemplate("own-{{.K8sVersion}}", "imageLookupFormat"), edit(awsClusterRef, "123456789012", "spec", "imageLookupOrg")),
 			pool: toVersion, image: missing, code: plan.CheckImageExists, severity: plan.Block,
 			words: []string{"pins no image", "finds none in eu-central-1", "Kubernetes v1.35.2, format own-{{.K8sVersion}}, owner 123456789012", "machineImage"}},
-		{name: "no credentials", image: unverified, code: plan.CheckImageExists, severity: plan.Pass, words: []string{"not verified: no AWS credentials"}},
-		{name: "no region", edit: edit(awsClusterRef, nil, "spec", "region"), code: plan.CheckImageExists, severity: plan.Pass, words: []string{"not verified: AWSCluster default/aws-example reports no region"}},
+		{name: "no credentials", image: unverified, code: plan.CheckImageExists, severity: plan.NotVerified, words: []string{"not verified: no AWS credentials"}},
+		{name: "no region", edit: edit(awsClusterRef, nil, "spec", "region"), code: plan.CheckImageExists, severity: plan.NotVerified, words: []string{"not verified: AWSCluster default/aws-example reports no region"}},
 		{name: "no object that tells the region", edit: func(w *clustertest.World) { w.Delete(awsClusterRef) },
-			code: plan.CheckImageExists, severity: plan.Pass, words: []string{"not verified: AWSCluster default/aws-example, which would tell the region, does not exist"}},
+			code: plan.CheckImageExists, severity: plan.NotVerified, words: []string{"not verified: AWSCluster default/aws-example, which would tell the region, does not exist"}},
 
 		{name: "go together", code: plan.CheckImageType, severity: plan.Pass, words: []string{"ami-new (golden) and m5.large go together: amd64", "requires ENA"}},
 		{name: "other architecture", size: func(i *plan.InstanceTypeInfo) { i.Architectures = []string{"arm64"} }, pool: "instanceType: m7g.large, " + toBoth,
@@ -151,8 +152,8 @@ func TestProviderChecks(t *testing.T) {
 			code: plan.CheckImageType, severity: plan.Block, words: []string{"m5.large requires ENA, which the image ami-new (golden) does not support"}},
 		{name: "without ENA, where it is not required", image: func(i *plan.ImageInfo) { i.Lacks = []string{"ENA"} }, size: func(i *plan.InstanceTypeInfo) { i.Requires = nil },
 			code: plan.CheckImageType, severity: plan.Pass},
-		{name: "architecture not told", image: func(i *plan.ImageInfo) { i.Architecture = "" }, code: plan.CheckImageType, severity: plan.Pass, words: []string{"not verified: nobody reports the architecture"}},
-		{name: "image not there to go with the type", image: missing, code: plan.CheckImageType, severity: plan.Pass, words: []string{"not verified: the image or the instance type was not found"}},
+		{name: "architecture not told", image: func(i *plan.ImageInfo) { i.Architecture = "" }, code: plan.CheckImageType, severity: plan.NotVerified, words: []string{"not verified: nobody reports the architecture"}},
+		{name: "image not there to go with the type", image: missing, code: plan.CheckImageType, severity: plan.NotVerified, words: []string{"not verified: the image or the instance type was not found"}},
 
 		{name: "offered", edit: zones("eu-central-1b", "eu-central-1a"), code: plan.CheckInstanceType, severity: plan.Pass, words: []string{"m5.large is offered in eu-central-1a, eu-central-1b"}},
 		{name: "zones not known", code: plan.CheckInstanceType, severity: plan.Pass, words: []string{"zones are not known"}},
@@ -167,7 +168,7 @@ func TestProviderChecks(t *testing.T) {
 			size: func(i *plan.InstanceTypeInfo) { i.MissingZones = []string{"eu-central-1c"} },
 			code: plan.CheckInstanceType, severity: plan.Warn, words: []string{"m5.large is not offered in eu-central-1c, where machines of the pool may be placed", "the rollout stalls at it", "failureDomain"}},
 		{name: "type not verified", size: func(i *plan.InstanceTypeInfo) { *i = plan.InstanceTypeInfo{Unverified: "no AWS credentials"} },
-			code: plan.CheckInstanceType, severity: plan.Pass, words: []string{"not verified: no AWS credentials"}},
+			code: plan.CheckInstanceType, severity: plan.NotVerified, words: []string{"not verified: no AWS credentials"}},
 
 		{name: "room", code: plan.CheckQuota, severity: plan.Pass, words: []string{`the quota "Standard" leaves 80 of 100 vCPUs in eu-central-1, and the rollout takes up to 4 more`}},
 		{name: "no room for one", size: left(3),
@@ -186,9 +187,9 @@ func TestProviderChecks(t *testing.T) {
 		{name: "quota not told", size: func(i *plan.InstanceTypeInfo) {
 			i.Quota, i.QuotaUnverified = nil, "it may not servicequotas:GetServiceQuota"
 		},
-			code: plan.CheckQuota, severity: plan.Pass, words: []string{"not verified: it may not servicequotas:GetServiceQuota"}},
-		{name: "spot", edit: inTemplate(map[string]any{}, "spotMarketOptions"), code: plan.CheckQuota, severity: plan.Pass, words: []string{"not verified: spot machines"}},
-		{name: "spot by its market", edit: inTemplate("Spot", "marketType"), code: plan.CheckQuota, severity: plan.Pass, words: []string{"not verified: spot machines"}},
+			code: plan.CheckQuota, severity: plan.NotVerified, words: []string{"not verified: it may not servicequotas:GetServiceQuota"}},
+		{name: "spot", edit: inTemplate(map[string]any{}, "spotMarketOptions"), code: plan.CheckQuota, severity: plan.NotVerified, words: []string{"not verified: spot machines"}},
+		{name: "spot by its market", edit: inTemplate("Spot", "marketType"), code: plan.CheckQuota, severity: plan.NotVerified, words: []string{"not verified: spot machines"}},
 		{name: "no growth", pool: toBoth + ", strategy: {maxSurge: 0, maxUnavailable: 1}", size: left(0), code: plan.CheckQuota, severity: plan.Pass, words: []string{"does not grow"}},
 	}
 	for _, test := range tests {
@@ -211,7 +212,7 @@ func TestProviderChecks(t *testing.T) {
 				t.Fatal(err)
 			}
 			found := finding(t, p, test.code, test.severity)
-			if test.severity != plan.Pass && (found.Remedy == "" || found.Object.IsZero()) {
+			if test.severity != plan.Pass && test.severity != plan.NotVerified && (found.Remedy == "" || found.Object.IsZero()) {
 				t.Errorf("no remedy or no object: %+v", found)
 			}
 			mustContain(t, found.Message+"; "+found.Remedy, test.words...)
@@ -286,10 +287,10 @@ func TestAskOfProviders(t *testing.T) {
 			}
 			up := upgrade(t, spec)
 			ask := plan.Ask(up, observe(t, w, up))
-			if d := cmp.Diff(test.images, ask.Images); d != "" {
+			if d := gocmp.Diff(test.images, ask.Images); d != "" {
 				t.Errorf("images (-want +got):\n%s", d)
 			}
-			if d := cmp.Diff(test.types, ask.Types); d != "" {
+			if d := gocmp.Diff(test.types, ask.Types); d != "" {
 				t.Errorf("types (-want +got):\n%s", d)
 			}
 		})
@@ -326,7 +327,7 @@ func TestAnswersSignNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(up, back); d != "" {
+	if d := gocmp.Diff(up, back); d != "" {
 		t.Errorf("the plan's upgrade (-want +got):\n%s", d)
 	}
 }
@@ -364,7 +365,7 @@ func TestRegionWithoutRight(t *testing.T) {
 	if got.Digest != p.Digest {
 		t.Error("another digest")
 	}
-	mustContain(t, finding(t, got, plan.CheckImageExists, plan.Pass).Message,
+	mustContain(t, finding(t, got, plan.CheckImageExists, plan.NotVerified).Message,
 		"not verified: AWSCluster default/aws-example, which tells the region, could not be read: you may not get awsclusters")
 }
 
@@ -383,8 +384,87 @@ func TestOtherProviders(t *testing.T) {
 	up := upgrade(t, "images: [{image: ubuntu-new, kubernetesVersion: v1.34.3}]\npools: [{name: "+awsPool+", kubernetesVersion: v1.35.2, machineImage: ubuntu-new}]")
 	p := compile(t, w, up)
 	mustContain(t, finding(t, p, plan.CheckImage, plan.Block).Message, "ubuntu-new carries v1.34.3, by the catalogue of images")
-	mustContain(t, finding(t, p, plan.CheckImageExists, plan.Pass).Message, "not verified: nodepool does not know whom to ask about machines of VSphereMachineTemplate")
-	if slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.Code == plan.CheckInstanceType }) {
-		t.Error("it tells of instance types that there are none of")
+	mustContain(t, finding(t, p, plan.CheckImageExists, plan.NotVerified).Message, "not verified: nodepool asks no provider about VSphereMachineTemplate")
+	if got := finding(t, p, plan.CheckInstanceType, plan.Pass).Message; got != "nothing to check" {
+		t.Errorf("it tells of instance types that there are none of: %q", got)
+	}
+}
+
+// TestNobodyToAsk: a check that nobody could answer is not verified, for the
+// true reason, and is not counted as one that had nothing to check.
+func TestNobodyToAsk(t *testing.T) {
+	t.Parallel()
+	ofProvider := []string{plan.CheckImageExists, plan.CheckImageType, plan.CheckInstanceType, plan.CheckQuota}
+	other := func(kind string, spec map[string]any) func(*clustertest.World) {
+		return func(w *clustertest.World) {
+			w.Serve(clustertest.Kind{Group: clustertest.InfrastructureGroup, Kind: kind + "Template", Version: "v1beta1"},
+				clustertest.Kind{Group: clustertest.InfrastructureGroup, Kind: kind, Version: "v1beta1"})
+			w.Put(&object{Object: map[string]any{"apiVersion": clustertest.InfrastructureGroup + "/v1beta1", "kind": kind + "Template",
+				"metadata": map[string]any{"namespace": "default", "name": "other"},
+				"spec":     map[string]any{"template": map[string]any{"spec": spec}}}})
+			edit(awsRef, map[string]any{"apiGroup": clustertest.InfrastructureGroup, "kind": kind + "Template", "name": "other"},
+				"spec", "template", "spec", "infrastructureRef")(w)
+		}
+	}
+	dev := map[string]any{"apiGroup": clustertest.InfrastructureGroup, "kind": "DevCluster", "name": "aws-example"}
+	for name, test := range map[string]struct {
+		edit    func(*clustertest.World)
+		pool    string
+		why     string
+		checked []string // what there is to look at; ofProvider when nil
+	}{
+		"the infrastructure of another provider": {edit: edit(clusterRef, dev, "spec", "infrastructureRef"), pool: "instanceType: m5.xlarge",
+			why: "not verified: the infrastructure of Cluster default/aws-example is of kind DevCluster, which names no region for machines of AWSMachineTemplate"},
+		"no infrastructure": {edit: edit(clusterRef, nil, "spec", "infrastructureRef"), pool: "instanceType: m5.xlarge",
+			why: "not verified: Cluster default/aws-example names no infrastructure (spec.infrastructureRef), which would tell the region"},
+		"a provider that nobody asks": {edit: other("AzureMachine", map[string]any{"vmSize": "Standard_D4s_v5"}), pool: "instanceType: Standard_D8s_v5",
+			why: "not verified: nodepool asks no provider about AzureMachineTemplate"},
+		"one without instance types": {edit: other("VSphereMachine", map[string]any{"template": "ubuntu"}), pool: toVersion,
+			why: "not verified: nodepool asks no provider about VSphereMachineTemplate", checked: []string{plan.CheckImageExists}},
+		"a kind that is not known": {edit: other("MoonMachine", map[string]any{"size": "large"}), pool: toVersion,
+			why: "not verified: nodepool asks no provider about MoonMachineTemplate"},
+		"no machine is made": {edit: func(*clustertest.World) {}, pool: "drain: {nodeDrainTimeout: 1m}", checked: []string{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := clustertest.AWSExample()
+			test.edit(w)
+			p := compile(t, w, onePool(t, test.pool))
+			if test.checked == nil {
+				test.checked = ofProvider
+			}
+			for _, code := range ofProvider {
+				if slices.Contains(test.checked, code) {
+					if got := finding(t, p, code, plan.NotVerified); got.Message != test.why || !got.NotVerified {
+						t.Errorf("%s: %+v", code, got)
+					}
+				} else if got := finding(t, p, code, plan.Pass); got.Message != "nothing to check" || got.NotVerified {
+					t.Errorf("%s: %+v", code, got)
+				}
+			}
+			for _, code := range p.Steps[0].Preflight.Checks {
+				if !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.Code == code }) {
+					t.Errorf("%s is counted and has no finding", code)
+				}
+			}
+		})
+	}
+}
+
+// TestFindingsInOrder: the gravest first, those of the cluster before those of
+// the pools, and so after more have come.
+func TestFindingsInOrder(t *testing.T) {
+	t.Parallel()
+	w := clustertest.AWSExample(clustertest.ExtraPools(1, 3))
+	edit(awsRef, true, "spec", "paused")(w)
+	up := upgrade(t, "pools: [{name: aws-example-extra-000, kubernetesVersion: v1.35.2, waive: [{check: image-matches-version, reason: seen}]}, {name: "+awsPool+", kubernetesVersion: v1.35.2}]")
+	p := compile(t, w, up).WithFindings(plan.Finding{Code: plan.CheckServer, Severity: plan.Pass, NotVerified: true, Message: "not verified: no answer"})
+	rank := func(f plan.Finding) int {
+		return slices.Index([]plan.Severity{plan.Block, plan.Warn, plan.NotVerified, plan.Pass}, f.Severity)
+	}
+	if !slices.IsSortedFunc(p.Findings, func(a, b plan.Finding) int { return cmp.Or(rank(a)-rank(b), strings.Compare(a.Pool, b.Pool)) }) {
+		t.Errorf("not in order: %+v", p.Findings)
+	}
+	if p.Findings[0].Severity != plan.Block || finding(t, p, plan.CheckServer, plan.NotVerified).Pool != "" {
+		t.Errorf("the first is %+v", p.Findings[0])
 	}
 }

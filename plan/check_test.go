@@ -109,7 +109,7 @@ func TestChecks(t *testing.T) {
 
 		{name: "cluster available", code: plan.CheckClusterAvailable, severity: plan.Pass, words: []string{"infrastructure and control plane are available"}},
 		{name: "old cluster available", adjust: []clustertest.Adjust{clustertest.V1Beta1Only()}, code: plan.CheckClusterAvailable, severity: plan.Pass, words: []string{"are available"}},
-		{name: "cluster that tells nothing", edit: edit(clusterRef, nil, "status"), code: plan.CheckClusterAvailable, severity: plan.Pass, words: []string{"not verified", "no status"}},
+		{name: "cluster that tells nothing", edit: edit(clusterRef, nil, "status"), code: plan.CheckClusterAvailable, severity: plan.NotVerified, words: []string{"not verified", "no status"}},
 		{name: "cluster without infrastructure", edit: edit(clusterRef, nil, "status", "initialization", "infrastructureProvisioned"),
 			code: plan.CheckClusterAvailable, severity: plan.Block, words: []string{"Cluster default/aws-example", "its infrastructure was never ready", "stand still at its first machine", "spec.infrastructureRef", "wait until they are ready, then plan again"}},
 		{name: "old cluster without infrastructure", adjust: []clustertest.Adjust{clustertest.V1Beta1Only()}, edit: edit(clusterRef, false, "status", "infrastructureReady"),
@@ -314,7 +314,7 @@ func TestChecks(t *testing.T) {
 		{name: "image unpinned", pool: "kubernetesVersion: v1.35.2, infrastructure: {ami: null}",
 			code: plan.CheckImage, severity: plan.Warn, words: []string{"pins no image", "v1.35.2"}},
 		{name: "image of a pool without version", pool: toImage, edit: edit(awsRef, nil, "spec", "template", "spec", "version"),
-			code: plan.CheckImage, severity: plan.Pass, words: []string{"not verified: " + md + " names no version (spec.template.spec.version)"}},
+			code: plan.CheckImage, severity: plan.NotVerified, words: []string{"not verified: " + md + " names no version (spec.template.spec.version)"}},
 		{name: "image by patch", pool: toVersion + ", infrastructure: {ami: {id: ami-new}}",
 			code: plan.CheckImage, severity: plan.Warn, words: []string{"nobody reports which version the image ami-new carries"}},
 		{name: "image looked up", pool: toVersion, edit: edit(awsTemplateRef, nil, "spec", "template", "spec", "ami"),
@@ -324,7 +324,7 @@ func TestChecks(t *testing.T) {
 		{name: "kind with images unknown, and its template changes", pool: toVersion + ", infrastructure: {disk: odd-1-35}", edit: oddMachines,
 			code: plan.CheckImage, severity: plan.Warn, words: []string{"does not know how kind OddMachineTemplate names its image", "nobody has looked"}},
 		{name: "kind with images unknown, and its template changes alone", pool: "infrastructure: {disk: odd-1-35}", adjust: []clustertest.Adjust{clustertest.PoolVersion(awsPool, "v1.35.2")}, edit: oddMachines,
-			code: plan.CheckImage, severity: plan.Pass, words: []string{"not verified: nodepool does not know how kind OddMachineTemplate names its image"}},
+			code: plan.CheckImage, severity: plan.NotVerified, words: []string{"not verified: nodepool does not know how kind OddMachineTemplate names its image"}},
 		{name: "kind whose machines have no image", up: func(up *schema.Upgrade) { up.Spec.Pools[0].Name = devPool }, pool: toVersion,
 			code: plan.CheckImage, severity: plan.Pass, words: []string{"have no image"}},
 
@@ -422,7 +422,7 @@ func TestChecks(t *testing.T) {
 		{name: "an old health check with a limit", adjust: []clustertest.Adjust{clustertest.V1Beta1Only()}, edit: healthCheck("v1beta1", awsPool, map[string]any{"maxUnhealthy": int64(0)}),
 			code: plan.CheckHealth, severity: plan.Warn, words: []string{"at most 0 unhealthy"}},
 		{name: "health checks not readable", edit: func(w *clustertest.World) { w.Forbid("list", capi.Group, "MachineHealthCheck") },
-			code: plan.CheckHealth, severity: plan.Pass, words: []string{"not verified", "you may not list machinehealthchecks"}},
+			code: plan.CheckHealth, severity: plan.NotVerified, words: []string{"not verified", "you may not list machinehealthchecks"}},
 
 		{name: "bootstrap template untouched", code: plan.CheckBootstrapEdited, severity: plan.Pass},
 		{name: "bootstrap template edited", edit: edit(bootstrapRef, []any{"echo edited"}, "spec", "template", "spec", "preKubeadmCommands"),
@@ -473,10 +473,10 @@ func TestChecks(t *testing.T) {
 			code: plan.CheckFieldManagers, severity: plan.Warn, words: []string{"Argo CD manages " + md, "not visible in metadata.managedFields", "second rollout", "leaves these fields alone"}},
 
 		// What a provider says is in TestProviderChecks.
-		{name: "image not asked for", code: plan.CheckImageExists, severity: plan.Pass, words: []string{"not verified: the provider was not asked"}},
-		{name: "image and type not asked for", code: plan.CheckImageType, severity: plan.Pass, words: []string{"not verified: the provider was not asked"}},
-		{name: "type not asked for", code: plan.CheckInstanceType, severity: plan.Pass, words: []string{"not verified: the provider was not asked"}},
-		{name: "quota not asked for", code: plan.CheckQuota, severity: plan.Pass, words: []string{"not verified: the provider was not asked"}},
+		{name: "image not asked for", code: plan.CheckImageExists, severity: plan.NotVerified, words: []string{"not verified: the provider was not asked"}},
+		{name: "image and type not asked for", code: plan.CheckImageType, severity: plan.NotVerified, words: []string{"not verified: the provider was not asked"}},
+		{name: "type not asked for", code: plan.CheckInstanceType, severity: plan.NotVerified, words: []string{"not verified: the provider was not asked"}},
+		{name: "quota not asked for", code: plan.CheckQuota, severity: plan.NotVerified, words: []string{"not verified: the provider was not asked"}},
 
 		{name: "canary", pool: toBoth + ", canary: {}", code: plan.CheckCanary, severity: plan.Pass, words: []string{"1 new machine until proved", "none is deleted"}},
 		{name: "canary where nothing rolls", pool: "drain: {nodeDrainTimeout: 1m}, canary: {}", code: plan.CheckCanary, severity: plan.Pass, words: []string{"no machine is replaced"}},
@@ -514,7 +514,7 @@ func TestChecks(t *testing.T) {
 			}
 			p := compile(t, w, up)
 			found := finding(t, p, test.code, test.severity)
-			if test.severity != plan.Pass {
+			if test.severity == plan.Warn || test.severity == plan.Block {
 				if found.Remedy == "" || found.Object.IsZero() {
 					t.Errorf("no remedy or no object: %+v", found)
 				}
@@ -708,7 +708,7 @@ func ownedBy(manager string, operation metav1.ManagedFieldsOperationType, fields
 func finding(t *testing.T, p plan.Plan, code string, severity plan.Severity) plan.Finding {
 	t.Helper()
 	var found []plan.Finding
-	for _, s := range []plan.Severity{plan.Block, plan.Warn, plan.Pass} {
+	for _, s := range []plan.Severity{plan.Block, plan.Warn, plan.NotVerified, plan.Pass} {
 		for _, f := range p.Findings {
 			if f.Code == code && f.Severity == s {
 				found = append(found, f)

@@ -54,7 +54,8 @@ func Compile(up schema.Upgrade, snap Snapshot) (Plan, error) {
 		p.Upgrade.Content = sealedSpec(up, sealerOf(cluster))
 		p.Upgrade.Spec = digestOf(p.Upgrade.Content)
 	}
-	p.Findings, p.Blocked = check(up, pools, snap)
+	findings, blocked := check(up, pools, snap)
+	p.Findings, p.Blocked = inOrder(findings), blocked
 	var perPool [][]Step
 	for _, pl := range pools {
 		if pl.md == nil || pl.wanted == nil {
@@ -74,6 +75,7 @@ func Compile(up schema.Upgrade, snap Snapshot) (Plan, error) {
 	if len(p.Steps) > 0 {
 		pre := Step{ID: "preflight", Preflight: &Preflight{Checks: checkCodes()}}
 		p.Steps = append([]Step{pre}, p.Steps...)
+		p.Findings = answerAll(checkCodes(), p.Findings)
 	}
 	p.Digest = p.Sum()
 	return p, nil

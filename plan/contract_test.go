@@ -28,7 +28,7 @@ func TestContract(t *testing.T) {
 			plan.Block, []string{"has no label cluster.x-k8s.io/v1beta2 that names"}},
 		"a contract that the core does not keep to": {plan.Contract{Core: []string{"v1beta1"}, Served: []string{"v1"}, Versions: map[string][]string{"v1beta2": {"v1"}}},
 			plan.Block, []string{"has no label cluster.x-k8s.io/v1beta1 that names"}},
-		"not to be read": {plan.Contract{Unverified: "you may not get customresourcedefinitions"}, plan.Pass, []string{"not verified: you may not get"}},
+		"not to be read": {plan.Contract{Unverified: "you may not get customresourcedefinitions"}, plan.NotVerified, []string{"not verified: you may not get"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := clustertest.AWSExample()

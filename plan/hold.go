@@ -195,6 +195,7 @@ func Abandon(up schema.Upgrade, snap Snapshot) (Plan, error) {
 			Message: fmt.Sprintf("%s names %s, and ending the hold lets Cluster API replace all machines by it", pl.ref, pl.infra.ref.Name),
 			Remedy:  "to go back instead, apply an upgrade to what was before: it ends the hold in the same write"})
 	}
+	p.Findings = inOrder(p.Findings)
 	p.Digest = p.Sum()
 	return p, nil
 }

@@ -164,7 +164,7 @@ func (m machine) location() (at capi.Location, why string) {
 	switch {
 	case p.place.obj != nil:
 	case p.place.ref.IsZero():
-		return at, fmt.Sprintf("nodepool does not know whom to ask about machines of %s", p.infra.ref.Kind)
+		return at, p.nowhere()
 	case p.place.unread != "":
 		return at, fmt.Sprintf("%s, which tells the region, could not be read: %s", p.place.ref, p.place.unread)
 	default:
@@ -175,6 +175,18 @@ func (m machine) location() (at capi.Location, why string) {
 		return at, fmt.Sprintf("%s reports no region", p.place.ref)
 	}
 	return at, ""
+}
+
+// nowhere says why no object is known to tell where the pool's machines are made.
+func (p *pool) nowhere() string {
+	kind, cluster := p.infra.ref.Kind, capi.RefOf(p.cluster)
+	if !capi.HasProvider(kind) {
+		return "nodepool asks no provider about " + kind
+	}
+	if ref, ok := capi.ReferenceAt(p.cluster, "spec", "infrastructureRef"); ok {
+		return fmt.Sprintf("the infrastructure of %s is of kind %s, which names no region for machines of %s", cluster, ref.Kind, kind)
+	}
+	return fmt.Sprintf("%s names no infrastructure (spec.infrastructureRef), which would tell the region", cluster)
 }
 
 // imageQuery gives the question; why says why there is none to ask.

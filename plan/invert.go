@@ -119,6 +119,9 @@ func Invert(p Plan, snap Snapshot) (Plan, error) {
 		out.Steps = append([]Step{{ID: "preflight", Preflight: &Preflight{Checks: backCodes()}}}, out.Steps...)
 	}
 	out.Findings, out.Blocked, out.Impact = checkBack(p, pools, snap)
+	if len(out.Steps) > 0 {
+		out.Findings = answerAll(backCodes(), out.Findings)
+	}
 	out.Digest = out.Sum()
 	return out, nil
 }
@@ -138,6 +141,9 @@ func Recheck(p Plan, snap Snapshot) (Plan, error) {
 		return Plan{}, fmt.Errorf("%w: %s", ErrIncomplete, missing[0].Ref)
 	}
 	p.Findings, p.Blocked, p.Impact = checkBack(p, pools, snap)
+	if len(p.Steps) > 0 {
+		p.Findings = answerAll(backCodes(), p.Findings)
+	}
 	return p, nil
 }
 
@@ -531,7 +537,7 @@ func checkBack(of Plan, pools []*pool, snap Snapshot) (findings []Finding, block
 		c.fieldManagers(p)
 	}
 	c.workload(up, pools)
-	return c.findings, c.blocked, impact
+	return inOrder(c.findings), c.blocked, impact
 }
 
 // templatesBack looks whether the templates that are named again are what they

@@ -52,7 +52,7 @@ func TestInvertAsksForSources(t *testing.T) {
 		"the image is deprecated": {fields: fields, image: func(i *plan.ImageInfo) { i.Deprecated, i.DeprecatedNow = "2026-01-01", true },
 			code: plan.CheckImageExists, severity: plan.Warn, says: []string{"mend it by another upgrade"}},
 		"nobody could be asked": {fields: fields, image: func(i *plan.ImageInfo) { *i = plan.ImageInfo{Unverified: "no credentials"} },
-			code: plan.CheckImageExists, severity: plan.Pass, says: []string{"not verified: no credentials"}},
+			code: plan.CheckImageExists, severity: plan.NotVerified, says: []string{"not verified: no credentials"}},
 		"the type is gone": {fields: mixed, size: func(i *plan.InstanceTypeInfo) { *i = plan.InstanceTypeInfo{Missing: true} },
 			code: plan.CheckInstanceType, severity: plan.Block, says: []string{"the instance type m5.large does not exist"},
 			forward: `{"infrastructure":{"ami":{"id":"ami-0123456789abcdef0"},"rootVolume":{"size":50}},"kubernetesVersion":"v1.35.0"}`},

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 
@@ -233,12 +234,14 @@ type Field struct {
 // Severity ranks a finding.
 type Severity string
 
-// The severities: Pass is shown as done, Warn is for the reviewer to weigh,
+// The severities: Pass is shown as done, NotVerified is neither done nor to
+// weigh, since the check could not find out, Warn is for the reviewer to weigh,
 // Block stops apply before it writes.
 const (
-	Pass  Severity = "pass"
-	Warn  Severity = "warn"
-	Block Severity = "block"
+	Pass        Severity = "pass"
+	NotVerified Severity = "notVerified"
+	Warn        Severity = "warn"
+	Block       Severity = "block"
 )
 
 // Finding is the answer of one preflight check about one pool or the cluster.
@@ -247,8 +250,8 @@ type Finding struct {
 	Severity Severity `json:"severity"`
 	Pool     string   `json:"pool,omitempty"`
 	Object   Ref      `json:"object,omitzero"`
-	// NotVerified says that a check of severity Pass found nothing wrong because
-	// it could not find out; Message says why.
+	// NotVerified goes with the severity of that name; Message says why. In older
+	// plans it is set beside the severity Pass.
 	NotVerified bool   `json:"notVerified,omitempty"`
 	Message     string `json:"message"`
 	Remedy      string `json:"remedy,omitempty"`
@@ -258,6 +261,39 @@ type Finding struct {
 }
 
 func (f Finding) blocks() bool { return f.Severity == Block && f.Waived == "" }
+
+// inOrder sorts findings by severity, the gravest first, and then by pool, those
+// of the whole cluster first. What is alike stays in the order of the checks.
+func inOrder(findings []Finding) []Finding {
+	rank := func(f Finding) int {
+		switch {
+		case f.blocks():
+			return 0
+		case f.Severity == Block:
+			return 1
+		case f.Severity == Warn:
+			return 2
+		case f.NotVerified:
+			return 3
+		}
+		return 4
+	}
+	slices.SortStableFunc(findings, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Pool, b.Pool))
+	})
+	return findings
+}
+
+// answerAll gives findings in order, and one more for each check that found
+// nothing to look at, so that every check that is counted has an answer.
+func answerAll(codes []string, findings []Finding) []Finding {
+	for _, code := range codes {
+		if !slices.ContainsFunc(findings, func(f Finding) bool { return f.Code == code }) {
+			findings = append(findings, Finding{Code: code, Severity: Pass, Message: "nothing to check"})
+		}
+	}
+	return inOrder(findings)
+}
 
 // Action is what happens to the machines of a pool.
 type Action string
@@ -297,7 +333,7 @@ func (p Plan) WithFindings(more ...Finding) Plan {
 		c.pool = f.Pool
 		c.add(f)
 	}
-	p.Findings, p.Blocked = c.findings, c.blocked
+	p.Findings, p.Blocked = inOrder(c.findings), c.blocked
 	return p
 }
 

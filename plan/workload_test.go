@@ -221,7 +221,7 @@ func TestWorkloadChecks(t *testing.T) {
 		}), code: plan.CheckWorkloadBudgets, severity: plan.Pass},
 		{name: "budgets not read", in: func(nodes []string) workload {
 			return workload{unread: map[string]string{"PodDisruptionBudgets": "it does not serve them"}}
-		}, code: plan.CheckWorkloadBudgets, severity: plan.Pass, words: []string{"not verified: PodDisruptionBudgets could not be read"}},
+		}, code: plan.CheckWorkloadBudgets, severity: plan.NotVerified, words: []string{"not verified: PodDisruptionBudgets could not be read"}},
 
 		{name: "plain pods", in: on(pod(), pod(func(p *plan.PodSeen) { p.Mirror = true })), code: plan.CheckWorkloadPods, severity: plan.Pass,
 			words: []string{"on the nodes to be replaced: 2 pods; evicted: 1, left to end with their machine: 1"}},
@@ -259,7 +259,7 @@ func TestWorkloadChecks(t *testing.T) {
 		}, code: plan.CheckWorkloadData, severity: plan.Pass},
 		{name: "volumes not read", in: func([]string) workload {
 			return workload{unread: map[string]string{"PersistentVolumes": "x"}}
-		}, code: plan.CheckWorkloadData, severity: plan.Pass, words: []string{"not verified: PersistentVolumes could not be read"}},
+		}, code: plan.CheckWorkloadData, severity: plan.NotVerified, words: []string{"not verified: PersistentVolumes could not be read"}},
 
 		{name: "nothing pending", in: on(pod(func(p *plan.PodSeen) { p.Pending = true })), code: plan.CheckWorkloadPending, severity: plan.Pass, words: []string{"1 are starting"}},
 		{name: "pods without a node", in: func([]string) workload {
@@ -270,7 +270,7 @@ func TestWorkloadChecks(t *testing.T) {
 			return w
 		}, code: plan.CheckWorkloadPending, severity: plan.Warn, words: []string{"30 pods find no node now: shop/cart-00, shop/cart-01, ", "shop/cart-09 and 20 more", "maxSurge"}},
 		{name: "pods not read", in: func([]string) workload { return workload{unread: map[string]string{"Pods": "x"}} },
-			code: plan.CheckWorkloadPending, severity: plan.Pass, words: []string{"not verified: Pods"}},
+			code: plan.CheckWorkloadPending, severity: plan.NotVerified, words: []string{"not verified: Pods"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -291,7 +291,7 @@ func TestWorkloadChecks(t *testing.T) {
 					t.Errorf("it does not say %q:\n%s\n%s", word, f.Message, f.Remedy)
 				}
 			}
-			if f.Severity != plan.Pass && f.Remedy == "" {
+			if (f.Severity == plan.Warn || f.Severity == plan.Block) && f.Remedy == "" {
 				t.Error("it says not what to do")
 			}
 			if plain := compile(t, w, up); plain.Digest != made.Digest {

@@ -48,6 +48,18 @@ func TellsLocation(kind, template string) bool {
 	return ok && at.template == template
 }
 
+// HasProvider reports whether there is a provider to ask about machines of an
+// infrastructure template of this kind, where an object of their cluster tells
+// the region.
+func HasProvider(template string) bool {
+	for _, at := range locations {
+		if at.template == template {
+			return true
+		}
+	}
+	return false
+}
+
 // LocationOf gives where machines come whose infrastructure template has spec
 // as its spec.template.spec. The failure domain is that of their
 // MachineDeployment; from is an object of a kind that TellsLocation.

@@ -77,7 +77,7 @@ func (v *comparison) write(revisions []plan.Revision) {
 	}
 }
 
-// passedOnly reports whether r is about a check that passes, in each plan that
+// passedOnly reports whether r is about a check that passes or is not verified, in each plan that
 // has it: the machine counts would drown in these.
 func passedOnly(r plan.Revision) bool {
 	if r.Part != plan.PartFinding {
@@ -85,7 +85,8 @@ func passedOnly(r plan.Revision) bool {
 	}
 	older, had := decode[plan.Finding](r.Old)
 	newer, has := decode[plan.Finding](r.New)
-	return (!had || older.Severity == plan.Pass) && (!has || newer.Severity == plan.Pass)
+	fine := func(f plan.Finding) bool { return f.Severity == plan.Pass || f.Severity == plan.NotVerified }
+	return (!had || fine(older)) && (!has || fine(newer))
 }
 
 func signed(revisions []plan.Revision) []plan.Revision {
@@ -286,6 +287,8 @@ func severity(f plan.Finding) string {
 		return "blocking"
 	case f.Severity == plan.Warn:
 		return "warning"
+	case f.NotVerified:
+		return "not verified"
 	case f.Severity == plan.Pass:
 		return "passed"
 	}

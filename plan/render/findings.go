@@ -19,8 +19,11 @@ func (v *view) pick(severity plan.Severity) []plan.Finding {
 	var out []plan.Finding
 	for _, f := range v.Findings {
 		s := f.Severity
-		if s == plan.Block && f.Waived != "" {
+		switch {
+		case s == plan.Block && f.Waived != "":
 			s = plan.Warn
+		case s == plan.NotVerified: // listed among those that passed, with another mark
+			s = plan.Pass
 		}
 		if s == severity {
 			out = append(out, f)
@@ -171,7 +174,7 @@ func (v *view) checks(p plan.Preflight) string {
 	return s
 }
 
-// verdict is the mark of a finding of severity Pass.
+// verdict is the mark of a finding that passed or is not verified.
 func verdict(f plan.Finding) string {
 	if f.NotVerified {
 		return "?"

@@ -140,7 +140,7 @@ func mapped(t reflect.Type) *generator.Schema {
 	case reflect.TypeFor[plan.Pointer]():
 		return &generator.Schema{Type: "string", Pattern: pointer}
 	case reflect.TypeFor[plan.Severity]():
-		return &generator.Schema{Type: "string", Enum: []any{plan.Pass, plan.Warn, plan.Block}}
+		return &generator.Schema{Type: "string", Enum: []any{plan.Pass, plan.NotVerified, plan.Warn, plan.Block}}
 	case reflect.TypeFor[plan.Purpose]():
 		return &generator.Schema{Type: "string", Enum: []any{plan.ForRollback, plan.ForPrune, plan.ForAbandon}}
 	case reflect.TypeFor[plan.Action]():
