@@ -440,7 +440,7 @@ func namesIn(message string) []string {
 }
 
 func (v *verdict) add(severity, message string) {
-	rank := []string{"", "pass", "warn", "block"}
+	rank := []string{"", "pass", "notVerified", "warn", "block"}
 	v.messages = append(v.messages, severity+": "+message)
 	if slices.Index(rank, severity) > slices.Index(rank, v.severity) {
 		v.severity = severity

@@ -48,6 +48,7 @@ func (p Plan) StillBlocked(saved Plan, noProvider bool) Plan {
 		p.Blocked = p.Blocked || f.blocks()
 		p.Findings = append(p.Findings, f)
 	}
+	p.Findings = inOrder(p.Findings)
 	return p
 }
 
