@@ -95,7 +95,7 @@ func TestFaultsThawedHolder(t *testing.T) {
 			if i == 0 && !slices.ContainsFunc(b.audited(t)[up.before:], func(a audited) bool {
 				return a.product && a.Verb == "patch" && a.Name == b.pool && a.code/100 == 4
 			}) {
-				t.Error("the server has no record of the patch that it refused")
+				t.Errorf("the server has no record of the patch that it refused, only of %+v", b.audited(t)[up.before:])
 			}
 			md := write{"patch", "machinedeployments", b.pool}
 			if diff := cmp.Diff([]write{{"create", "awsmachinetemplates", up.template}, md, md}, up.written(b.audited(t))); diff != "" {

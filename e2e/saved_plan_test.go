@@ -164,6 +164,9 @@ func TestSavedPlanIsCarriedOutAsReviewedOrNotAtAll(t *testing.T) {
 		t.Helper()
 		o := box.get(t, resource, c.namespace, object)
 		api := box.client.Resource(resource).Namespace(c.namespace)
+		// An earlier case had a topology own the object, and its controller put a
+		// finalizer on it that it takes away only while that is so.
+		box.merge(t, resource, c.namespace, object, `{"metadata":{"finalizers":null}}`)
 		if err := api.Delete(t.Context(), object, metav1.DeleteOptions{PropagationPolicy: &orphan}); err != nil {
 			t.Fatal(err)
 		}

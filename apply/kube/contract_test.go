@@ -59,8 +59,8 @@ spec: {cluster: {name: aws-example}, pools: [{name: aws-example-md-0, kubernetes
 		}
 	}
 	want := []string{
+		"notVerified not verified: you may not get customresourcedefinitions.apiextensions.k8s.io in the whole cluster; ask for that right, or use another kubeconfig context",
 		"pass Cluster API reaches AWSMachineTemplate." + infrastructure + " in v1beta2",
-		"pass not verified: you may not get customresourcedefinitions.apiextensions.k8s.io in the whole cluster; ask for that right, or use another kubeconfig context",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -170,6 +170,7 @@ func TestFetchOverABadNetwork(t *testing.T) {
 		"stream reset":     {http2.StreamError{StreamID: 7, Code: http2.ErrCodeInternal}, true},
 		"going away":       {http2.GoAwayError{LastStreamID: 7}, true},
 		"closed under it":  {errors.New("http2: client connection force closed via ClientConn.Close"), true},
+		"closed midway":    {fmt.Errorf("unexpected error when reading response body. Please retry. Original error: %w", errors.New("http2: client connection force closed via ClientConn.Close")), true},
 		"name for a while": {&net.OpError{Op: "dial", Err: &net.DNSError{Err: "server misbehaving", IsTemporary: true}}, true},
 		"no such name":     {&net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", IsNotFound: true}}, false},
 		"not trusted":      {&net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}, false},

@@ -71,7 +71,16 @@ func lost(err error) bool {
 	}
 	// What HTTP/2 says of one stream has a type, and of a connection mostly none.
 	var stream http2.StreamError
-	return errors.As(err, &stream) || strings.HasPrefix(bare(err).Error(), "http2: ")
+	if errors.As(err, &stream) {
+		return true
+	}
+	// client-go wraps what breaks off in the middle of an answer.
+	for ; err != nil; err = errors.Unwrap(err) {
+		if strings.HasPrefix(err.Error(), "http2: ") {
+			return true
+		}
+	}
+	return false
 }
 
 // reading words the failure of a read for a person.
