@@ -602,6 +602,7 @@ func (c *checker) sourcesBack(p *pool) {
 				"plan the rollback again with those, or with --no-provider to ask nobody")
 		case Warn:
 			f.Remedy = "go back now if the pool works with it, and mend it by another upgrade soon"
+		case Pass, NotVerified:
 		}
 	}
 }
