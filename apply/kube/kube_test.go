@@ -708,6 +708,70 @@ func TestWatchFollows(t *testing.T) {
 	})
 }
 
+// An API server that cannot fill its cache of a kind either refuses each watch of
+// it or takes it and sends nothing. Either way the feed says so.
+func TestWatchWithoutFirstContent(t *testing.T) {
+	for name, test := range map[string]struct {
+		silent bool
+		says   string
+	}{
+		"the server sends nothing":       {silent: true, says: "machines.cluster.x-k8s.io in v1beta2 and has not sent what there is"},
+		"the server refuses for a while": {says: "storage is (re)initializing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var well atomic.Bool
+				s := &server{t: t, served: []served{core}, silent: test.silent}
+				s.answer = func(w http.ResponseWriter, r *http.Request, _ int) bool {
+					query := r.URL.Query()
+					switch {
+					case r.URL.Path != listPath:
+						return false
+					case query.Get("watch") == "":
+						reply(w, 200, machineList("", machine("a")))
+					case query.Get("sendInitialEvents") != "" && !test.silent && !well.Load():
+						fail(w, 429, metav1.StatusReasonTooManyRequests, "storage is (re)initializing")
+					default:
+						return false
+					}
+					return true
+				}
+				began := time.Now()
+				feed, err := s.client().Watch(t.Context(), []plan.Selector{machines})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer feed.Stop()
+				if took := time.Since(began); took > time.Minute {
+					t.Errorf("the watch took %s to begin", took)
+				}
+				next := func(patience time.Duration) error {
+					ctx, cancel := context.WithTimeout(t.Context(), patience)
+					defer cancel()
+					_, err := feed.Next(ctx)
+					return err
+				}
+				if err := next(5 * time.Second); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("without content Next gives %v", err)
+				}
+				if trouble := feed.(*kube.Feed).Trouble(); trouble == nil || !strings.Contains(trouble.Error(), test.says) {
+					t.Errorf("the trouble is %v, want %q", trouble, test.says)
+				}
+				if test.silent {
+					return
+				}
+				well.Store(true)
+				if err := next(2 * time.Minute); err != nil {
+					t.Errorf("once the server is well Next gives %v", err)
+				}
+				if trouble := feed.(*kube.Feed).Trouble(); trouble != nil {
+					t.Errorf("once it is well the trouble is %v", trouble)
+				}
+			})
+		})
+	}
+}
+
 func TestWatchMissingRights(t *testing.T) {
 	for _, verb := range []string{"list", "watch"} {
 		t.Run(verb, func(t *testing.T) {

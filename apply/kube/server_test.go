@@ -32,6 +32,9 @@ type server struct {
 	// broken, when set, gives what the network says of a request in place of an
 	// answer; nil when it arrives.
 	broken func(r *http.Request, n int) error
+	// silent is a server that takes the request to stream the first content, and
+	// then sends nothing.
+	silent bool
 	// watches holds the open watches by path.
 	mu       sync.Mutex
 	watches  map[string][]*io.PipeWriter
@@ -174,13 +177,13 @@ func fail(w http.ResponseWriter, code int, reason metav1.StatusReason, message s
 func lose(w http.ResponseWriter) { w.Header().Set("Test-Lost", "yes") }
 
 // watch holds a watch open until the request ends. Streaming of the first
-// content is refused, as by a server that does not know it.
+// content is refused, as by a server that does not know it, unless s is silent.
 func (s *server) watch(r *http.Request, n int) (*http.Response, error) {
 	recorder := httptest.NewRecorder()
 	if s.answer != nil && s.answer(recorder, r, n) {
 		return recorder.Result(), nil
 	}
-	if r.URL.Query().Get("sendInitialEvents") != "" {
+	if r.URL.Query().Get("sendInitialEvents") != "" && !s.silent {
 		fail(recorder, 422, metav1.StatusReasonInvalid, "sendInitialEvents is forbidden for watch")
 		return recorder.Result(), nil
 	}

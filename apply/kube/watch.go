@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
@@ -91,6 +93,7 @@ type source struct {
 	key      plan.Selector
 	kind     kind
 	begun    time.Time
+	patience time.Duration // after which its first content is late
 	informer cache.SharedIndexInformer
 	stop     context.CancelFunc
 	of       *sources
@@ -239,7 +242,7 @@ const poolIndex = "pool"
 
 // source makes the informer of a key; it does not start it.
 func (c *Cluster) source(key plan.Selector, k kind) (*source, error) {
-	out := &source{key: key, kind: k, begun: time.Now(), of: &c.sources, feeds: map[*Feed]bool{}}
+	out := &source{key: key, kind: k, begun: time.Now(), patience: c.patience.start, of: &c.sources, feeds: map[*Feed]bool{}}
 	var client dynamic.ResourceInterface = c.dynamic.Resource(k.resource)
 	if k.namespaced && key.Namespace != "" {
 		client = c.dynamic.Resource(k.resource).Namespace(key.Namespace)
@@ -286,9 +289,11 @@ func (c *Cluster) source(key plan.Selector, k kind) (*source, error) {
 			narrow(&o)
 			w, err := client.Watch(ctx, o)
 			if err != nil {
-				if o.SendInitialEvents == nil || !*o.SendInitialEvents {
+				// Where the first content was asked for with the watch, a reflector
+				// goes on with a list, except after what triedAgain tells of.
+				if o.SendInitialEvents == nil || !*o.SendInitialEvents || triedAgain(err) {
 					out.failed("watch", err)
-				} // otherwise the reflector goes on with a list
+				}
 				return nil, err
 			}
 			out.watches()
@@ -318,6 +323,13 @@ func (c *Cluster) source(key plan.Selector, k kind) (*source, error) {
 		DeleteFunc: func(o any) { out.changed(o, nil) },
 	})
 	return out, err
+}
+
+// triedAgain reports whether a reflector asks for the same watch again after this
+// error, for as long as it comes. The rule is isWatchErrorRetriable's, in
+// tools/cache/reflector.go of client-go.
+func triedAgain(err error) bool {
+	return utilnet.IsConnectionRefused(err) || apierrors.IsTooManyRequests(err)
 }
 
 // slim takes out of an object what nothing that watches asks for: managed
@@ -649,11 +661,23 @@ func (f *Feed) Trouble() error {
 		if s == nil {
 			continue
 		}
-		s.mu.Lock()
-		problems = append(problems, s.trouble)
-		s.mu.Unlock()
+		problems = append(problems, s.troubled())
 	}
 	return summary(problems)
+}
+
+// troubled says what keeps the source from its content. A server that cannot
+// fill its cache of a kind takes a watch and then sends nothing, without an
+// error: one object that its conversion webhook refuses, in any namespace, is
+// enough.
+func (s *source) troubled() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.trouble == nil && !s.informer.HasSynced() && time.Since(s.begun) > s.patience {
+		return fmt.Errorf("it took the watch of %s in %s and has not sent what there is; its log says why, for example that a conversion webhook refuses an object of that kind in any namespace",
+			s.kind.resource.GroupResource(), s.kind.resource.Version)
+	}
+	return s.trouble
 }
 
 // Stop ends the feed; see apply.Feed.
