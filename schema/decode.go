@@ -196,7 +196,7 @@ func (d decoder) spec(v *value) Spec {
 		case "preflight":
 			spec.Preflight = d.preflight(v)
 		case "images":
-			spec.Images = d.images(v)
+			spec.Images = d.images(v, OwnImages{})
 		case "imagesFrom":
 			spec.ImagesFrom = d.words(v, "images.yaml")
 		case "defaults":

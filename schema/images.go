@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,11 +13,19 @@ const ImagesKind = "ImageCatalogue"
 
 var catalogueFields = []string{"apiVersion", "kind", "images"}
 
+// OwnImages are the images that an upgrade lists itself (spec.images), and where.
+type OwnImages struct {
+	Images []Image
+	// File is the upgrade's, as for [Read].
+	File      string
+	Positions Positions
+}
+
 // ReadImages reads the file that an upgrade's spec.imagesFrom names, as strictly
 // as [Read] reads an upgrade: apiVersion, kind ([ImagesKind]) and images, in the
-// form of spec.images. file is only for messages. The error is an
-// [*InvalidError] with all problems of the file.
-func ReadImages(file string, data []byte) ([]Image, error) {
+// form of spec.images. What own lists the file must not contradict. file is only
+// for messages. The error is an [*InvalidError] with all problems of the file.
+func ReadImages(file string, data []byte, own OwnImages) ([]Image, error) {
 	ps := &problems{}
 	root := parse(ps, data, "a catalogue of images", ImagesKind)
 	if root == nil {
@@ -31,7 +40,7 @@ func ReadImages(file string, data []byte) ([]Image, error) {
 		case "kind":
 			d.constant(v, ImagesKind)
 		case "images":
-			out = d.images(v)
+			out = d.images(v, own)
 		}
 	})
 	d.missing(root, "apiVersion", "write apiVersion: "+APIVersion)
@@ -46,12 +55,18 @@ func ReadImages(file string, data []byte) ([]Image, error) {
 // WithImages gives u with those entries of a catalogue that it names, as the
 // machineImage of a pool or anywhere in an infrastructure patch, and without
 // ImagesFrom: what is reviewed is what the catalogue says of these images, and
-// neither the rest of it nor its place. Entries of u itself win.
+// neither the rest of it nor its place. What u itself says of an image wins, and
+// the catalogue adds what that leaves out.
 func (u Upgrade) WithImages(catalogue []Image) Upgrade {
 	u.Spec.ImagesFrom = ""
 	u.Spec.Images = slices.Clone(u.Spec.Images)
 	for _, i := range catalogue {
-		if _, told := u.Image(i.Image); !told && u.names(i.Image) {
+		own := slices.IndexFunc(u.Spec.Images, func(o Image) bool { return o.Image == i.Image })
+		switch {
+		case own >= 0:
+			o := &u.Spec.Images[own]
+			o.KubernetesVersion, o.Architecture, o.OS = cmp.Or(o.KubernetesVersion, i.KubernetesVersion), cmp.Or(o.Architecture, i.Architecture), cmp.Or(o.OS, i.OS)
+		case u.names(i.Image):
 			u.Spec.Images = append(u.Spec.Images, i)
 		}
 	}
@@ -90,7 +105,7 @@ func mentions(v any, text string) bool {
 	return false
 }
 
-func (d decoder) images(v *value) []Image {
+func (d decoder) images(v *value, own OwnImages) []Image {
 	const remedy = "write each as {image: NAME, kubernetesVersion: v1.35.2}"
 	if v.shape != list {
 		d.wrongType(v, "a list of images", remedy)
@@ -127,10 +142,33 @@ func (d decoder) images(v *value) []Image {
 			d.at(item.field("image"), fmt.Sprintf("the image %s is already listed at %s", quote(i.Image), other.pos), "write each image once")
 			continue
 		}
+		d.contradictions(item, i, own)
 		first[i.Image] = item
 		out = append(out, i)
 	}
 	return out
+}
+
+// contradictions tells of what item, read as image, says otherwise than own. The
+// OS is for people alone, and has many spellings.
+func (d decoder) contradictions(item *value, image Image, own OwnImages) {
+	i := slices.IndexFunc(own.Images, func(o Image) bool { return o.Image == image.Image })
+	if i < 0 {
+		return
+	}
+	for _, f := range []struct{ field, here, there string }{
+		{"kubernetesVersion", image.KubernetesVersion, own.Images[i].KubernetesVersion},
+		{"architecture", string(image.Architecture), string(own.Images[i].Architecture)},
+	} {
+		release, _, _ := strings.Cut(f.here, "+") // builds of one release do not contradict each other
+		other, _, _ := strings.Cut(f.there, "+")
+		if f.here == "" || f.there == "" || release == other {
+			continue
+		}
+		path := fmt.Sprintf("spec.images[%d].%s", i, f.field)
+		d.at(item.field(f.field), fmt.Sprintf("%s is said to have %s here and %s at %s:%s (%s)",
+			quote(image.Image), f.here, f.there, own.File, own.Positions.Locate(path), path), "correct the one that is wrong")
+	}
 }
 
 // otherNames are what others call the architectures.

@@ -13,14 +13,14 @@ kind: ImageCatalogue
 images:
   - {image: ami-new, kubernetesVersion: v1.35.2, architecture: arm64, os: Flatcar 4152}
   - {image: ami-patched, kubernetesVersion: v1.35.2}
-  - {image: ami-own, kubernetesVersion: v1.34.3}
+  - {image: ami-own, kubernetesVersion: v1.35.2+build.7, architecture: amd64}
   - {image: ami-of-another-team, kubernetesVersion: v1.33.1}
 `
 
-// TestWithImages: of a catalogue an upgrade takes over what it names, and its
-// own entries win.
+// TestWithImages: of a catalogue an upgrade takes over what it names; what it
+// says itself wins, and the catalogue adds to it.
 func TestWithImages(t *testing.T) {
-	images, err := schema.ReadImages("images.yaml", []byte(catalogue))
+	images, err := schema.ReadImages("images.yaml", []byte(catalogue), schema.OwnImages{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ spec:
 	}
 	own := schema.Image{Image: "ami-own", KubernetesVersion: "v1.35.2"}
 	got := u.WithImages(images)
-	want := []schema.Image{own,
+	want := []schema.Image{{Image: "ami-own", KubernetesVersion: "v1.35.2", Architecture: schema.AMD64},
 		{Image: "ami-new", KubernetesVersion: "v1.35.2", Architecture: schema.ARM64, OS: "Flatcar 4152"},
 		{Image: "ami-patched", KubernetesVersion: "v1.35.2"}}
 	if d := cmp.Diff(want, got.Spec.Images); d != "" {
@@ -76,11 +76,59 @@ func TestReadImagesInvalid(t *testing.T) {
 		"no YAML": {"a: [", "images.yaml:1:1: not valid YAML: did not find expected node content; write a value, or put what begins with a bracket in quotes"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			images, err := schema.ReadImages("images.yaml", []byte(test.data))
+			images, err := schema.ReadImages("images.yaml", []byte(test.data), schema.OwnImages{})
 			if err == nil {
 				t.Fatalf("it is taken: %+v", images)
 			}
 			if d := cmp.Diff(test.want, err.Error()); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// TestContradictions: what an upgrade and its catalogue say differently of an
+// image is told with the places of both, beside the other mistakes.
+func TestContradictions(t *testing.T) {
+	const file = `apiVersion: nodepool/v1alpha1
+kind: NodePoolUpgrade
+metadata: {name: u}
+spec:
+  cluster: {name: c}
+  imagesFrom: images.yaml
+  images:
+    - {image: ami-1, kubernetesVersion: v1.35.2, architecture: amd64, os: Ubuntu 24.04}
+    - {image: ami-2, architecture: arm64}
+    - image: ami-3
+      kubernetesVersion: v1.35.2
+  pools: [{name: a, machineImage: ami-1}]
+`
+	u, positions, err := schema.Read("upgrade.yaml", []byte(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct{ images, want string }{
+		"the same":      {"{image: ami-1, kubernetesVersion: v1.35.2, architecture: amd64}", ""},
+		"more":          {"{image: ami-2, kubernetesVersion: v1.34.3}", ""},
+		"another build": {"{image: ami-3, kubernetesVersion: v1.35.2+rke2r1}", ""},
+		"another OS":    {"{image: ami-1, os: ubuntu-24.04}", ""},
+		"version and architecture": {"{image: ami-1, kubernetesVersion: v1.34.3, architecture: arm64}",
+			`images.yaml:3:44: images[0].kubernetesVersion: "ami-1" is said to have v1.34.3 here and v1.35.2 at upgrade.yaml:8:41 (spec.images[0].kubernetesVersion); correct the one that is wrong` + "\n" +
+				`images.yaml:3:67: images[0].architecture: "ami-1" is said to have arm64 here and amd64 at upgrade.yaml:8:64 (spec.images[0].architecture); correct the one that is wrong`},
+		"all problems at once": {"{image: ami-3, kubernetesVersion: v1.35.1}, {image: ami-3}, {image: ami-4, kubernetesVersion: '1.35.2'}",
+			`images.yaml:3:44: images[0].kubernetesVersion: "ami-3" is said to have v1.35.1 here and v1.35.2 at upgrade.yaml:11:26 (spec.images[2].kubernetesVersion); correct the one that is wrong` + "\n" +
+				`images.yaml:3:54: images[1]: says nothing of the image; add kubernetesVersion, architecture or os` + "\n" +
+				`images.yaml:3:62: images[1].image: the image "ami-3" is already listed at 3:10; write each image once` + "\n" +
+				`images.yaml:3:104: images[2].kubernetesVersion: the version "1.35.2" lacks the leading v; write v1.35.2`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := schema.ReadImages("images.yaml", []byte("apiVersion: nodepool/v1alpha1\nkind: ImageCatalogue\nimages: ["+test.images+"]\n"),
+				schema.OwnImages{Images: u.Spec.Images, File: "upgrade.yaml", Positions: positions})
+			got := ""
+			if err != nil {
+				got = err.Error()
+			}
+			if d := cmp.Diff(test.want, got); d != "" {
 				t.Errorf("(-want +got):\n%s", d)
 			}
 		})

@@ -191,7 +191,7 @@ func (p *program) readUpgrade(c *cli.Context) (upgrade, error) {
 	}
 	out := upgrade{Upgrade: up, file: file, positions: positions}
 	if up.Spec.ImagesFrom != "" {
-		images, err := readImages(c.String("file"), up.Spec.ImagesFrom)
+		images, err := readImages(c.String("file"), up.Spec.ImagesFrom, schema.OwnImages{Images: up.Spec.Images, File: file, Positions: positions})
 		if err != nil {
 			return upgrade{}, out.locate(err)
 		}
@@ -202,7 +202,7 @@ func (p *program) readUpgrade(c *cli.Context) (upgrade, error) {
 
 // readImages reads the catalogue that an upgrade file names, by its place
 // beside that file. An upgrade from standard input stands in the working folder.
-func readImages(upgradeFile, file string) ([]schema.Image, error) {
+func readImages(upgradeFile, file string, own schema.OwnImages) ([]schema.Image, error) {
 	if !filepath.IsAbs(file) {
 		file = filepath.Join(filepath.Dir(upgradeFile), file)
 	}
@@ -212,7 +212,7 @@ func readImages(upgradeFile, file string) ([]schema.Image, error) {
 			Message: "the catalogue of images cannot be read: " + err.Error(),
 			Remedy:  "write its path relative to this file, or put the images under spec.images"}}}
 	}
-	return schema.ReadImages(file, data)
+	return schema.ReadImages(file, data, own)
 }
 
 // locate gives the problems that compiling found their places in the file.

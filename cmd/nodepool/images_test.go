@@ -67,6 +67,12 @@ func TestImagesFrom(t *testing.T) {
 	if other := made("v.yaml"); other.Digest != p.Digest {
 		t.Errorf("the same entry beside the upgrade and in it: %s and %s", p.Digest, other.Digest)
 	}
+	write(t, "w.yaml", strings.Replace(from, "  pools:", "  images: [{image: ami-9, kubernetesVersion: v1.35.2}]\n  pools:", 1))
+	code, _, stderr = call(t, "", "plan", "-f", "w.yaml", "--from", "w.json")
+	if told := strings.Join(strings.Fields(stderr), " "); code != 1 || !strings.Contains(told, filepath.Join("images", "all.yaml")+":4:39: images[0].kubernetesVersion") ||
+		!strings.Contains(told, "v1.34.3 here and v1.35.2 at w.yaml:7:46 (spec.images[0].kubernetesVersion)") {
+		t.Errorf("with a contradiction: exit code %d\n%s", code, stderr)
+	}
 	write(t, "images/all.yaml", strings.Replace(catalogueFile, "v1.33.1", "1.33.1", 1))
 	code, _, stderr = call(t, "", "plan", "-f", "u.yaml", "--from", "w.json")
 	if code != 1 || !strings.Contains(stderr, filepath.Join("images", "all.yaml")+":5:39: images[1].kubernetesVersion") {
