@@ -499,12 +499,16 @@ type skewed struct {
 	words string
 }
 
-// skew compares the version that the pool is to have with the one that its
-// control plane is to have, as Cluster API does, and with the one that it still
-// runs, as the Kubernetes policy has it, where machines are made meanwhile.
-// Known is false where there is nothing to compare.
+// skew is skewAt for the version that the pool is to have.
 func (p *pool) skew() (s skewed, known bool, err error) {
-	version := capi.StringAt(p.wanted, p.fields.Version...)
+	return p.skewAt(capi.StringAt(p.wanted, p.fields.Version...))
+}
+
+// skewAt compares a version of the pool with the one that its control plane is
+// to have, as Cluster API does, and with the one that it still runs, as the
+// Kubernetes policy has it, where machines are made meanwhile. Known is false
+// where there is nothing to compare.
+func (p *pool) skewAt(version string) (s skewed, known bool, err error) {
 	if p.controlPlane == nil || version == "" {
 		return s, false, nil
 	}
@@ -542,6 +546,13 @@ func (p *pool) skew() (s skewed, known bool, err error) {
 		}
 	}
 	return s, true, nil
+}
+
+// mayHave reports whether CheckVersion would have nothing against the pool at
+// version, so that a remedy may offer it.
+func (p *pool) mayHave(version string) bool {
+	s, known, err := p.skewAt(version)
+	return err == nil && (!known || s.Skew == capi.NoSkew) && !capi.Older(version, capi.StringAt(p.md, p.fields.Version...))
 }
 
 func (c *checker) version(p *pool) {
@@ -733,6 +744,10 @@ func changesField(changes []Change, f capi.Field) bool {
 // rolling tells how a rollout stands that is as this upgrade wants it and is
 // only to be waited for.
 func (c *checker) rolling(p *pool) {
+	if p.lacksTemplate() {
+		c.add(p.stranded("is rolling to what this upgrade asks for"))
+		return
+	}
 	if len(p.rollout.Stalls) > 0 {
 		c.add(Finding{Code: CheckRollout, Severity: Warn, Object: p.ref,
 			Message: fmt.Sprintf("%s is rolling to what this upgrade asks for and is stuck: %s", p.ref, p.rollout.Stalls[0].Explanation),
@@ -755,6 +770,9 @@ func (c *checker) rollout(p *pool) {
 		// up, or fail.
 		c.pass(CheckRollout, p.ref, "no rollout is under way")
 		return
+	case p.lacksTemplate():
+		c.add(p.stranded("is rolling already"))
+		return
 	case len(p.rollout.Stalls) > 0:
 		f.Message = fmt.Sprintf("%s has a rollout that is stuck: %s", p.ref, p.rollout.Stalls[0].Explanation)
 		f.Remedy = "go on if this upgrade is meant to supersede it and does not have the same problem; otherwise solve the problem first, then plan again"
@@ -771,6 +789,20 @@ func (c *checker) rollout(p *pool) {
 		f.Remedy = "wait until it is done (nodepool status), then plan again; or waive this check, with the reason, if this upgrade is meant to supersede it"
 	}
 	c.add(f)
+}
+
+// lacksTemplate reports whether the MachineDeployment names a template that is
+// not there.
+func (p *pool) lacksTemplate() bool {
+	return slices.ContainsFunc([]template{p.infra, p.bootstrap}, func(t template) bool { return !t.ref.IsZero() && t.obj == nil })
+}
+
+// stranded tells of a rollout whose template is gone: to wait for it is of no
+// use.
+func (p *pool) stranded(rolls string) Finding {
+	return Finding{Code: CheckRollout, Severity: Warn, Object: p.ref,
+		Message: fmt.Sprintf("%s %s (%s), and cannot go on without its template, as the check %s tells: it does not end by itself", p.ref, rolls, p.rollout.Waiting, CheckTemplates),
+		Remedy:  "restore the template, or point the MachineDeployment at one that exists; then plan again"}
 }
 
 // ownRun reports whether the rollout under way is that of an earlier run of the

@@ -121,7 +121,10 @@ func (c *checker) otherVersion(p *pool, k known, to string) {
 	f := Finding{Code: CheckImage, Severity: Block, Object: p.infra.ref,
 		Message: fmt.Sprintf("%s carries %s, by %s, and the pool is to have %s: machines cannot join, or run another kubelet than was asked for",
 			k.image, k.version, k.versionFrom, to),
-		Remedy: fmt.Sprintf("set machineImage to an image built for %s, or kubernetesVersion to %s", to, k.version)}
+		Remedy: fmt.Sprintf("set machineImage to an image built for %s", to)}
+	if p.mayHave(k.version) {
+		f.Remedy += ", or kubernetesVersion to " + k.version
+	}
 	if !k.pinned {
 		f.Remedy = fmt.Sprintf("pin an image built for %s with machineImage", to)
 	}

@@ -421,18 +421,21 @@ func (p *pool) waves(machines, replicas int) (waves, peak, floor int) {
 		first := min(canary.Machines, replicas)
 		waves, machines, peak = 1, max(0, machines-first), max(peak, replicas+first)
 	}
-	return waves + (machines+surge+unavailable-1)/(surge+unavailable), peak, floor
+	each := max(1, surge+unavailable)
+	return waves + (machines+each-1)/each, peak, floor
 }
 
 // fenceposts resolves how many machines of md may be there beyond its replicas
-// and how many may be missing.
+// and how many may be missing. Neither is more than the replicas: Cluster API
+// makes no more new machines than those (NewMSNewReplicas and MaxUnavailable in
+// internal/controllers/machinedeployment/mdutil).
 func (p *pool) fenceposts(md *unstructured.Unstructured, replicas int) (surge, unavailable int) {
 	surge = count(md, p.fields.MaxSurge, replicas, true, 1)
 	unavailable = count(md, p.fields.MaxUnavailable, replicas, false, 0)
 	if surge == 0 && unavailable == 0 {
 		unavailable = 1
 	}
-	return surge, unavailable
+	return min(surge, replicas), min(unavailable, replicas)
 }
 
 func (p *pool) strategyType() string { return capi.StringAt(p.wanted, p.fields.StrategyType...) }

@@ -302,8 +302,11 @@ func TestControlPlaneOf(t *testing.T) {
 	}{
 		{"kubeadm", "spec: {version: v1.35.2, replicas: 3}, status: {version: v1.35.2, replicas: 3, readyReplicas: 3, upToDateReplicas: 3}", "v1.35.2", ""},
 		{"on its way", "spec: {version: v1.35.2, replicas: 3}, status: {version: v1.34.3, replicas: 3, readyReplicas: 3}", "v1.34.3", "still runs v1.34.3, and v1.35.2 is wanted"},
-		{"one more than there should be", "spec: {version: v1.35.2, replicas: 3}, status: {version: v1.35.2, replicas: 4, readyReplicas: 3}", "v1.35.2", "4 of its 3 machines are there"},
+		{"one more than there should be", "spec: {version: v1.35.2, replicas: 3}, status: {version: v1.35.2, replicas: 4, readyReplicas: 3}", "v1.35.2", "4 machines are there in place of 3"},
 		{"one not ready", "spec: {version: v1.35.2, replicas: 3}, status: {version: v1.35.2, replicas: 3, readyReplicas: 2}", "v1.35.2", "2 of its 3 machines are ready"},
+		{"one to be removed", "spec: {version: v1.35.2, replicas: 1}, status: {version: v1.35.2, replicas: 2, readyReplicas: 2, upToDateReplicas: 1}", "v1.35.2", "2 machines are there in place of 1, 2 machines are ready in place of 1"},
+		{"all that does not match", "spec: {version: v1.35.2, replicas: 3}, status: {version: v1.35.2, replicas: 4, readyReplicas: 2, upToDateReplicas: 1, updatedReplicas: 1}", "v1.35.2",
+			"4 machines are there in place of 3, 2 of its 3 machines are ready, 1 of its 3 machines are up to date"},
 		{"no counts yet", "spec: {version: v1.35.2, replicas: 3}, status: {version: v1.35.2}", "v1.35.2", "0 of its 3 machines are ready"},
 		{"one not up to date", "spec: {version: v1.35.2, replicas: 3}, status: {version: v1.35.2, replicas: 3, readyReplicas: 3, upToDateReplicas: 2}", "v1.35.2", "2 of its 3 machines are up to date"},
 		{"one not updated", "spec: {version: v1.35.2, replicas: 3}, status: {version: v1.35.2, replicas: 3, readyReplicas: 3, updatedReplicas: 2}", "v1.35.2", "2 of its 3 machines are up to date"},
@@ -333,6 +336,9 @@ func TestControlPlaneOf(t *testing.T) {
 			cp := capi.ControlPlaneOf(parse(t, "{apiVersion: controlplane.cluster.x-k8s.io/v1beta2, kind: A, "+test.object+"}"))
 			if cp.Running != test.running {
 				t.Errorf("runs %q, want %q", cp.Running, test.running)
+			}
+			if strings.Count(cp.Unsettled, "up to date") > 1 {
+				t.Errorf("told twice: %q", cp.Unsettled)
 			}
 			if (cp.Unsettled == "") != (test.unsettled == "") || !strings.Contains(cp.Unsettled, test.unsettled) {
 				t.Errorf("unsettled: %q, want %q", cp.Unsettled, test.unsettled)

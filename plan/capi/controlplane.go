@@ -3,6 +3,8 @@ package capi
 import (
 	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
@@ -49,6 +51,7 @@ func ControlPlaneOf(obj *unstructured.Unstructured) ControlPlane {
 	if !ok {
 		return cp
 	}
+	var unsettled []string
 	for _, c := range []struct {
 		path []string
 		what string
@@ -61,10 +64,16 @@ func ControlPlaneOf(obj *unstructured.Unstructured) ControlPlane {
 	} {
 		got, found := Int64At(obj, c.path...)
 		if (found || c.must) && got != want {
-			cp.Unsettled = fmt.Sprintf("%d of its %d machines %s", got, want, c.what)
-			return cp
+			text := fmt.Sprintf("%d of its %d machines %s", got, want, c.what)
+			if got > want {
+				text = fmt.Sprintf("%d machines %s in place of %d", got, c.what, want)
+			}
+			if !slices.Contains(unsettled, text) { // two fields tell the same
+				unsettled = append(unsettled, text)
+			}
 		}
 	}
+	cp.Unsettled = strings.Join(unsettled, ", ")
 	return cp
 }
 
