@@ -132,12 +132,13 @@ func (r *run) carryOut(ctx context.Context) (err error) {
 	if err := r.giveUp(ctx); err != nil {
 		return interrupted(ctx, err)
 	}
-	r.attempt, err = r.Journal.Open(ctx, p)
+	first := []Record{r.fill(Record{Phase: Opened})}
+	if r.opens(0) {
+		first = append(first, r.fill(Record{Step: p.Steps[0].ID, Phase: Done}))
+	}
+	r.attempt, err = r.Journal.Open(ctx, p, first...)
 	if err != nil {
 		return interrupted(ctx, err)
-	}
-	if err := r.record(ctx, "", Opened, ""); err != nil {
-		return err
 	}
 	r.notify(RunStarted{Plan: p, Resumed: done})
 	var ends []error           // of pools that are not done
@@ -189,6 +190,12 @@ func (r *run) carryOut(ctx context.Context) (err error) {
 		return end(nil)
 	}
 	return r.record(ctx, "", Closed, "")
+}
+
+// opens reports whether step i is done by opening the run: the preflight that a
+// plan begins with, which looks and has been looked at by then.
+func (r *run) opens(i int) bool {
+	return i == 0 && len(r.plan.Steps) > 0 && r.plan.Steps[0].Preflight != nil
 }
 
 // giveUp closes the run that this one takes the place of. Another one that was
@@ -286,13 +293,19 @@ func (r *run) recordRoll(ctx context.Context, step string, phase Phase, note str
 	return r.append(ctx, rec)
 }
 
-func (r *run) append(ctx context.Context, rec Record) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// fill says in a record whose it is and of when.
+func (r *run) fill(rec Record) Record {
 	rec.Plan, rec.At, rec.Attempt, rec.Actor = r.plan.Digest, time.Now().UTC(), r.attempt, r.Holder.Actor
 	if rec.Phase == Opened {
 		rec.Ticket = r.Holder.Ticket
 	}
+	return rec
+}
+
+func (r *run) append(ctx context.Context, rec Record) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rec = r.fill(rec)
 	r.further = r.further || r.failure && (rec.Phase == Started || rec.Phase == Done)
 	if err := r.Journal.Append(context.WithoutCancel(ctx), rec); err != nil {
 		r.mute = r.mute || rec.Phase != Noted && rec.Phase != Seen
@@ -381,8 +394,10 @@ func (r *run) act(ctx context.Context, i int) error {
 	began := time.Now()
 	if s.Preflight != nil {
 		r.notify(StepStarted{Step: s})
-		if err := r.record(ctx, s.ID, Done, ""); err != nil {
-			return err
+		if !r.opens(i) {
+			if err := r.record(ctx, s.ID, Done, ""); err != nil {
+				return err
+			}
 		}
 		r.notify(StepDone{Step: s, Took: time.Since(began)})
 		return nil

@@ -26,7 +26,7 @@ type memory struct {
 	records []apply.Record
 }
 
-func (m *memory) Open(_ context.Context, p plan.Plan) (int, error) {
+func (m *memory) Open(_ context.Context, p plan.Plan, first ...apply.Record) (int, error) {
 	if m.opened && m.plan.Digest != p.Digest {
 		return 0, &apply.UnfinishedError{Unfinished: m.plan.Digest, Wanted: p.Digest}
 	}
@@ -39,6 +39,10 @@ func (m *memory) Open(_ context.Context, p plan.Plan) (int, error) {
 		}
 	}
 	m.plan, m.opened = p, true
+	for _, r := range first {
+		r.Attempt = attempt
+		m.records = append(m.records, r)
+	}
 	return attempt, nil
 }
 

@@ -143,7 +143,10 @@ type Journal interface {
 	// plan that is already open starts its next attempt. A different plan
 	// while one is unfinished is a *UnfinishedError, unless it takes that one
 	// back: a run of some of its pools stands beside it.
-	Open(ctx context.Context, p plan.Plan) (attempt int, err error)
+	//
+	// The first records of the attempt, whose Attempt it sets, are as durable as
+	// the plan when it returns, and come with it in one write.
+	Open(ctx context.Context, p plan.Plan, first ...Record) (attempt int, err error)
 	// Append makes the record durable before it returns.
 	Append(ctx context.Context, r Record) error
 	// Unfinished gives the plan that was opened last of those not closed, if any.

@@ -108,8 +108,42 @@ type book struct {
 	plans map[int][]byte
 }
 
+// plans are the plans of journals by the bytes that hold them. To read one takes
+// longer than any request, and each record is added to a journal that was read
+// anew.
+type plans struct {
+	mu  sync.Mutex
+	all map[[sha256.Size]byte]plan.Plan
+}
+
+// maxPlans bounds how many plans are held: the runs of some upgrades.
+const maxPlans = 4 * keepRuns
+
+// read gives the plan that these bytes hold. Nobody may change what it refers to.
+func (ps *plans) read(packed []byte) (plan.Plan, error) {
+	key := sha256.Sum256(packed)
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if p, known := ps.all[key]; known {
+		return p, nil
+	}
+	raw, err := unpack(packed)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	p, err := plan.Read(raw)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	if ps.all == nil || len(ps.all) >= maxPlans {
+		ps.all = map[[sha256.Size]byte]plan.Plan{}
+	}
+	ps.all[key] = p
+	return p, nil
+}
+
 // read takes a journal's ConfigMap apart. An empty name takes any.
-func read(cm *corev1.ConfigMap, cluster, upgrade string) (book, error) {
+func (s *InCluster) read(cm *corev1.ConfigMap, cluster, upgrade string) (book, error) {
 	where := fmt.Sprintf("configmap %s/%s", cm.Namespace, cm.Name)
 	corrupt := func(err error) (book, error) {
 		return book{}, &CorruptError{Where: where, Err: err,
@@ -134,11 +168,7 @@ func read(cm *corev1.ConfigMap, cluster, upgrade string) (book, error) {
 		if err != nil || number < 1 {
 			return corrupt(fmt.Errorf("%s: there is no such run", key))
 		}
-		raw, err := unpack(packed)
-		if err != nil {
-			return corrupt(fmt.Errorf("%s: %w", key, err))
-		}
-		p, err := plan.Read(raw)
+		p, err := s.plans.read(packed)
 		if err != nil {
 			return corrupt(fmt.Errorf("%s: %w", key, err))
 		}
@@ -255,14 +285,33 @@ func unpack(packed []byte) ([]byte, error) {
 }
 
 // Open implements apply.Journal.
-func (j *ConfigMap) Open(ctx context.Context, p plan.Plan) (attempt int, err error) {
+func (j *ConfigMap) Open(ctx context.Context, p plan.Plan, first ...apply.Record) (attempt int, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	err = j.change(ctx, j.store.patience(), func(b *book, _ bool) (changed bool, err error) {
-		attempt, changed, err = b.runs.open(p)
-		return changed, err
+	var sent []apply.Record
+	err = j.change(ctx, j.store.patience(), func(b *book, again bool) (changed bool, err error) {
+		if again && len(sent) > 0 && b.runs.has(sent[0]) {
+			return false, nil // the reply was lost, not the write
+		}
+		if attempt, changed, err = b.runs.open(p); err != nil {
+			return false, err
+		}
+		sent = numbered(first, attempt)
+		for _, r := range sent {
+			b.runs.add(r)
+		}
+		return changed || len(sent) > 0, nil
 	})
 	return attempt, err
+}
+
+// numbered gives the records of an attempt.
+func numbered(records []apply.Record, attempt int) []apply.Record {
+	out := slices.Clone(records)
+	for i := range out {
+		out[i].Attempt = attempt
+	}
+	return out
 }
 
 // maxLate bounds the notes that are kept for later.
@@ -341,7 +390,7 @@ func (j *ConfigMap) current(ctx context.Context) (book, error) {
 		}
 		j.seen = cm
 	}
-	return read(j.seen, j.store.cluster.Name, j.upgrade)
+	return j.store.read(j.seen, j.store.cluster.Name, j.upgrade)
 }
 
 // blank is a journal without a run that is not in the cluster yet.

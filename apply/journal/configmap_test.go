@@ -200,6 +200,43 @@ func TestAppendIsPatient(t *testing.T) {
 	}
 }
 
+// The reply to an opening may be lost, and not the write: it is one attempt all
+// the same.
+func TestOpenWithLostReply(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := journaltest.NewClientset()
+		one := planNamed("one")
+		mustOpen(t, inCluster(client).Journal("up"), one, 1)
+		j := inCluster(client).Journal("up")
+		failing(client, "update", time.Second, true, errors.New("dial tcp: connection refused"))
+		first := []apply.Record{record(one, "", apply.Opened, 0), record(one, "preflight", apply.Done, 0)}
+		if attempt, err := j.Open(t.Context(), one, first...); attempt != 1 || err != nil {
+			t.Fatalf("attempt %d, %v; want the first", attempt, err)
+		}
+		if got := recordsOf(t, j); len(got) != 2 {
+			t.Errorf("records: %+v, want two", got)
+		}
+	})
+}
+
+// One write opens a run, and each record is one more.
+func TestJournalRequests(t *testing.T) {
+	client := journaltest.NewClientset()
+	one := planNamed("one")
+	j := inCluster(client).Journal("up")
+	if _, err := j.Open(t.Context(), one, record(one, "", apply.Opened, 0), record(one, "preflight", apply.Done, 0)); err != nil {
+		t.Fatal(err)
+	}
+	appendAll(t, j, record(one, "md/patch", apply.Started, 1), record(one, "md/patch", apply.Done, 1))
+	var got []string
+	for _, a := range client.Actions() {
+		got = append(got, a.GetVerb())
+	}
+	if diff := cmp.Diff([]string{"get", "create", "update", "update"}, got); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+}
+
 // A note holds nothing up, and is not lost.
 func TestNotesAreWrittenLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -81,6 +81,32 @@ func conformance(t *testing.T, fresh func(t *testing.T) store) {
 				t.Errorf("attempt %d, %v; want the second", attempt, err)
 			}
 		},
+		"the first records come with the plan": func(t *testing.T, s store) {
+			opened, looked := record(one, "", apply.Opened, 0), record(one, "preflight", apply.Done, 0)
+			var want []apply.Record
+			for attempt := 1; attempt <= 2; attempt++ {
+				j := s.open(t)
+				if got, err := j.Open(t.Context(), one, opened, looked); got != attempt || err != nil {
+					t.Fatalf("attempt %d, %v; want %d", got, err, attempt)
+				}
+				for _, r := range []apply.Record{opened, looked} {
+					r.Attempt = attempt
+					want = append(want, r)
+				}
+				for _, j := range []apply.Journal{j, s.open(t)} {
+					if diff := cmp.Diff(want, allRuns(t, j)[0].Records); diff != "" {
+						t.Errorf("records (-want +got):\n%s", diff)
+					}
+				}
+			}
+			j := s.open(t)
+			if _, err := j.Open(t.Context(), two, record(two, "", apply.Opened, 0)); err == nil {
+				t.Error("another plan was opened beside it")
+			}
+			if diff := cmp.Diff(want, allRuns(t, s.open(t))[0].Records); diff != "" {
+				t.Errorf("records after a refusal (-want +got):\n%s", diff)
+			}
+		},
 		"another plan is refused until the first is closed": func(t *testing.T, s store) {
 			j := s.open(t)
 			mustOpen(t, j, one, 1)

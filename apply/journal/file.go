@@ -223,16 +223,25 @@ func (j *File) take(text []byte) error {
 }
 
 // Open implements apply.Journal.
-func (j *File) Open(ctx context.Context, p plan.Plan) (attempt int, err error) {
+func (j *File) Open(ctx context.Context, p plan.Plan, first ...apply.Record) (attempt int, err error) {
 	next := slices.Clone(j.runs)
 	attempt, began, err := next.open(p)
-	if err != nil || !began {
-		return attempt, err
+	if err != nil {
+		return 0, err
+	}
+	first = numbered(first, attempt)
+	var added []line
+	if began {
+		added = append(added, line{Open: &p, Number: next[len(next)-1].Number})
+	}
+	for i := range first {
+		added = append(added, line{Record: &first[i]})
+		next.add(first[i])
 	}
 	if len(next) > keepRuns || j.end > maxFile {
 		return attempt, j.rewrite(next)
 	}
-	if err := j.write(line{Open: &p, Number: next[len(next)-1].Number}); err != nil {
+	if err := j.write(added...); err != nil {
 		return 0, err
 	}
 	j.runs = next
@@ -293,13 +302,15 @@ func encode(w io.Writer, l line) error {
 	return err
 }
 
-func (j *File) write(l line) error {
+func (j *File) write(all ...line) error {
 	if j.f == nil {
 		return errReadOnly
 	}
 	var raw bytes.Buffer
-	if err := encode(&raw, l); err != nil {
-		return err
+	for _, l := range all {
+		if err := encode(&raw, l); err != nil {
+			return err
+		}
 	}
 	if _, err := j.f.WriteAt(raw.Bytes(), j.end); err != nil {
 		// A full disk leaves half a line; the next write goes over it.

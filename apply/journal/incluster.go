@@ -65,6 +65,7 @@ type InCluster struct {
 	cluster Cluster
 	core    corev1client.CoreV1Interface
 	leases  coordinationv1client.LeasesGetter
+	plans   plans
 	// Patience is how long a server that does not answer is waited for, as
 	// the executor does around the writes of a plan; 0 means five minutes.
 	Patience time.Duration
@@ -108,7 +109,7 @@ func (s *InCluster) Runs(ctx context.Context) ([]apply.Run, error) {
 	var out []apply.Run
 	var errs []error
 	for i := range all.Items {
-		b, err := read(&all.Items[i], s.cluster.Name, "")
+		b, err := s.read(&all.Items[i], s.cluster.Name, "")
 		if err != nil {
 			errs = append(errs, err)
 			continue
