@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/google/renameio/v2"
 	"github.com/urfave/cli/v2"
@@ -65,12 +66,20 @@ func (p *program) plan(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	// The rights are asked for beside the dry runs, which have no bearing on them.
+	var rights []plan.Finding
+	var beside sync.WaitGroup
+	compiled := made
+	beside.Go(func() {
+		rights = apply.ReviewRights(c.Context, reader, compiled, snap, bookkeeping(c, compiled.Upgrade.Cluster, true))
+	})
 	if c.Bool("no-dry-run") {
 		made = made.WithFindings(apply.NotTried(made, "--no-dry-run was given")...)
 	} else {
 		made, _ = validate(c.Context, reader, made, snap, plan.SecretsOf(up.Upgrade, snap))
 	}
-	made = made.WithFindings(apply.ReviewRights(c.Context, reader, made, snap, bookkeeping(c, made.Upgrade.Cluster, true))...)
+	beside.Wait()
+	made = made.WithFindings(rights...)
 	var previews map[string]plan.Preview
 	if c.Bool("full") {
 		if previews, err = made.Previews(snap); err != nil {
