@@ -29,6 +29,9 @@ type Check struct {
 	// Firm says why the check cannot be waived; empty where it can, and where
 	// it blocks nothing.
 	Firm string
+	// FirmIn names the case in which a check that can be waived cannot, and why;
+	// empty where there is none.
+	FirmIn string
 	// OfCluster says that the check is about the cluster and no single pool, so
 	// that every pool of an upgrade must waive it.
 	OfCluster bool
@@ -166,7 +169,8 @@ var catalogue = []Check{
 		Means:  "The label topology.cluster.x-k8s.io/owned says that the MachineDeployment is made from Cluster.spec.topology. The topology controller puts back what the topology sets: a rollout forth and one back. A version other than the topology's gets no machines (Cluster API's preflight check ControlPlaneVersionSkew). A template that it did not make stops it: it does nothing more for any part of the cluster (condition TopologyReconciled: \"is not topology owned\"), and the old template is deleted with its last machine.",
 		Why:    "What owns an object must be changed, not the object.",
 		Source: "internal/controllers/topology/cluster (current_state.go; server-side apply of the desired state), internal/controllers/topology/machineset",
-		Fix:    "Change Cluster.spec.topology.version, or the variables of the pool's entry in spec.topology.workers.machineDeployments, and remove the pool from the upgrade. A waiver writes the change all the same, with these consequences. To mend a topology that a foreign template has stopped, name a template with the label topology.cluster.x-k8s.io/owned in the MachineDeployment again.",
+		Fix:    "Change Cluster.spec.topology.version, or the variables of the pool's entry in spec.topology.workers.machineDeployments, and remove the pool from the upgrade. A waiver writes a change without a new template all the same, with these consequences. To mend a topology that a foreign template has stopped, name a template with the label topology.cluster.x-k8s.io/owned in the MachineDeployment again.",
+		FirmIn: "where the change needs a new template, since that stops the topology of the whole cluster and leaves no way back",
 	},
 	{
 		Code: CheckTemplates, Asks: "Are the templates there that the MachineDeployment names, and is the new name free?", Worst: Block,

@@ -71,7 +71,7 @@ func TestWaive(t *testing.T) {
 		{"a paused cluster", nil, edit(clusterRef, true, "spec", "paused"), toBoth, plan.CheckClusterPaused},
 		{"a paused MachineDeployment", nil, edit(awsRef, true, "spec", "paused"), toBoth, plan.CheckPaused},
 		{"a MachineDeployment that is paused by annotation", nil, edit(awsRef, "true", "metadata", "annotations", "cluster.x-k8s.io/paused"), toBoth, plan.CheckPaused},
-		{"a topology", nil, edit(awsRef, "", "metadata", "labels", "topology.cluster.x-k8s.io/owned"), toBoth, plan.CheckTopology},
+		{"a topology", nil, edit(awsRef, "", "metadata", "labels", "topology.cluster.x-k8s.io/owned"), toVersion, plan.CheckTopology},
 		{"a control plane on its way", []clustertest.Adjust{clustertest.ControlPlaneVersion("v1.35.1"), clustertest.ControlPlaneUpgrading("v1.35.2")}, nil,
 			"kubernetesVersion: v1.35.0, machineImage: ami-new", plan.CheckControlPlane},
 		{"Argo CD", nil, writtenBy("argocd-controller"), toBoth, plan.CheckFieldManagers},
@@ -112,6 +112,40 @@ func TestWaive(t *testing.T) {
 			}
 			if diff := cmp.Diff(up.Spec.Pools[0].Waive, back.Spec.Pools[0].Waive); diff != "" {
 				t.Errorf("the waivers in the saved plan (-upgrade +plan):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestNewTemplateInATopology: what stops the topology of the whole cluster stays
+// blocked, whatever the pool waives, and says so.
+func TestNewTemplateInATopology(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		pool    string
+		blocked bool
+	}{
+		"the version alone":                 {toVersion, false},
+		"drain settings":                    {"drain: {nodeDrainTimeout: 1m}", false},
+		"version and image":                 {toBoth, true},
+		"an image":                          {"machineImage: ami-new", true},
+		"a new bootstrap template":          {`bootstrap: {preKubeadmCommands: ["true"]}`, true},
+		"drain settings and a new template": {"drain: {nodeDrainTimeout: 1m}, instanceType: m6i.large", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := clustertest.AWSExample(clustertest.TopologyOwned())
+			up := onePool(t, test.pool)
+			waiving(plan.CheckTopology, plan.CheckVersion, plan.CheckImage)(&up)
+			made := compile(t, w, up)
+			f := finding(t, made, plan.CheckTopology, plan.Block)
+			if made.Blocked != test.blocked || (f.Waived == "") != test.blocked {
+				t.Errorf("blocked is %t, want %t: %+v", made.Blocked, test.blocked, f)
+			}
+			if strings.Contains(f.Message, "therefore it cannot be waived") != test.blocked {
+				t.Errorf("it says %q", f.Message)
+			}
+			if again := made.WithFindings(); again.Blocked != test.blocked {
+				t.Errorf("with the findings of others, blocked is %t", again.Blocked)
 			}
 		})
 	}

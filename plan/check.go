@@ -124,13 +124,19 @@ type checker struct {
 }
 
 func (c *checker) add(f Finding) {
-	f.Pool = c.pool
 	if f.NotVerified {
 		f.Severity = NotVerified
 	}
 	if (f.Severity == Warn || f.Severity == Block) && f.Waived == "" {
 		f.Waived = c.waived(f.Code)
 	}
+	c.addFirm(f)
+}
+
+// addFirm adds a finding that no waiver touches, though its check has some that
+// can be waived (Check.FirmIn). Its message says so.
+func (c *checker) addFirm(f Finding) {
+	f.Pool = c.pool
 	if c.back { // there is no plan to make again
 		f.Remedy = strings.ReplaceAll(f.Remedy, "plan again", "roll back again")
 	}
@@ -331,7 +337,11 @@ func (c *checker) holds(p *pool) {
 		c.pass(CheckPaused, p.ref, "the MachineDeployment is not paused")
 	}
 	if entry, owned := capi.TopologyOwned(p.md); owned {
-		c.add(p.ownedByTopology(entry))
+		if f := p.ownedByTopology(entry); p.infra.create != nil || p.bootstrap.create != nil {
+			c.addFirm(f)
+		} else {
+			c.add(f)
+		}
 	} else {
 		c.pass(CheckTopology, p.ref, "no topology owns the MachineDeployment")
 	}
@@ -349,7 +359,7 @@ func (p *pool) ownedByTopology(entry string) Finding {
 	f := Finding{Code: CheckTopology, Severity: Block, Object: p.ref,
 		Message: p.ref.String() + " is owned by the cluster's topology: what the topology sets is put back, so that machines are replaced twice, and a version other than the topology's gets no machines at all"}
 	if p.infra.create != nil || p.bootstrap.create != nil {
-		f.Message = p.ref.String() + " is owned by the cluster's topology, and the new template is not: with it named here, the topology controller does nothing more for any part of the cluster, and deletes the old template, so that there is no way back"
+		f.Message = p.ref.String() + " is owned by the cluster's topology, and the new template is not: with it named here, the topology controller does nothing more for any part of the cluster, and deletes the old template, so that there is no way back; therefore it cannot be waived"
 	}
 	workers := "spec.topology.workers.machineDeployments"
 	if entry != "" {

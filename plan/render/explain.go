@@ -40,6 +40,8 @@ func severityOf(c plan.Check) string {
 		return "It warns, and never blocks. A waiver puts your reason beside the warning."
 	case c.OfCluster:
 		return fmt.Sprintf("It can block. It is about the whole cluster, so every pool of the upgrade must waive it: spec.defaults.waive: [{check: %s, reason: WHY}].", c.Code)
+	case c.FirmIn != "":
+		return fmt.Sprintf("It can block. The pool can waive it: waive: [{check: %s, reason: WHY}]. It cannot be waived %s.", c.Code, c.FirmIn)
 	case c.Waivable():
 		return fmt.Sprintf("It can block. The pool can waive it: waive: [{check: %s, reason: WHY}].", c.Code)
 	}
@@ -89,6 +91,8 @@ func ExplainMarkdown(w io.Writer, checks []plan.Check) error {
 			waive = ""
 		case !c.Waivable():
 			waive = "no"
+		case c.FirmIn != "":
+			waive = "in part"
 		}
 		fmt.Fprintf(&b, "| [`%s`](#%s) | %s | %s | %s |\n", c.Code, c.Code, c.Asks, c.Worst, waive)
 	}
