@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -39,7 +40,12 @@ func (s Snapshot) Sealed(cluster Ref) Snapshot {
 		if !known {
 			key = obj
 		}
-		out.objects[ref] = sealerOf(key).sealObject(obj)
+		sealed := sealerOf(key).sealObject(obj)
+		if s.LacksManagers() && isMachineDeployment(ref) && len(obj.GetManagedFields()) > 0 && len(sealed.GetManagedFields()) == 0 {
+			// It was read with its managed fields, and none of them counts.
+			sealed.SetManagedFields([]metav1.ManagedFieldsEntry{{}})
+		}
+		out.objects[ref] = sealed
 	}
 	return out
 }
@@ -51,6 +57,10 @@ var repeating = []string{
 	"cluster.x-k8s.io/conversion-data",
 }
 
+func isMachineDeployment(ref Ref) bool {
+	return ref.Group == capi.Group && ref.Kind == "MachineDeployment"
+}
+
 // sealObject gives a sealed copy of obj. What names it is never sealed.
 func (s sealer) sealObject(obj *unstructured.Unstructured) *unstructured.Unstructured {
 	out := map[string]any{}
@@ -60,7 +70,7 @@ func (s sealer) sealObject(obj *unstructured.Unstructured) *unstructured.Unstruc
 		case "apiVersion", "kind":
 			out[k] = v
 		case "metadata":
-			out[k] = s.sealMetadata(v, ref.Group == capi.Group && ref.Kind == "MachineDeployment")
+			out[k] = s.sealMetadata(v, isMachineDeployment(ref))
 		default:
 			out[k] = s.seal(map[string]any{k: v}).(map[string]any)[k]
 		}

@@ -118,6 +118,9 @@ func (s Snapshot) WithoutManagers(why string) Snapshot {
 	return out
 }
 
+// LacksManagers reports whether s has the note of WithoutManagers.
+func (s Snapshot) LacksManagers() bool { return s.managers != "" }
+
 // Merge gives all that s and t hold; where both hold an object, t's is taken.
 func (s Snapshot) Merge(t Snapshot) Snapshot {
 	out := s.clone()

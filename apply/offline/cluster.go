@@ -25,6 +25,9 @@ type Cluster struct {
 	// looked are the kinds that a snapshot says were looked up: of these the
 	// manifests hold all objects that there are.
 	looked map[schema.GroupKind]bool
+	// lacksManagers is what a snapshot says of itself: it was made from manifests
+	// that held objects without their managed fields.
+	lacksManagers bool
 }
 
 // manifest is one object and where it stands.
@@ -82,8 +85,8 @@ func (c *Cluster) Fetch(ctx context.Context, selectors []plan.Selector) (plan.Sn
 				}
 				continue
 			}
-			if s.Group == capi.Group && s.Kind == "MachineDeployment" && !c.looked[kindOf(s)] && len(m.obj.GetManagedFields()) == 0 {
-				snap = snap.WithoutManagers(fmt.Sprintf("%s holds no metadata.managedFields, which kubectl get leaves out (kubectl get --show-managed-fields keeps them, and nodepool snapshot what counts of them)", c.path))
+			if s.Group == capi.Group && s.Kind == "MachineDeployment" && (c.lacksManagers || !c.looked[kindOf(s)]) && len(m.obj.GetManagedFields()) == 0 {
+				snap = snap.WithoutManagers(fmt.Sprintf("%s holds no metadata.managedFields, which kubectl get leaves out (kubectl get --show-managed-fields keeps them, and nodepool snapshot of the cluster what counts of them)", c.path))
 			}
 			found = append(found, m.obj.DeepCopy())
 		}

@@ -245,6 +245,11 @@ func (c *Cluster) contents(obj *unstructured.Unstructured, at place) []error {
 	if err != nil {
 		return []error{fmt.Errorf("%s: the kinds of this snapshot cannot be read; take it again", at)}
 	}
+	if lacks, _, err := unstructured.NestedBool(obj.Object, lacksManagers); err != nil {
+		return []error{fmt.Errorf("%s: %s of this snapshot is neither true nor false; take it again", at, lacksManagers)}
+	} else if lacks {
+		c.lacksManagers = true
+	}
 	for _, k := range kinds {
 		c.looked[schema.ParseGroupKind(k)] = true
 	}

@@ -22,8 +22,9 @@ import (
 const header = "# Captured by nodepool snapshot. Secrets are sealed: nothing can be made from this.\n"
 
 // A snapshot says of itself which kinds were looked up, so that one of which
-// there is no object is told from one that nobody asked for.
-const contentsVersion, contentsKind = "nodepool/v1alpha1", "Snapshot"
+// there is no object is told from one that nobody asked for; and whether it was
+// made from manifests without managed fields, which tell nothing of who manages them.
+const contentsVersion, contentsKind, lacksManagers = "nodepool/v1alpha1", "Snapshot", "lacksManagedFields"
 
 // contents gives what a file or folder of snap holds: what it says of itself,
 // and its objects.
@@ -38,6 +39,9 @@ func contents(snap plan.Snapshot) []*unstructured.Unstructured {
 		return snap.Objects()
 	}
 	own := &unstructured.Unstructured{Object: map[string]any{"apiVersion": contentsVersion, "kind": contentsKind, "kinds": kinds}}
+	if snap.LacksManagers() {
+		own.Object[lacksManagers] = true
+	}
 	return append([]*unstructured.Unstructured{own}, snap.Objects()...)
 }
 

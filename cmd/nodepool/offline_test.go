@@ -345,8 +345,9 @@ func leak(t *testing.T, where, text string) {
 
 // TestDump: what kubectl get leaves out is no answer.
 func TestDump(t *testing.T) {
-	from := func(w *clustertest.World, more string) string {
-		runIn(t, map[string]string{"u.yaml": goodUpgrade, "w.json": strings.Replace(dump(t, w), `"items": [`, `"items": [`+more, 1)}, "", "validate", "-f", "u.yaml")
+	more := "" // pools
+	from := func(w *clustertest.World, objects string) string {
+		runIn(t, map[string]string{"u.yaml": goodUpgrade + more, "w.json": strings.Replace(dump(t, w), `"items": [`, `"items": [`+objects, 1)}, "", "validate", "-f", "u.yaml")
 		return must(t, 0, "", "plan", "-f", "u.yaml", "--from", "w.json", "--full")
 	}
 	w := clustertest.AWSExample()
@@ -360,9 +361,22 @@ func TestDump(t *testing.T) {
 		t.Errorf("what is there is told as missing:\n%s", said)
 	}
 	// A snapshot knows what was asked.
-	must(t, 0, "", "snapshot", "-f", "u.yaml", "--from", "w.json", "--out", "folder")
-	if said = must(t, 0, "", "plan", "-f", "u.yaml", "--from", "folder", "--full"); !strings.Contains(said, "? machine-health-checks") {
-		t.Errorf("a snapshot of such a dump knows more than the dump:\n%s", said)
+	snapped := func(out string) string {
+		must(t, 0, "", "snapshot", "-f", "u.yaml", "--from", "w.json", "--out", out)
+		must(t, 0, "", "snapshot", "-f", "u.yaml", "--from", out, "--out", "again-"+out)
+		said := must(t, 0, "", "plan", "-f", "u.yaml", "--from", "again-"+out, "--full")
+		if once := must(t, 0, "", "plan", "-f", "u.yaml", "--from", out, "--full"); strings.ReplaceAll(said, "again-"+out, out) != once {
+			t.Errorf("a snapshot of a snapshot says something else:\n%s\n%s", said, once)
+		}
+		return said
+	}
+	for _, out := range []string{"folder", "snap.yaml", "snap.json"} {
+		said = snapped(out)
+		for _, want := range []string{"? machine-health-checks", "? field-managers", out + " holds no metadata.managedFields"} {
+			if !strings.Contains(said, want) {
+				t.Errorf("a snapshot (%s) of such a dump knows more than the dump: %q is not said in:\n%s", out, want, said)
+			}
+		}
 	}
 	for _, o := range w.List(capi.Group, "MachineDeployment", "") {
 		w.Edit(capi.RefOf(o), set([]any{map[string]any{"manager": "kubectl-edit", "operation": "Update"}}, "metadata", "managedFields"))
@@ -370,6 +384,19 @@ func TestDump(t *testing.T) {
 	said = from(w, `{"apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "MachineHealthCheck", "spec": {"clusterName": "other"},
 		"metadata": {"name": "other", "namespace": "default", "uid": "u-other", "labels": {"cluster.x-k8s.io/cluster-name": "other"}}},`)
 	for _, want := range []string{"✓ field-managers", "✓ machine-health-checks"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("%q is not said in:\n%s", want, said)
+		}
+	}
+	if said = snapped("with-fields"); !strings.Contains(said, "✓ field-managers") {
+		t.Errorf("a snapshot of a dump with managed fields says that it has none:\n%s", said)
+	}
+	// One pool of a dump has its managed fields, the other has not.
+	w.Edit(clustertest.MachineDeployment("aws-example-md-1"), func(o *unstructured.Unstructured) { o.SetManagedFields(nil) })
+	more = "    - {name: aws-example-md-1, kubernetesVersion: v1.35.2}\n"
+	from(w, "")
+	said = snapped("mixed")
+	for _, want := range []string{"✓ field-managers (pool aws-example-md-0)", "? field-managers (pool aws-example-md-1)"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("%q is not said in:\n%s", want, said)
 		}
