@@ -169,8 +169,8 @@ func CheckRights(ctx context.Context, r Reader, rights []Right) (missing, lesser
 
 // ReviewRights asks r for the rights that carrying p out takes, where r can be
 // asked, and gives the answer of the check CheckRights: all that are missing in
-// one finding, on the Cluster. It gives none where there is nothing to do or
-// nobody to ask. What is missing keeps nobody from planning.
+// one finding on the Cluster, a line of its message each. It gives none where
+// there is nothing to do or nobody to ask. What is missing keeps nobody from planning.
 func ReviewRights(ctx context.Context, r Reader, p plan.Plan, snap plan.Snapshot, beside []Right) []plan.Finding {
 	guard, ok := r.(Guard)
 	if !ok || p.IsEmpty() {
@@ -178,18 +178,30 @@ func ReviewRights(ctx context.Context, r Reader, p plan.Plan, snap plan.Snapshot
 	}
 	rights := slices.DeleteFunc(append(ApplyRights(ToDo(p, snap)), beside...), func(r Right) bool { return r.Optional })
 	f := plan.Finding{Code: plan.CheckRights, Severity: plan.Pass, Message: "you may do all that apply takes",
-		Object: plan.Ref{Group: capi.Group, Kind: "Cluster", Namespace: p.Upgrade.Cluster.Namespace, Name: p.Upgrade.Cluster.Name}}
+		Object: clusterOf(p)}
 	denied, err := guard.Denied(ctx, rights)
 	var missing []string
+	names := map[string][]string{} // where the right is there for others of the kind
 	for _, d := range denied {
-		missing = append(missing, d.What())
+		right := d.What()
+		if !slices.Contains(missing, right) {
+			missing = append(missing, right)
+		}
+		if d.Name != "" {
+			names[right] = append(names[right], d.Name)
+		}
+	}
+	for i, right := range missing {
+		if of := names[right]; len(of) > 0 {
+			missing[i] += ": " + plan.SomeOf(of)
+		}
 	}
 	switch {
 	case err != nil:
 		f.Message, f.NotVerified = "not verified: "+err.Error(), true
 	case len(missing) > 0:
 		f.Severity = plan.Warn
-		f.Message = "whoever made this plan may not apply it; apply takes the rights to " + strings.Join(missing, "; ")
+		f.Message = "whoever made this plan may not apply it, which takes the right to:\n" + strings.Join(missing, "\n")
 		f.Remedy = "have somebody apply who has them, or ask for them (deploy/rbac.yaml)"
 	}
 	return []plan.Finding{f}

@@ -3,6 +3,7 @@ package apply_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -175,6 +176,17 @@ func (mute) Denied(_ context.Context, _ []apply.Right) ([]*apply.ForbiddenError,
 	return nil, errors.New("no answer")
 }
 
+// selective is a Guard that denies what it holds.
+type selective []*apply.ForbiddenError
+
+func (selective) Fetch(context.Context, []plan.Selector) (plan.Snapshot, error) {
+	return plan.Snapshot{}, nil
+}
+
+func (s selective) Denied(context.Context, []apply.Right) ([]*apply.ForbiddenError, error) {
+	return s, nil
+}
+
 // TestRightsThatCannotBeAsked leaves the telling to the requests.
 func TestRightsThatCannotBeAsked(t *testing.T) {
 	all := []apply.Right{{Verb: "get", Kind: "Node"}}
@@ -185,8 +197,8 @@ func TestRightsThatCannotBeAsked(t *testing.T) {
 	}
 }
 
-// TestReviewRights tells who plans what applying takes, in one finding, which
-// keeps nobody from planning and can be waived.
+// TestReviewRights tells who plans what applying takes, in one finding, a line
+// for each right; it keeps nobody from planning and can be waived.
 func TestReviewRights(t *testing.T) {
 	up := read(t, upgradeOne)
 	beside := apply.BookkeepingRights("default", true)
@@ -219,10 +231,18 @@ func TestReviewRights(t *testing.T) {
 	w.Forbid("create", "", "Event") // optional
 	got := review(t, w, w.Open(nil)).Findings
 	want := []plan.Finding{{Code: plan.CheckRights, Severity: plan.Warn, Object: plan.Ref{Group: capi.Group, Kind: "Cluster", Namespace: "default", Name: "aws-example"},
-		Message: "whoever made this plan may not apply it; apply takes the rights to patch machinedeployments.cluster.x-k8s.io in namespace default; create leases.coordination.k8s.io in namespace default",
+		Message: "whoever made this plan may not apply it, which takes the right to:\npatch machinedeployments.cluster.x-k8s.io in namespace default\ncreate leases.coordination.k8s.io in namespace default",
 		Remedy:  "have somebody apply who has them, or ask for them (deploy/rbac.yaml)"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+	var named selective
+	for i := range 7 {
+		named = append(named, &apply.ForbiddenError{Verb: "patch", Group: capi.Group, Resource: "machinedeployments", Namespace: "default", Name: fmt.Sprintf("pool-%d", i)})
+	}
+	if got := review(t, w, named).Findings; len(got) != 1 || strings.Count(got[0].Message, "\n") != 1 ||
+		!strings.HasSuffix(got[0].Message, "\npatch machinedeployments.cluster.x-k8s.io in namespace default: pool-0, pool-1, pool-2, pool-3, pool-4 and 2 more") {
+		t.Errorf("with a right to some pools: %+v", got)
 	}
 	for i := range up.Spec.Pools {
 		up.Spec.Pools[i].Waive = append(up.Spec.Pools[i].Waive, schema.Waiver{Check: plan.CheckRights, Reason: "the pipeline applies"})

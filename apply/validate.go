@@ -20,14 +20,14 @@ import (
 // the server's words, and so is a null in whose place the server would put a
 // default. Where the caller may not write, or a webhook does not
 // support dry runs, or the server does not answer, the finding is a warning
-// that says what was not validated. The plan itself does not change: findings
-// are not signed.
+// that says what was not validated; of writes for which one right is missing,
+// one finding tells. The plan itself does not change: findings are not signed.
 //
 // The error holds a *ForbiddenError for every write that the caller has no
 // right to; who only plans can pass it over.
 func Validate(ctx context.Context, c Cluster, p plan.Plan, snap plan.Snapshot, secrets plan.Secrets) ([]plan.Finding, error) {
 	said := make([][]plan.Finding, len(p.Steps))
-	missing := make([]error, len(p.Steps))
+	missing := make([]*ForbiddenError, len(p.Steps))
 	// A few writes are tried one after the other, many several at once.
 	places := make(chan struct{}, 1+min(len(p.Steps)/stepsInTurn, dryRunsAtOnce-1))
 	var under sync.WaitGroup
@@ -39,7 +39,56 @@ func Validate(ctx context.Context, c Cluster, p plan.Plan, snap plan.Snapshot, s
 		})
 	}
 	under.Wait()
-	return slices.Concat(said...), errors.Join(missing...)
+	// What the server refuses stays with its object, for plan.StillBlocked too.
+	var errs []error
+	var lacking []string
+	writes := map[string][]plan.Step{}
+	for i, m := range missing {
+		if m == nil {
+			continue
+		}
+		errs = append(errs, m)
+		right := m.What()
+		if writes[right] == nil {
+			lacking = append(lacking, right)
+		}
+		writes[right] = append(writes[right], p.Steps[i])
+	}
+	var findings []plan.Finding
+	for _, right := range lacking {
+		findings = append(findings, withoutRight(p, right, writes[right]))
+	}
+	return append(findings, slices.Concat(said...)...), errors.Join(errs...)
+}
+
+// withoutRight is the finding for writes that nobody could validate, since the
+// right to make them is missing.
+func withoutRight(p plan.Plan, right string, writes []plan.Step) plan.Finding {
+	why := "whoever plans may not " + right + ", not even as a dry run"
+	f := Unvalidated(writes[0], why)
+	if len(writes) > 1 {
+		var pools []string
+		for _, s := range writes {
+			if s.Pool != "" && !slices.Contains(pools, s.Pool) {
+				pools = append(pools, s.Pool)
+			}
+		}
+		f.Pool, f.Object = "", clusterOf(p)
+		f.Message = fmt.Sprintf("%d writes were not validated by the server: %s", len(writes), why)
+		switch len(pools) {
+		case 0:
+		case 1:
+			f.Message += " (pool " + pools[0] + ")"
+		default:
+			f.Message += " (pools " + plan.SomeOf(pools) + ")"
+		}
+	}
+	f.Remedy = "plan again with that right (deploy/rbac.yaml), or have somebody plan who has it; otherwise what the server would refuse shows at the write"
+	return f
+}
+
+func clusterOf(p plan.Plan) plan.Ref {
+	return plan.Ref{Group: capi.Group, Kind: "Cluster", Namespace: p.Upgrade.Cluster.Namespace, Name: p.Upgrade.Cluster.Name}
 }
 
 const (
@@ -51,8 +100,8 @@ const (
 )
 
 // try sends the write of step i of p as a dry run, where there is one that is
-// still to do.
-func try(ctx context.Context, c Cluster, p plan.Plan, i int, snap plan.Snapshot, secrets plan.Secrets) ([]plan.Finding, error) {
+// still to do. A missing right is told in place of a finding.
+func try(ctx context.Context, c Cluster, p plan.Plan, i int, snap plan.Snapshot, secrets plan.Secrets) ([]plan.Finding, *ForbiddenError) {
 	s := p.Steps[i]
 	var target plan.Ref
 	var verb string
@@ -65,7 +114,7 @@ func try(ctx context.Context, c Cluster, p plan.Plan, i int, snap plan.Snapshot,
 		target, verb = s.Create.Ref, "create"
 		body, berr := s.Create.Body(snap, secrets)
 		if berr != nil {
-			return []plan.Finding{Unvalidated(s, "the new template cannot be made up here: "+berr.Error())}, nil //nolint:nilerr // it is told as a finding
+			return []plan.Finding{Unvalidated(s, "the new template cannot be made up here: "+berr.Error())}, nil
 		}
 		if err = c.Create(ctx, body, DryRun); err == nil {
 			putBack = p.PutBack(s, body)
@@ -82,14 +131,13 @@ func try(ctx context.Context, c Cluster, p plan.Plan, i int, snap plan.Snapshot,
 		live, _ := snap.Object(target)
 		err = c.Delete(ctx, target, s.Delete.APIVersion, s.Delete.UID, live.GetResourceVersion(), DryRun)
 	}
-	f := validated(s, target, err)
-	if len(putBack) > 0 {
-		f = PutBack(s, putBack)
+	switch {
+	case len(putBack) > 0:
+		return []plan.Finding{PutBack(s, putBack)}, nil
+	case isMissingRight(err):
+		return nil, forbidden(verb, target, err)
 	}
-	if isMissingRight(err) {
-		return []plan.Finding{f}, forbidden(verb, target, err)
-	}
-	return []plan.Finding{f}, nil
+	return []plan.Finding{validated(s, target, err)}, nil
 }
 
 // NotTried is what stands in place of Validate's findings where nobody asked the
@@ -100,7 +148,7 @@ func NotTried(p plan.Plan, why string) []plan.Finding {
 		return nil
 	}
 	return []plan.Finding{{Code: plan.CheckServer, Severity: plan.Pass, NotVerified: true, Message: "not verified: " + why,
-		Object: plan.Ref{Group: capi.Group, Kind: "Cluster", Namespace: p.Upgrade.Cluster.Namespace, Name: p.Upgrade.Cluster.Name}}}
+		Object: clusterOf(p)}}
 }
 
 // isMissingRight tells a missing right from the refusal of an admission
@@ -128,8 +176,6 @@ func validated(s plan.Step, target plan.Ref, err error) plan.Finding {
 			Message: fmt.Sprintf("the server accepts the write to %s (dry run)", target)}
 	case !errors.As(err, &we):
 		return Unvalidated(s, err.Error())
-	case isMissingRight(err):
-		return Unvalidated(s, "whoever plans may not make this write, not even as a dry run")
 	case strings.Contains(we.Words, "does not support dry run"):
 		f := Unvalidated(s, we.Words)
 		f.Remedy = "ask the owner of the webhook whether it takes this write: if it refuses, that shows at the write, when earlier pools may have rolled"

@@ -2,6 +2,7 @@ package apply_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -11,6 +12,7 @@ import (
 	"nodepool/apply"
 	"nodepool/apply/clustertest"
 	"nodepool/plan"
+	"nodepool/plan/capi"
 )
 
 func TestValidateAsksTheServer(t *testing.T) {
@@ -79,6 +81,82 @@ func TestValidateAsksTheServer(t *testing.T) {
 				t.Errorf("blocked: %v", with.Blocked)
 			}
 		})
+	}
+}
+
+// TestMissingRightsAtOnce: of fifty pools, one finding tells of each right that
+// is missing; what the server refuses is told for each object.
+func TestMissingRightsAtOnce(t *testing.T) {
+	w := clustertest.AWSExample(clustertest.ExtraPools(50, 1))
+	text := "apiVersion: nodepool/v1alpha1\nkind: NodePoolUpgrade\nmetadata: {name: many}\nspec:\n  cluster: {name: aws-example}\n  pools:\n"
+	for i := range 50 {
+		text += fmt.Sprintf("    - {name: aws-example-extra-%03d, kubernetesVersion: v1.35.2, machineImage: ami-0fedcba9876543210}\n", i)
+	}
+	up := read(t, text)
+	validate := func() (all, lacking []plan.Finding, missing error) {
+		c := w.Open(nil)
+		p, secrets := compile(t, c, up)
+		snap, err := apply.Observe(t.Context(), c, up)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, missing = apply.Validate(t.Context(), c, p, snap, secrets)
+		for _, f := range all {
+			if f.Severity == plan.Warn {
+				lacking = append(lacking, f)
+			}
+		}
+		return all, lacking, missing
+	}
+	cluster := plan.Ref{Group: capi.Group, Kind: "Cluster", Namespace: "default", Name: "aws-example"}
+	lack := func(right string) plan.Finding {
+		return plan.Finding{Code: plan.CheckServer, Severity: plan.Warn, Object: cluster,
+			Message: "50 writes were not validated by the server: whoever plans may not " + right + " in namespace default, not even as a dry run (pools aws-example-extra-000, aws-example-extra-001, aws-example-extra-002, aws-example-extra-003, aws-example-extra-004 and 45 more)",
+			Remedy:  "plan again with that right (deploy/rbac.yaml), or have somebody plan who has it; otherwise what the server would refuse shows at the write"}
+	}
+	create, patch := lack("create awsmachinetemplates.infrastructure.cluster.x-k8s.io"), lack("patch machinedeployments.cluster.x-k8s.io")
+
+	w.Forbid("create", clustertest.InfrastructureGroup, "AWSMachineTemplate")
+	all, lacking, missing := validate()
+	if diff := cmp.Diff([]plan.Finding{create}, lacking); diff != "" || len(all) != 51 {
+		t.Errorf("%d findings, want one, and the answers to 50 patches (-want +got):\n%s", len(all), diff)
+	}
+	if missing == nil {
+		t.Error("no error tells whoever applies")
+	}
+
+	w.Schema(func(o *unstructured.Unstructured) error {
+		if o.GetKind() == "MachineDeployment" {
+			return errors.New("no such version")
+		}
+		return nil
+	})
+	all, lacking, _ = validate()
+	if diff := cmp.Diff([]plan.Finding{create}, lacking); diff != "" {
+		t.Errorf("beside refusals (-want +got):\n%s", diff)
+	}
+	refused := map[string]bool{}
+	for _, f := range all {
+		if f.Severity == plan.Block {
+			refused[f.Pool+" "+f.Object.Name] = true
+		}
+	}
+	if len(refused) != 50 || len(all) != 51 {
+		t.Errorf("%d objects are refused in %d findings, want each of 50 by itself", len(refused), len(all))
+	}
+	w.Schema(nil)
+
+	w.Forbid("patch", capi.Group, "MachineDeployment")
+	if all, _, _ = validate(); cmp.Diff([]plan.Finding{create, patch}, all) != "" {
+		t.Errorf("(-want +got):\n%s", cmp.Diff([]plan.Finding{create, patch}, all))
+	}
+
+	// A refusal that was saved is not answered by them.
+	p, _ := compile(t, w.Open(nil), up)
+	saved := p.WithFindings(plan.Finding{Code: plan.CheckServer, Severity: plan.Block, Pool: "aws-example-extra-007",
+		Object: clustertest.MachineDeployment("aws-example-extra-007"), Message: "the server would refuse the write"})
+	if now := p.WithFindings(all...).StillBlocked(saved, false); !now.Blocked || !strings.Contains(now.Findings[0].Message, "nobody has looked again: 50 writes were not validated") {
+		t.Errorf("blocked is %t: %+v", now.Blocked, now.Findings[0])
 	}
 }
 

@@ -109,6 +109,17 @@ func answered(f Finding, now []Finding) (again bool, why string) {
 	if unverified(f.Code) {
 		return false, why
 	}
+	if f.Code == CheckServer { // what is said of many writes at once answers for none of them
+		var untried []string
+		for _, g := range now {
+			if g.Code == CheckServer && g.Pool == "" && (g.Severity == Warn || g.NotVerified) {
+				untried = append(untried, strings.TrimPrefix(g.Message, "not verified: "))
+			}
+		}
+		if len(untried) > 0 {
+			why = strings.Join(untried, "; ")
+		}
+	}
 	i := slices.IndexFunc(now, of(f.Code))
 	switch {
 	case i < 0:

@@ -335,14 +335,14 @@ var catalogue = []Check{
 	},
 	{
 		Code: CheckRights, Asks: "May who plans apply as well?", Worst: Warn,
-		Means:  "Of plan: carrying the plan out takes rights that you do not have; each is named. That is as it should be for those who only review. For apply a missing right is an error, before anything is written.",
+		Means:  "Of plan: carrying the plan out takes rights that you do not have; each has a line of its own. That is as it should be for those who only review. For apply a missing right is an error, before anything is written.",
 		Why:    "A right that is missed in the middle of a run leaves a pool half done.",
 		Source: "Kubernetes SelfSubjectAccessReview (authorization.k8s.io/v1), which every user who is logged in may post",
 		Fix:    "Have somebody apply who has the rights, or ask for them; deploy/rbac.yaml holds a role with all of them and no others.",
 	},
 	{
 		Code: CheckServer, Asks: "Would the API server take the writes?", Worst: Block,
-		Means:  "A dry run of a create or patch was refused by the API server, a webhook or a policy; its words are quoted. As a warning: the writes were not tried, and why, so what the server would refuse shows at the write.",
+		Means:  "A dry run of a create or patch was refused by the API server, a webhook or a policy; its words are quoted. As a warning: the writes were not tried, and why, so what the server would refuse shows at the write; one warning tells of all writes for which a right is missing.",
 		Why:    "What the server refuses now it refuses later, after other steps have been done.",
 		Source: "Kubernetes dry run (dryRun=All) and field validation (fieldValidation=Strict)",
 		Fix:    "Correct the field that the message names, then plan again. Where the writes were not tried, plan with the rights to make them, against the management cluster.",

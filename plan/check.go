@@ -177,11 +177,11 @@ func (c *checker) waivedInPart(code string) string {
 		return ""
 	}
 	return fmt.Sprintf(". It is waived by %s, and not by %s: a check of the cluster is waived by every pool of the upgrade or not at all",
-		someOf(by), someOf(without))
+		SomeOf(by), SomeOf(without))
 }
 
-// someOf gives names, the first of many.
-func someOf(names []string) string {
+// SomeOf gives names, the first of many.
+func SomeOf(names []string) string {
 	const most = 5
 	if len(names) > most {
 		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)

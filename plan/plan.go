@@ -252,9 +252,11 @@ type Finding struct {
 	Object   Ref      `json:"object,omitzero"`
 	// NotVerified goes with the severity of that name; Message says why. In older
 	// plans it is set beside the severity Pass.
-	NotVerified bool   `json:"notVerified,omitempty"`
-	Message     string `json:"message"`
-	Remedy      string `json:"remedy,omitempty"`
+	NotVerified bool `json:"notVerified,omitempty"`
+	// Message is one line, but for CheckRights, of which each missing right has
+	// one below the first.
+	Message string `json:"message"`
+	Remedy  string `json:"remedy,omitempty"`
 	// Waived is the reason for which the upgrade lets the pool go on all the
 	// same; a finding that has one does not block.
 	Waived string `json:"waived,omitempty"`

@@ -272,10 +272,10 @@ func (v *comparison) findingOf(r plan.Revision) {
 		v.put(worse(newer), 2, 4, "+ now: "+severity(newer)+" "+findingLine(newer))
 	case older.Severity == newer.Severity && older.Waived == newer.Waived:
 		v.put(none, 2, 4, "~ "+severity(newer)+" "+findingLine(newer))
-		v.put(faint, 4, 4, "before: "+older.Message)
+		v.put(faint, 4, 4, "before: "+inOneLine(older))
 	default:
 		v.put(worse(newer), 2, 4, "~ "+severity(older)+" before, now "+severity(newer)+" "+findingLine(newer))
-		v.put(faint, 4, 4, "before: "+older.Message)
+		v.put(faint, 4, 4, "before: "+inOneLine(older))
 	}
 }
 
@@ -310,7 +310,7 @@ func findingLine(f plan.Finding) string {
 	if f.Pool != "" {
 		line += " (pool " + f.Pool + ")"
 	}
-	return line + ": " + f.Message
+	return line + ": " + inOneLine(f)
 }
 
 func (v *comparison) impactOf(r plan.Revision) {

@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"nodepool/plan"
 )
@@ -69,7 +70,11 @@ func (v *view) finding(s style, symbol string, f plan.Finding) {
 		head += " (pool " + f.Pool + ")"
 	}
 	v.put(s, 2, 4, head)
-	v.put(none, 4, 0, f.Message)
+	message, items := linesOf(f)
+	v.put(none, 4, 0, message)
+	for _, item := range items {
+		v.put(none, 6, 2, "- "+item)
+	}
 	if f.Remedy != "" {
 		v.put(none, 4, 8, "Remedy: "+f.Remedy)
 	}
@@ -83,6 +88,25 @@ func (v *view) finding(s style, symbol string, f plan.Finding) {
 		}
 		v.put(faint, 4, 8, more)
 	}
+}
+
+// linesOf gives the message of a finding, and what it lists below. The words of
+// other checks may come from a cluster, and break no line.
+func linesOf(f plan.Finding) (message string, items []string) {
+	if f.Code != plan.CheckRights {
+		return f.Message, nil
+	}
+	lines := strings.Split(f.Message, "\n")
+	return lines[0], lines[1:]
+}
+
+// inOneLine is the message with what it lists.
+func inOneLine(f plan.Finding) string {
+	message, items := linesOf(f)
+	if len(items) == 0 {
+		return message
+	}
+	return message + " " + strings.Join(items, "; ")
 }
 
 // waived tells for which reason a finding is let pass, and what it would do.

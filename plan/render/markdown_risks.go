@@ -28,7 +28,11 @@ func (s *sheet) risks() string {
 // once.
 func (s *sheet) findingList(b *strings.Builder, findings []plan.Finding) {
 	for _, g := range s.shared(findings, s.terse) {
-		fmt.Fprintf(b, "- **%s**%s: %s\n", code(g.Code), g.where(), s.said(g.Message))
+		message, items := linesOf(g.Finding)
+		fmt.Fprintf(b, "- **%s**%s: %s\n", code(g.Code), g.where(), s.said(message))
+		for _, item := range items {
+			b.WriteString("  - " + s.said(item) + "\n")
+		}
 		if g.Remedy != "" {
 			b.WriteString("  - **Remedy:** " + s.said(g.Remedy) + "\n")
 		}

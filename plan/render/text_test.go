@@ -41,6 +41,47 @@ func TestWrappingLosesNothing(t *testing.T) {
 	}
 }
 
+// TestMissingRightsALineEach: each missing right stands on a line of its own, in
+// every form that is read by people; no other message breaks a line.
+func TestMissingRightsALineEach(t *testing.T) {
+	p := upgrade(preflight("cluster"))
+	p.Findings = []plan.Finding{
+		{Code: plan.CheckRights, Severity: plan.Warn, Message: "it takes the right to:\npatch machinedeployments.cluster.x-k8s.io in namespace default\ncreate configmaps in namespace default\x1b[2J", Remedy: "ask for them"},
+		{Code: plan.CheckServer, Severity: plan.Warn, Message: "the server says: no\n✓ all is well"},
+	}
+	older := upgrade(preflight("cluster"))
+	var compared strings.Builder
+	if err := render.Comparison(&compared, older, p, plan.Compare(older, p), render.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	var sheet strings.Builder
+	if err := render.Markdown(&sheet, p, render.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	for form, test := range map[string]struct {
+		got  string
+		want []string
+	}{
+		"text": {textOf(t, p, render.Options{}), []string{
+			"    it takes the right to:\n      - patch machinedeployments.cluster.x-k8s.io in namespace default\n      - create configmaps in namespace default\\x1b[2J\n    Remedy: ask for them\n",
+			`no\n✓ all is well`,
+		}},
+		"Markdown": {sheet.String(), []string{
+			"it takes the right to:\n  - patch `machinedeployments.cluster.x-k8s.io` in namespace default\n  - create configmaps in namespace `default\\x1b[2J`\n  - **Remedy:** ask for them\n",
+			`\n✓`,
+		}},
+		"a comparison": {compared.String(), []string{
+			`it takes the right to: patch machinedeployments.cluster.x-k8s.io in namespace default; create configmaps in namespace default\x1b[2J`,
+		}},
+	} {
+		for _, want := range test.want {
+			if !strings.Contains(test.got, want) {
+				t.Errorf("%s: %q is not in\n%s", form, want, test.got)
+			}
+		}
+	}
+}
+
 func TestColorAddsOnlyColor(t *testing.T) {
 	for name, p := range plans() {
 		got := textOf(t, p, render.Options{Color: true, Width: 80})
