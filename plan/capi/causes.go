@@ -150,10 +150,20 @@ var preflightAdvice = map[string][2]string{
 		"Give the pool the control plane's version."},
 }
 
+// tooOldAdvice is for KubernetesVersionSkew where the pool is behind: a newer
+// control plane would be still further away.
+var tooOldAdvice = [2]string{
+	"the pool's version is more than three minors older than the control plane's",
+	"Give the pool a version that is nearer to the control plane's."}
+
 func (p *pool) preflightStalls(object seen, c rolloutCondition) []Stall {
 	var why, next []string
+	tooOld := strings.Contains(c.message, "minor versions older")
 	for _, match := range preflightCheck.FindAllStringSubmatch(c.message, -1) {
 		if advice, ok := preflightAdvice[match[1]]; ok {
+			if tooOld && match[1] == string(clusterv1.MachineSetPreflightCheckKubernetesVersionSkew) {
+				advice = tooOldAdvice
+			}
 			why, next = append(why, advice[0]), append(next, advice[1])
 		}
 	}
@@ -162,6 +172,9 @@ func (p *pool) preflightStalls(object seen, c rolloutCondition) []Stall {
 	}
 	if len(next) > 1 && next[0] == preflightAdvice[string(clusterv1.MachineSetPreflightCheckKubernetesVersionSkew)][1] {
 		next = next[:1] // the other advice would be to go back
+	}
+	if len(next) > 1 && next[0] == tooOldAdvice[1] {
+		next = next[1:] // the other advice is more exact
 	}
 	return []Stall{object.stall(StallMachineSetPreflight, c).saying(
 		fmt.Sprintf("%s %s may not create machines: %s.", object.kind(), object.name(), strings.Join(why, ", and ")),

@@ -87,6 +87,9 @@ func TestStalls(t *testing.T) {
 		{"preflight in the words of v1beta1", func(w *world) {
 			w.oldCondition(w.newSet, "MachinesCreated", "False", "Error", "PreflightCheckFailed", "(\"KubernetesVersionSkew\" preflight check failed)")
 		}, stated, said{"machineset-preflight", "MachineSet/pool-new", "MachinesCreated"}, "too far from the control plane's"},
+		{"preflight, too far behind", func(w *world) {
+			w.condition(w.newSet, "ScalingUp", "True", "ScalingUp", "Scaling up from 0 to 1 replicas is blocked because:\n* MachineSet version (1.31.9) and ControlPlane version (1.35.2) do not conform to the kubernetes version skew policy as MachineSet version is more than 3 minor versions older than the ControlPlane version (\"KubernetesVersionSkew\" preflight check failed)")
+		}, stated, said{"machineset-preflight", "MachineSet/pool-new", "ScalingUp"}, "more than three minors older than the control plane's"},
 		{"preflight, MachineSets not seen", func(w *world) {
 			w.newSet, w.oldSet, w.new, w.old = nil, nil, nil, nil
 			w.oldCondition(w.md, "MachineSetReady", "False", "Error", "PreflightCheckFailed", "(\"ControlPlaneVersionSkew\" preflight check failed)")
@@ -335,6 +338,29 @@ func TestStallsOfOldControllers(t *testing.T) {
 				t.Errorf("the hook is not named: %+v", r.Suspect())
 			}
 		})
+	}
+}
+
+// TestPreflightAdvice: a newer control plane is advised where it is the way out,
+// and not where the pool is behind it.
+func TestPreflightAdvice(t *testing.T) {
+	const (
+		newer   = "MachineSet version is higher than ControlPlane version (\"KubernetesVersionSkew\" preflight check failed)"
+		older   = "MachineSet version is more than 3 minor versions older than the ControlPlane version (\"KubernetesVersionSkew\" preflight check failed)"
+		kubeadm = "kubeadm only supports joining with the same major+minor version as the control plane (\"KubeadmVersionSkew\" preflight check failed)"
+	)
+	for message, want := range map[string]string{
+		newer:                                   "Upgrade the control plane first, or name a version that it allows. A check",
+		newer + "\n* " + kubeadm:                "Upgrade the control plane first, or name a version that it allows. A check",
+		older:                                   "Give the pool a version that is nearer to the control plane's. A check",
+		older + "\n* " + kubeadm:                "Give the pool a version of the control plane's minor. A check",
+		"some (\"New\" preflight check failed)": "Read the message. A check",
+	} {
+		w := midway("v1beta2")
+		w.condition(w.newSet, "ScalingUp", "True", "ScalingUp", "Scaling up from 0 to 1 replicas is blocked because:\n* "+message)
+		if got := judge(w.observed()).Suspect().Next; !strings.HasPrefix(got, want) {
+			t.Errorf("%s\ngot  %s\nwant %s", message, got, want)
+		}
 	}
 }
 
