@@ -245,7 +245,7 @@ var catalogue = []Check{
 	{
 		Code: CheckRollout, Asks: "Is a rollout under way?", Worst: Block,
 		Means: "Machines of the pool are being replaced for a change that was made before, and this upgrade would start the next rollout on top of it. " +
-			"It only warns where that rollout is stuck, where an earlier run of this same upgrade began it, where machines wait to be deleted by somebody (OnDelete), and where this upgrade replaces no machine. " +
+			"It only warns where that rollout is stuck or its template is gone, where an earlier run of this same upgrade began it, where machines wait to be deleted by somebody (OnDelete), and where this upgrade replaces no machine. " +
 			"A rollout towards what this upgrade asks for is not on top of anything: it is waited for.",
 		Why:    "Two rollouts at once replace machines twice, and whoever began the first one has not seen its end. But a stuck rollout is best ended by a correct one on top.",
 		Source: "nodepool's own judgement on MachineSets and Machines (docs/rollout-judgement.md)",
@@ -266,10 +266,10 @@ var catalogue = []Check{
 	},
 	{
 		Code: CheckAutoscaler, Asks: "Does the cluster autoscaler move the replicas?", Worst: Warn,
-		Means:  "The annotations of the cluster autoscaler are on the MachineDeployment. As a warning: a pool at its maximum lends machines to the rollout, which are not made up for; the rollout makes more machines than the maximum; or the bounds cannot be read. Where they are in nobody's way the check passes, and says what they are.",
+		Means:  "The annotations of the cluster autoscaler are on the MachineDeployment. As a warning: a pool at its maximum lends machines to the rollout, which are not made up for; the rollout makes more machines than the maximum; or the bounds cannot be read, or the minimum is above the maximum: then the autoscaler scales no pool at all. Where they are in nobody's way the check passes, and says what they are.",
 		Why:    "A scale-down in the middle of a rollout may take the new machines first, and the number of machines to replace moves. A pool at its maximum is not scaled up, so pods of machines that are away may wait.",
 		Source: "cluster-autoscaler, cloudprovider/clusterapi; kubernetes/autoscaler issue 8494",
-		Fix:    "nodepool never writes replicas, and the rollout follows them. At the maximum, use strategy.maxSurge in place of maxUnavailable, or raise the maximum meanwhile; above it, see that there is quota for the machines. Correct bounds that cannot be read.",
+		Fix:    "nodepool never writes replicas, and the rollout follows them. At the maximum, use strategy.maxSurge in place of maxUnavailable, or raise the maximum meanwhile; above it, see that there is quota for the machines. Correct bounds that cannot be read, or that are the wrong way round.",
 	},
 	{
 		Code: CheckRoom, Asks: "Do strategy and replicas leave the rollout room to move?", Worst: Block,
@@ -378,7 +378,7 @@ var catalogue = []Check{
 	},
 	{
 		Code: CheckWorkloadData, Asks: "Is there data on the nodes to be replaced, and nowhere else?", Worst: Block,
-		Means:  "A persistent volume is on a node to be replaced (local, hostPath, or of a driver whose volumes are on one node), or a pod without a controller keeps data on its node: both are lost with the machine. As a warning: pods may write to directories of their node (hostPath).",
+		Means:  "A persistent volume is on a node to be replaced (local, hostPath, or of a driver whose volumes are on one node), or a pod without a controller keeps data on its node (nobody makes that pod again): the data is lost with the machine. As a warning: pods may write to directories of their node (hostPath).",
 		Why:    "A replaced machine takes its disks along. A claim that is bound to a volume of it keeps its pods from starting anywhere else, and their budget then stops the drain of the next node.",
 		Source: "Kubernetes PersistentVolume.spec.nodeAffinity and the scheduler's VolumeBinding; Cluster API warns of local storage in its own log alone (drain/filters.go, localStorageFilter)",
 		Fix:    "Move the data, then delete the claim or the pod, and plan again. Where the application keeps another copy elsewhere, as replicated databases do, delete the claim of one node after the other and let it copy again. With the warning, go on if what the pods write to their node may be lost.",

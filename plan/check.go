@@ -123,6 +123,13 @@ type checker struct {
 	blocked   bool
 }
 
+// wordsBack puts a remedy into the words of a rollback: there is no plan to make
+// again, and no upgrade file to take a pool out of.
+var wordsBack = strings.NewReplacer(
+	"remove the pool from the upgrade, then plan again", "take the other pools back alone, with --pool NAME",
+	"remove the pool from this upgrade and plan again", "take the other pools back alone, with --pool NAME",
+	"plan again", "roll back again")
+
 func (c *checker) add(f Finding) {
 	if f.NotVerified {
 		f.Severity = NotVerified
@@ -137,8 +144,8 @@ func (c *checker) add(f Finding) {
 // can be waived (Check.FirmIn). Its message says so.
 func (c *checker) addFirm(f Finding) {
 	f.Pool = c.pool
-	if c.back { // there is no plan to make again
-		f.Remedy = strings.ReplaceAll(f.Remedy, "plan again", "roll back again")
+	if c.back {
+		f.Remedy = wordsBack.Replace(f.Remedy)
 	}
 	if f.blocks() && c.pool == "" {
 		f.Remedy += c.waivedInPart(f.Code)
@@ -593,12 +600,8 @@ func (c *checker) version(p *pool) {
 		c.pass(CheckVersion, p.ref, fmt.Sprintf("%s goes with the control plane's %s", version, s.against))
 		return
 	case capi.NewerMinor:
-		first := version
-		if capi.IsMinor(s.against) {
-			first = capi.MinorOf(version)
-		}
 		f.Message = fmt.Sprintf("%s is newer than the control plane %s, which is at %s: workers must not be ahead. %s", version, ref, s.against, s.words)
-		f.Remedy = fmt.Sprintf("upgrade the control plane to %s first, or set kubernetesVersion to %s", first, settable(s.against))
+		f.Remedy = p.behindIt(version, s.against)
 	case capi.TooOld:
 		f.Message = fmt.Sprintf("%s is too far behind the control plane's %s: workers may be at most three minor versions behind. %s", version, s.against, s.words)
 		f.Remedy = fmt.Sprintf("set kubernetesVersion to %s", settable(s.against))
@@ -623,6 +626,32 @@ func (c *checker) version(p *pool) {
 	if goesBack && f.Severity == Warn {
 		c.add(back)
 	}
+}
+
+// behindIt says how a pool that is to have version does not get ahead of its
+// control plane, which is at controlPlane.
+func (p *pool) behindIt(version, controlPlane string) string {
+	set := "set kubernetesVersion to " + settable(controlPlane)
+	present, cp := capi.StringAt(p.md, p.fields.Version...), capi.ControlPlaneOf(p.controlPlane)
+	onItsWay, err := capi.SkewOf(version, cp.Version, false)
+	ahead, ok := capi.MinorsAhead(version, controlPlane)
+	if !ok {
+		return set + ": no control plane gets from there to " + capi.MinorOf(version)
+	}
+	if err == nil && onItsWay != capi.NewerMinor {
+		return fmt.Sprintf("wait until the control plane is at %s, then plan again; or %s", cp.Version, set)
+	}
+	if now, err := capi.SkewOf(present, version, false); err == nil && (now == capi.TooOld || now == capi.OldKubelet) {
+		return fmt.Sprintf("%s first: the pool's machines, at %s, would be too far behind a control plane at %s", set, present, capi.MinorOf(version))
+	}
+	first := version
+	if capi.IsMinor(controlPlane) {
+		first = capi.MinorOf(version)
+	}
+	if ahead > 1 {
+		first += " (one minor version at a time)"
+	}
+	return fmt.Sprintf("upgrade the control plane to %s first, or %s", first, set)
 }
 
 // downgrade warns of a version that is older than the pool's present one. A
@@ -905,10 +934,16 @@ func (c *checker) machines(p *pool) {
 		return
 	}
 	if p.strategyType() == "OnDelete" {
-		c.add(Finding{Code: CheckStrategy, Severity: Warn, Object: p.ref,
+		f := Finding{Code: CheckStrategy, Severity: Warn, Object: p.ref,
 			Message: fmt.Sprintf("the strategy is OnDelete: no machine is replaced until someone deletes it. apply stops as stalled when none is for %s (wait.stallAfter), and then does what onStall says",
 				p.spec.Wait.StallAfter),
-			Remedy: "have someone delete the old machines while apply runs, and raise wait.stallAfter to what that takes; or set the strategy to RollingUpdate"})
+			Remedy: "have someone delete the old machines while apply runs, and raise wait.stallAfter to what that takes; or set the strategy to RollingUpdate"}
+		if p.back != nil {
+			f.Message = fmt.Sprintf("the strategy is OnDelete: no machine is replaced until someone deletes it. The rollback stops as stalled when none is for %s", p.spec.Wait.StallAfter)
+			f.Remedy = fmt.Sprintf("have someone delete the machines of the new template while it runs, and give the same command again if it has stopped; or set %s to RollingUpdate%s",
+				strings.Join(p.fields.StrategyType, "."), p.byHand())
+		}
+		c.add(f)
 	} else {
 		c.pass(CheckStrategy, p.ref, "machines are replaced by a rolling update")
 	}

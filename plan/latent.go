@@ -148,10 +148,14 @@ func (c *checker) imagesDiffer(p *pool, infraMachines []*unstructured.Unstructur
 			p.infra.ref, len(names), strings.Join(names, ", "), m.image))
 		return
 	}
+	remedy := "set machineImage, so that all new machines run the image that was reviewed"
+	if c.back {
+		remedy = "go back now if the workload runs on any of them; for one image in all machines, set machineImage by another upgrade afterwards"
+	}
 	c.add(Finding{Code: CheckImagesDiffer, Severity: Warn, Object: p.infra.ref,
 		Message: fmt.Sprintf("machines made from %s run %d different images (%s), as they do when the provider looks the image up for each machine: which one new machines get is not reviewed here",
 			p.infra.ref, len(names), strings.Join(names, ", ")),
-		Remedy: "set machineImage, so that all new machines run the image that was reviewed"})
+		Remedy: remedy})
 }
 
 // fieldManager is the name under which the API server records what nodepool

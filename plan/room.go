@@ -27,23 +27,43 @@ func (c *checker) room(p *pool) {
 	surge, unavailable := p.fenceposts(p.wanted, replicas)
 	at := func(path []string) string { return text(valueAt(p.wanted.Object, PointerTo(path...))) }
 	says := fmt.Sprintf("maxSurge %s and maxUnavailable %s", at(p.fields.MaxSurge), at(p.fields.MaxUnavailable))
+	maxSurge, maxUnavailable := p.setting("strategy.maxSurge", p.fields.MaxSurge), p.setting("strategy.maxUnavailable", p.fields.MaxUnavailable)
 	f := Finding{Code: CheckRoom, Severity: Warn, Object: p.ref}
 	switch {
 	case at(p.fields.MaxSurge) == "0" && at(p.fields.MaxUnavailable) == "0":
 		f.Severity = Block
 		f.Message = fmt.Sprintf("%s of %s are both 0: no machine may be added and none taken away, so Cluster API refuses the change", says, p.ref)
-		f.Remedy = "set strategy.maxSurge or strategy.maxUnavailable to 1 or more"
+		f.Remedy = fmt.Sprintf("set %s or %s to 1 or more%s", maxSurge, maxUnavailable, p.byHand())
 	case replicas > 0 && surge == 0 && unavailable >= replicas, replicas > 1 && unavailable >= replicas:
 		f.Message = fmt.Sprintf("with %s all %s of %s may be away at once, and their pods find no room in this pool", says, machines(replicas), p.ref)
-		f.Remedy = "make sure that the workload can do without this pool meanwhile, or lower strategy.maxUnavailable and set strategy.maxSurge to 1 or more"
+		f.Remedy = fmt.Sprintf("make sure that the workload can do without this pool meanwhile, or lower %s and set %s to 1 or more%s", maxUnavailable, maxSurge, p.byHand())
 	case replicas > 0 && count(p.wanted, p.fields.MaxSurge, replicas, true, 1)+count(p.wanted, p.fields.MaxUnavailable, replicas, false, 0) == 0:
 		f.Message = fmt.Sprintf("%s of %s both come to 0 of %d replicas: Cluster API then takes one machine away before it makes another", says, p.ref, replicas)
-		f.Remedy = "make sure that the pool can do with one machine less, or set strategy.maxSurge to 1"
+		f.Remedy = fmt.Sprintf("make sure that the pool can do with one machine less, or set %s to 1%s", maxSurge, p.byHand())
 	default:
 		c.pass(CheckRoom, p.ref, fmt.Sprintf("%s: at most %s, of which at least %d ready", says, machines(replicas+surge), max(0, replicas-unavailable)))
 		return
 	}
 	c.add(f)
+}
+
+// setting names a field of the upgrade file, and on the way back, which reads no
+// such file, where it stands in the MachineDeployment.
+func (p *pool) setting(field string, path []string) string {
+	if p.back == nil {
+		return field
+	}
+	return strings.Join(path, ".")
+}
+
+// byHand says how a setting is changed on the way back. The rollback may itself
+// write the field, and its facts hold the strategy to what was reviewed; once it
+// rolls, Cluster API takes a change up at once.
+func (p *pool) byHand() string {
+	if p.back == nil {
+		return ""
+	}
+	return fmt.Sprintf(" (kubectl edit machinedeployment %s -n %s, once it is rolling back)", p.ref.Name, p.ref.Namespace)
 }
 
 // autoscaler tells what the bounds of the cluster autoscaler mean beside a
@@ -58,13 +78,28 @@ func (c *checker) autoscaler(p *pool) {
 		return
 	}
 	f := Finding{Code: CheckAutoscaler, Severity: Warn, Object: p.ref}
-	least, err := strconv.Atoi(minimum)
-	most, err2 := strconv.Atoi(maximum)
-	if err != nil || err2 != nil || least < 0 || most < max(1, least) {
-		f.Message = fmt.Sprintf("the cluster autoscaler cannot read its bounds on %s, %q to %q (annotations %s and %s): it leaves this pool alone",
-			p.ref, minimum, maximum, capi.AutoscalerMinAnnotation, capi.AutoscalerMaxAnnotation)
-		f.Remedy = "correct the annotations, or remove them; go on if the pool is not to be scaled"
+	// One that is missing counts as 0, and a pool of at most 0 is left alone. Any
+	// other mistake of one pool is an error of the whole list of them (parseScalingBounds,
+	// nodeGroups and NodeGroups of that provider).
+	least, err := strconv.Atoi(cmp.Or(minimum, "0"))
+	most, err2 := strconv.Atoi(cmp.Or(maximum, "0"))
+	const allFail = "so it scales no pool at all, and says why in its log"
+	switch {
+	case err != nil || err2 != nil || least < 0 || most < 0 || hasMin && minimum == "" || hasMax && maximum == "":
+		f.Message = fmt.Sprintf("the cluster autoscaler cannot read its bounds on %s, %q to %q (annotations %s and %s), %s",
+			p.ref, minimum, maximum, capi.AutoscalerMinAnnotation, capi.AutoscalerMaxAnnotation, allFail)
+		f.Remedy = "correct the annotations, or remove both if the pool is not to be scaled; go on if no pool needs to be scaled meanwhile"
 		c.add(f)
+		return
+	case least > most:
+		f.Message = fmt.Sprintf("the cluster autoscaler takes no bounds on %s of which the minimum, %d (annotation %s), is above the maximum, %d (annotation %s), %s",
+			p.ref, least, capi.AutoscalerMinAnnotation, most, capi.AutoscalerMaxAnnotation, allFail)
+		f.Remedy = fmt.Sprintf("lower %s or raise %s of the MachineDeployment, or remove both if the pool is not to be scaled; go on if no pool needs to be scaled meanwhile",
+			capi.AutoscalerMinAnnotation, capi.AutoscalerMaxAnnotation)
+		c.add(f)
+		return
+	case most == 0:
+		c.pass(CheckAutoscaler, p.ref, fmt.Sprintf("the cluster autoscaler leaves %s alone: its maximum is 0 (annotation %s)", p.ref, capi.AutoscalerMaxAnnotation))
 		return
 	}
 	f.Message = fmt.Sprintf("the cluster autoscaler scales %s between %d and %d, and the rollout follows the replicas; a scale-down meanwhile may remove new machines first", p.ref, least, most)
@@ -81,10 +116,10 @@ func (c *checker) autoscaler(p *pool) {
 	switch {
 	case replicas >= most && unavailable > 0:
 		f.Message += fmt.Sprintf(", so up to %s that the rollout takes away are not made up for, and pods may wait", machines(min(unavailable, replicas)))
-		f.Remedy = "set strategy.maxUnavailable to 0, or raise the maximum for the time of the rollout"
+		f.Remedy = fmt.Sprintf("set %s to 0%s, or raise the maximum for the time of the rollout", p.setting("strategy.maxUnavailable", p.fields.MaxUnavailable), p.byHand())
 	case replicas+surge > most:
 		f.Message += fmt.Sprintf("; the rollout makes up to %s, more than the maximum, which counts replicas alone", machines(replicas+surge))
-		f.Remedy = fmt.Sprintf("check that the provider has quota and room for %s, or lower strategy.maxSurge", machines(replicas+surge))
+		f.Remedy = fmt.Sprintf("check that the provider has quota and room for %s, or lower %s%s", machines(replicas+surge), p.setting("strategy.maxSurge", p.fields.MaxSurge), p.byHand())
 	default:
 		f.Severity = Pass
 	}
@@ -109,8 +144,12 @@ func (c *checker) unhealthy(p *pool) {
 		return
 	}
 	_, unavailable := p.fenceposts(p.wanted, p.rollout.Desired)
+	mends := "this upgrade"
+	if p.back != nil {
+		mends = "going back"
+	}
 	f := Finding{Code: CheckUnhealthy, Severity: Warn, Object: p.ref,
-		Remedy: "find out why (nodepool status, kubectl describe machine), mend it, then plan again. If you go on, what ails them may ail the new machines as well, and the rollout stalls; go on where this upgrade is what mends them"}
+		Remedy: "find out why (nodepool status, kubectl describe machine), mend it, then plan again. If you go on, what ails them may ail the new machines as well, and the rollout stalls; go on where " + mends + " is what mends them"}
 	var said []string
 	if n := len(ailing); n > 0 {
 		oldest := slices.MinFunc(ailing, func(a, b capi.Machine) int { return cmp.Compare(a.Created, b.Created) })
@@ -203,7 +242,7 @@ func (c *checker) health(p *pool) {
 		case !h.Remediates(unhealthy, all):
 			warn(fmt.Sprintf("%s replaces unhealthy machines only with %s. During this rollout up to %d of %s count as unhealthy, new ones without a node among them, so it replaces none: a new machine that fails stays",
 				h.Ref, h.Limit, unhealthy, machines(all)),
-				"watch the rollout and delete a new machine that fails yourself; or lower strategy.maxSurge and maxUnavailable; or raise its limit for the time of the rollout, spec.remediation.triggerIf (v1beta1: maxUnhealthy, unhealthyRange), then plan again")
+				"watch the rollout and delete a new machine that fails yourself; or lower "+p.setting("strategy.maxSurge", p.fields.MaxSurge)+" and "+p.setting("maxUnavailable", p.fields.MaxUnavailable)+p.byHand()+"; or raise its limit for the time of the rollout, spec.remediation.triggerIf (v1beta1: maxUnhealthy, unhealthyRange), then plan again")
 		default:
 			passed = append(passed, said)
 		}

@@ -91,10 +91,14 @@ func (c *checker) pending(cluster Ref, r WorkloadReport) {
 	switch {
 	case c.unverified(CheckWorkloadPending, cluster, r, "Pods"):
 	case r.Unschedulable.Count > 0:
+		room := "make room or raise strategy.maxSurge"
+		if c.back { // which reads no upgrade file
+			room = "make room"
+		}
 		c.add(Finding{Code: CheckWorkloadPending, Severity: Warn, Object: cluster,
 			Message: fmt.Sprintf("%s no node now: %s. Pods that the rollout evicts need room as well; where they find none they wait, and budgets may stop the next drain",
 				counted(r.Unschedulable.Count, "pod finds", "pods find"), r.Unschedulable),
-			Remedy: "see what these pods wait for (kubectl describe pod), make room or raise strategy.maxSurge, then plan again; go on if the evicted pods do not need what these lack"})
+			Remedy: fmt.Sprintf("see what these pods wait for (kubectl describe pod), %s, then plan again; go on if the evicted pods do not need what these lack", room)})
 	default:
 		c.pass(CheckWorkloadPending, cluster, fmt.Sprintf("every pod has found a node; %d are starting", r.Starting))
 	}
@@ -152,7 +156,8 @@ func (c *checker) workloadBudgets(p *pool, r WorkloadReport, found *WorkloadPool
 			f.Message += "; and not at the moment: " + now
 		}
 		f.Message += ". Cluster API tries again every 20 seconds; " + end
-		f.Remedy = "let the workload lose a pod (more replicas, a looser budget, or one budget for each pod), then plan again; or set drain.nodeDrainTimeout, and the pods are killed when it is over"
+		f.Remedy = "let the workload lose a pod (more replicas, a looser budget, or one budget for each pod), then plan again; or set " +
+			p.setting("drain.nodeDrainTimeout", p.fields.NodeDrainTimeout) + p.byHand() + ", and the pods are killed when it is over"
 		if limit == 0 && p.rolls() && p.back == nil { // the way back is the way out, and a drain that stands is told as a stall
 			f.Severity = Block
 			f.Remedy += "; or waive " + CheckWorkloadBudgets + " if something moves these pods when their node is cordoned, as operators of databases do"
@@ -255,7 +260,8 @@ func (c *checker) workloadData(p *pool, r WorkloadReport, found *WorkloadPool) {
 		}
 	}
 	tell(found.Volumes, "persistent volume is on a node to be replaced, and is lost with it; its pods then find no node", "persistent volumes are on nodes to be replaced, and are lost with them; their pods then find no node")
-	tell(found.UnmanagedData, "pod without a controller keeps data on its node (emptyDir or hostPath): both are gone for good", "pods without a controller keep data on their node (emptyDir or hostPath): both are gone for good")
+	tell(found.UnmanagedData, "pod without a controller keeps data on its node (emptyDir or hostPath): the data is lost, and nobody makes the pod again",
+		"pods without a controller keep data on their node (emptyDir or hostPath): the data is lost, and nobody makes the pods again")
 	f := Finding{Code: CheckWorkloadData, Object: p.ref}
 	switch {
 	case len(lost) > 0:
@@ -263,7 +269,14 @@ func (c *checker) workloadData(p *pool, r WorkloadReport, found *WorkloadPool) {
 		if !p.rolls() {
 			f.Severity = Warn
 		}
-		f.Remedy = "move the data to nodes that are not replaced, then plan again. Where the application keeps another copy: cordon the node, delete the claim and then its pod, wait until the copy is whole on a node that is not replaced, and go on with the next node; then plan again"
+		var remedies []string
+		if found.UnmanagedData.Count > 0 {
+			remedies = append(remedies, "copy what must be kept off a pod without a controller, make the pod again on a node that is not replaced, and delete the old one; then plan again")
+		}
+		if found.Volumes.Count > 0 {
+			remedies = append(remedies, "move the data of a volume to nodes that are not replaced, then plan again. Where the application keeps another copy: cordon the node, delete the claim and then its pod, wait until the copy is whole on a node that is not replaced, and go on with the next node; then plan again")
+		}
+		f.Remedy = strings.Join(remedies, ". And ")
 	case c.unverified(CheckWorkloadData, p.ref, r, "Nodes", "Pods", "PersistentVolumes"):
 		return
 	}

@@ -241,7 +241,7 @@ func TestWorkloadChecks(t *testing.T) {
 		{name: "no data", in: on(pod(func(p *plan.PodSeen) { p.EmptyDir = true })), code: plan.CheckWorkloadData, severity: plan.Pass, words: []string{"scratch space (emptyDir) of 1 pod"}},
 		{name: "volume on a node", in: func(nodes []string) workload {
 			return workload{volumes: []plan.VolumeSeen{{Name: "pvc-1", Claim: "shop/data-0", Nodes: []string{"eu-west-1a", nodes[0]}}}}
-		}, code: plan.CheckWorkloadData, severity: plan.Block, words: []string{"1 persistent volume is on a node to be replaced", "claim shop/data-0 (pvc-1) on NODE", "delete the claim"}},
+		}, code: plan.CheckWorkloadData, severity: plan.Block, words: []string{"1 persistent volume is on a node to be replaced", "claim shop/data-0 (pvc-1) on NODE", "| move the data of a volume", "delete the claim"}},
 		{name: "volume on another node", in: func([]string) workload {
 			return workload{volumes: []plan.VolumeSeen{{Name: "pvc-1", Claim: "shop/data-0", Nodes: []string{"eu-west-1a"}}}}
 		}, code: plan.CheckWorkloadData, severity: plan.Pass},
@@ -249,7 +249,7 @@ func TestWorkloadChecks(t *testing.T) {
 			return workload{volumes: []plan.VolumeSeen{{Name: "disk-1", Nodes: []string{nodes[0]}}}}
 		}, code: plan.CheckWorkloadData, severity: plan.Pass},
 		{name: "no controller, and data", in: on(pod(bare, func(p *plan.PodSeen) { p.EmptyDir = true })), code: plan.CheckWorkloadData, severity: plan.Block,
-			words: []string{"pod without a controller keeps data", "shop/cart on NODE"}},
+			words: []string{"1 pod without a controller keeps data on its node (emptyDir or hostPath): the data is lost, and nobody makes the pod again: shop/cart on NODE", "| copy what must be kept", "make the pod again on a node that is not replaced"}},
 		{name: "no controller, data and no drain", in: on(pod(bare, func(p *plan.PodSeen) { p.HostPath = true })), edit: eachMachine(func(m *object) {
 			m.SetAnnotations(map[string]string{"machine.cluster.x-k8s.io/exclude-node-draining": ""})
 		}), code: plan.CheckWorkloadData, severity: plan.Block},

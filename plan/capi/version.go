@@ -262,6 +262,17 @@ func MinorOf(v string) string {
 	return fmt.Sprintf("v%d.%d", parsed.Major(), parsed.Minor())
 }
 
+// MinorsAhead gives by how many minors version a is newer than b. It reports
+// false where they are of different majors or cannot be read.
+func MinorsAhead(a, b string) (int, bool) {
+	pa, errA := version.ParseGeneric(a)
+	pb, errB := version.ParseGeneric(b)
+	if errA != nil || errB != nil || pa.Major() != pb.Major() {
+		return 0, false
+	}
+	return int(pa.Minor()) - int(pb.Minor()), true
+}
+
 // older reports whether version a is readable and lower than b, or b is not
 // readable at all.
 func older(a, b string) bool {
