@@ -56,7 +56,6 @@ func applyOne(ctx context.Context, e *Env) (Section, error) {
 		return Section{}, err
 	}
 	row := within("apply of one pool, from the approval to the patch", "two bare writes", nanoseconds, series[0], series[1], 3)
-	row.Behind = "it looks again at what was approved before it writes, takes the lock of the pool, and writes its journal before and after each write"
 	return Section{
 		Title: "Apply",
 		Text: "With --auto-approve, from the moment in which the plan has been shown to the time at which the API server has answered the patch, by its audit log. " +

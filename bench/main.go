@@ -29,6 +29,8 @@ type Env struct {
 	// Runs is how often a short measurement is made; Pools and Machines are the
 	// size of the large cluster.
 	Runs, Pools, Machines int
+	// Window is how long the wait of 50 pools is measured at each rate of change.
+	Window time.Duration
 }
 
 // parts are measured in this order, in one sandbox: the small clusters before
@@ -42,6 +44,8 @@ var parts = []struct {
 	{"plan-one", planOne},
 	{"apply", applyOne},
 	{"preflight", preflight},
+	{"end", endOfRollout},
+	{"wait", waits},
 	{"plan-many", planMany},
 }
 
@@ -62,6 +66,7 @@ func run(ctx context.Context) (err error) {
 	flag.IntVar(&e.Runs, "runs", 20, "how often each short measurement is made")
 	flag.IntVar(&e.Pools, "pools", 1000, "MachineDeployments of the large cluster")
 	flag.IntVar(&e.Machines, "machines", 10000, "Machines of the large cluster")
+	flag.DurationVar(&e.Window, "window", time.Minute, "how long the wait of 50 pools is measured at each rate of change")
 	only := flag.String("parts", ".", "measure the parts that match this `expression`")
 	text := flag.String("text", "", "write the figures for benchstat to this `file` and no report")
 	flag.Parse()

@@ -16,11 +16,11 @@ import (
 var procedure string
 
 // upgradeFile writes an upgrade file for the first pools of a cluster that was
-// generated, and gives its path.
-func (e *Env) upgradeFile(cluster string, first, pools int) (string, error) {
+// generated, with more lines of its spec, and gives its path.
+func (e *Env) upgradeFile(cluster string, first, pools int, more ...string) (string, error) {
 	var text strings.Builder
 	fmt.Fprintf(&text, "apiVersion: nodepool/v1alpha1\nkind: NodePoolUpgrade\nmetadata: {name: %s-%d-%d}\nspec:\n", cluster, first, pools)
-	fmt.Fprintf(&text, "  cluster: {name: %s, namespace: %s}\n  defaults: {kubernetesVersion: v1.35.2, machineImage: ami-new}\n  pools:\n", cluster, Unwatched)
+	fmt.Fprintf(&text, "  cluster: {name: %s, namespace: %s}\n  defaults: {kubernetesVersion: v1.35.2, machineImage: ami-new}\n%s  pools:\n", cluster, Unwatched, strings.Join(more, ""))
 	for i := range pools {
 		fmt.Fprintf(&text, "    - name: %s\n", poolName(cluster, first+i))
 	}

@@ -53,9 +53,6 @@ type Row struct {
 	Met           bool
 	// NoAim marks a row that is told for comparison.
 	NoAim bool
-	// Behind says what stands between the figure and the aim; it is shown where
-	// the aim is missed.
-	Behind string
 }
 
 // Section is a part of the report: a heading, its rows, and the series behind

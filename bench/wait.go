@@ -1,0 +1,530 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/workqueue"
+)
+
+var (
+	awsMachines    = schema.GroupVersionResource{Group: "infrastructure.cluster.x-k8s.io", Version: "v1beta2", Resource: "awsmachines"}
+	kubeadmConfigs = schema.GroupVersionResource{Group: "bootstrap.cluster.x-k8s.io", Version: "v1beta2", Resource: "kubeadmconfigs"}
+)
+
+const (
+	core    = "core-percent" // of one core
+	changes = "changes/s"
+
+	// The wait of 50 pools of 100 machines each.
+	waitPools, waitMachines = 50, 5000
+	newVersion              = "v1.35.2"
+	// seedPoll is how often the seed's procedure looks at a pool, with two
+	// requests each time.
+	seedPoll = 30 * time.Second
+)
+
+// In a recording of a real rollout (rollout-1, see docs/rollout-judgement.md) each
+// Machine that is replaced brings these changes, in 31 bursts. Of infrastructure
+// machines and bootstrap configs there is no recording; 10 and 4 are guesses.
+const bursts, perMachine = 31, 25 + 24 + 18 + 10 + 4
+
+var kindsOfChange = []struct {
+	resource schema.GroupVersionResource
+	changes  float64
+}{{machines, 25}, {machineSets, 24}, {machineDeployments, 18}, {awsMachines, 10}, {kubeadmConfigs, 4}}
+
+// paces are the rates of change at which the wait is measured, each for a time of
+// its own.
+var paces = []struct {
+	name, words string
+	perSecond   float64
+	held        bool // to the aims
+}{
+	{"50", "50 changes a second", 50, true},
+	{"hour", "5,000 machines replaced within an hour", perMachine * waitMachines / 3600., true},
+}
+
+// waits measures what apply costs while it waits: its requests, for one pool in
+// which nothing moves and for 50 in which everything does, and its processor time
+// and memory. No controller looks into the namespace: what controllers would
+// change is changed by this program.
+func waits(ctx context.Context, e *Env) (Section, error) {
+	const one, fifty = "lone", "wait"
+	if err := e.Box.Populate(ctx, one, 1, 3); err != nil {
+		return Section{}, err
+	}
+	client, err := dynamic.NewForConfig(rest.CopyConfig(e.Box.config))
+	if err != nil {
+		return Section{}, err
+	}
+	w := &world{client: client, random: rand.New(rand.NewPCG(1, 2))}
+
+	// The cluster of 50 pools is written meanwhile: that takes minutes.
+	lone, err := e.wait(ctx, client, one, 1, func(p *waiting) error {
+		defer p.part()
+		return errors.Join(p.part(), e.Box.Populate(ctx, fifty, waitPools, waitMachines))
+	})
+	if err != nil {
+		return Section{}, err
+	}
+
+	measured := make([]Series, len(paces))
+	many, err := e.wait(ctx, client, fifty, waitPools, func(p *waiting) error {
+		if err := w.halfway(ctx, fifty); err != nil {
+			return err
+		}
+		for i, pace := range paces {
+			if err := p.part(); err != nil {
+				return err
+			}
+			sample, err := p.cost(func() (int, error) { return w.change(ctx, pace.perSecond, e.Window) })
+			if err != nil {
+				return err
+			}
+			measured[i] = Series{Name: "Wait/pools=50/pace=" + pace.name, Samples: []Sample{sample}}
+		}
+		return p.part()
+	})
+	if err != nil {
+		return Section{}, err
+	}
+
+	out := Section{
+		Title: "The wait",
+		Text: fmt.Sprintf("apply, after its last patch, in the namespace that no controller looks into. "+
+			"One pool of three machines, in which nothing changes, is waited for during %s; 50 pools of 100 machines each during %s, half of the machines old, with changes of Machines, MachineSets, MachineDeployments, infrastructure machines and bootstrap configs by the API server, "+
+			"at two rates for %s each. A rollout of 5,000 machines within an hour makes %.0f changes a second if each Machine brings as many as in a recorded one.\n\n"+
+			"Requests by the audit log, with a watch counted when it begins. client-go has a watch end after 5 to 10 minutes and begins it anew, so within ten minutes each is begun once more at most; nothing else grows with the time:\n\n%s\n%s\n"+
+			"The seed's procedure asks twice for each pool every %s. "+
+			"Processor time and memory are those of the whole process of apply by the kernel's account, the peak that within the time of the changes.",
+			lone.took.Round(time.Second), many.took.Round(time.Second), e.Window, paces[1].perSecond, lone.table("One pool"), many.table("50 pools"), seedPoll),
+	}
+	for _, c := range []struct {
+		work  string
+		pools int
+		limit float64
+		got   counted
+	}{{"requests of a wait, one pool", 1, 10, lone}, {"requests of a wait, 50 pools", waitPools, 20, many}} {
+		n := float64(len(c.got.requests))
+		poll := float64(2 * c.pools * (1 + int(c.got.took/seedPoll)))
+		row := atMost(c.work, requests, n, c.limit)
+		row.Against, row.Base, row.Ratio = "the seed's poll for the same time", number(poll), fmt.Sprintf("%.2f", n/poll)
+		again := atMost(c.work+" of ten minutes, each watch begun anew once", requests, n+float64(c.got.watches()), c.limit)
+		poll = float64(2 * c.pools * (1 + int(10*time.Minute/seedPoll)))
+		again.Against, again.Base, again.Ratio = "the seed's poll in ten minutes", number(poll), fmt.Sprintf("%.2f", (n+float64(c.got.watches()))/poll)
+		again.NoAim, again.Aim = true, ""
+		out.Rows = append(out.Rows, row, again)
+		out.Series = append(out.Series, Series{Name: fmt.Sprintf("WaitRequests/pools=%d", c.pools), Samples: []Sample{{requests: n}}})
+	}
+	for i, pace := range paces {
+		got := measured[i].Samples[0]
+		work := fmt.Sprintf("wait for 50 pools and 5,000 machines, %s", pace.words)
+		share := Row{Work: work + ", of one core", Got: fmt.Sprintf("%.1f %%", got[core]), Against: "at a rate that was reached of", Base: fmt.Sprintf("%.0f changes a second", got[changes]), Aim: "under 5 %", Met: got[core] < 5}
+		out.Rows = append(out.Rows, share, atMost(work+", peak memory", peak, got[peak], 150<<20))
+	}
+	out.Series = append(out.Series, measured...)
+	return out, nil
+}
+
+// counted are the requests of a wait, bookkeeping left out of requests.
+type counted struct {
+	took        time.Duration
+	parts       []string // of requests, bookkeeping included, by the parts of the time
+	requests    []Request
+	bookkeeping []Request
+}
+
+// waiting is an apply that waits.
+type waiting struct {
+	ctx   context.Context
+	box   *Box
+	pid   int
+	marks []int64 // places in the audit log
+}
+
+// part ends a part of the time that is counted, and begins the next.
+func (p *waiting) part() error {
+	at, err := p.box.mark(p.ctx)
+	p.marks = append(p.marks, at)
+	return err
+}
+
+// wait runs apply of a cluster's pools, does something once all are patched, and
+// interrupts apply. It counts the requests after the last patch, and the watches,
+// which begin earlier for the pools that were patched first.
+func (e *Env) wait(ctx context.Context, client dynamic.Interface, cluster string, pools int, during func(*waiting) error) (counted, error) {
+	file, err := e.upgradeFile(cluster, 0, pools, "  order: parallel\n")
+	if err != nil {
+		return counted{}, err
+	}
+	log, err := os.Create(filepath.Join(e.Dir, cluster+".log"))
+	if err != nil {
+		return counted{}, err
+	}
+	defer log.Close()
+	said := func() []byte {
+		text, _ := os.ReadFile(log.Name())
+		return tail(text)
+	}
+	from, err := e.Box.mark(ctx)
+	if err != nil {
+		return counted{}, err
+	}
+	cmd := exec.CommandContext(ctx, e.Nodepool, "apply", "-f", file, "--progress", "plain", "--auto-approve")
+	cmd.Env, cmd.Stdout, cmd.Stderr = append(os.Environ(), e.Box.Env()...), log, log
+	if err := cmd.Start(); err != nil {
+		return counted{}, err
+	}
+	ended := make(chan struct{})
+	var exited error
+	go func() { exited = cmd.Wait(); close(ended) }()
+	p := &waiting{ctx: ctx, box: e.Box, pid: cmd.Process.Pid}
+	err = patched(ctx, client, cluster, pools, ended)
+	began := time.Now()
+	if err == nil {
+		err = during(p)
+	}
+	took := time.Since(began)
+	select {
+	case <-ended:
+		err = errors.Join(err, errors.New("it ended by itself"))
+	default:
+	}
+	_ = cmd.Process.Signal(syscall.SIGINT)
+	<-ended
+	var exit *exec.ExitError
+	if err != nil || !errors.As(exited, &exit) || exit.ExitCode() != 130 {
+		return counted{}, errors.Join(fmt.Errorf("apply of %s:\n%s", cluster, said()), err, exited)
+	}
+
+	out := counted{took: took}
+	to := p.marks[len(p.marks)-1]
+	all, err := e.Box.between(from, to)
+	if err != nil {
+		return out, err
+	}
+	var last time.Time // of the patches
+	for _, r := range all {
+		if r.Verb == "patch" && r.ObjectRef.Resource == "machinedeployments" && !r.DryRun() && r.StageTimestamp.After(last) {
+			last = r.StageTimestamp
+		}
+	}
+	for _, r := range all {
+		switch {
+		case r.StageTimestamp.Before(last) && r.Verb != "watch" || r.StageTimestamp.Equal(last):
+		case slices.Contains([]string{"leases", "configmaps", "events"}, r.ObjectRef.Resource):
+			out.bookkeeping = append(out.bookkeeping, r)
+		default:
+			out.requests = append(out.requests, r)
+		}
+	}
+	for i := range p.marks[1:] {
+		some, err := e.Box.between(p.marks[i], p.marks[i+1])
+		if err != nil {
+			return out, err
+		}
+		some = slices.DeleteFunc(some, func(r Request) bool {
+			return slices.Contains([]string{"leases", "configmaps", "events"}, r.ObjectRef.Resource)
+		})
+		out.parts = append(out.parts, number(float64(len(some))))
+	}
+	return out, nil
+}
+
+func (c counted) watches() (n int) {
+	for _, r := range c.requests {
+		if r.Verb == "watch" {
+			n++
+		}
+	}
+	return n
+}
+
+// table tells the requests by verb and resource.
+func (c counted) table(who string) string {
+	later := strings.Join(c.parts, ", then ")
+	return fmt.Sprintf("* %s: %s. After it had begun, in the parts of the time: %s. Apart, Lease, journal and Events: %s.", who, kinds(c.requests), later, kinds(c.bookkeeping))
+}
+
+// patched waits until all pools of a cluster are patched, and their waits have
+// begun.
+func patched(ctx context.Context, client dynamic.Interface, cluster string, pools int, ended <-chan struct{}) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	for {
+		list, err := client.Resource(machineDeployments).Namespace(Unwatched).List(ctx, metav1.ListOptions{LabelSelector: "cluster.x-k8s.io/cluster-name=" + cluster})
+		if err != nil {
+			return err
+		}
+		n := 0
+		for _, md := range list.Items {
+			if versionOf(&md) == newVersion {
+				n++
+			}
+		}
+		pause := time.Second
+		if n == pools {
+			pause = 5 * time.Second
+		}
+		select {
+		case <-time.After(pause):
+		case <-ended:
+			return errors.New("it ended before all pools were patched")
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if n == pools {
+			return nil
+		}
+	}
+}
+
+// cost gives what the process costs while f runs, which tells how much it changed.
+func (p *waiting) cost(f func() (int, error)) (Sample, error) {
+	// Forgets the peak of before.
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.pid), []byte("5"), 0); err != nil {
+		return nil, err
+	}
+	spent, err := spentBy(p.pid)
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	n, err := f()
+	if err != nil {
+		return nil, err
+	}
+	now, err := spentBy(p.pid)
+	elapsed := time.Since(began)
+	if err != nil {
+		return nil, err
+	}
+	kib, err := strconv.ParseFloat(strings.TrimSuffix(field(fmt.Sprintf("/proc/%d/status", p.pid), "VmHWM"), " kB"), 64)
+	if err != nil {
+		return nil, err
+	}
+	return Sample{core: 100 * float64(now-spent) / float64(elapsed), changes: float64(n) / elapsed.Seconds(), peak: kib * 1024}, nil
+}
+
+// spentBy gives the processor time of a process, as the kernel accounts it.
+func spentBy(pid int) (time.Duration, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	// The name in parentheses may hold spaces; utime and stime are fields 14 and 15.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	var ticks time.Duration
+	for _, f := range fields[11:13] {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		ticks += time.Duration(n)
+	}
+	return ticks * time.Second / 100, nil // USER_HZ is 100 on every Linux that Go runs on
+}
+
+// world is a generated cluster that this program changes in the controllers' place.
+type world struct {
+	client  dynamic.Interface
+	random  *rand.Rand
+	objects map[string]map[string][]*unstructured.Unstructured // by resource and pool
+	changed int
+}
+
+// halfway brings each pool into the middle of its rollout: its MachineSet of the
+// new template is there, and half of its Machines are of that.
+func (w *world) halfway(ctx context.Context, cluster string) error {
+	if err := w.read(ctx, cluster); err != nil {
+		return err
+	}
+	pools := slices.Sorted(maps.Keys(w.objects[machineDeployments.Resource]))
+	if err := each(ctx, len(pools), func(i int) error { return w.roll(ctx, pools[i]) }); err != nil {
+		return err
+	}
+	return w.read(ctx, cluster)
+}
+
+// read lists all objects of the cluster that change.
+func (w *world) read(ctx context.Context, cluster string) error {
+	w.objects = map[string]map[string][]*unstructured.Unstructured{}
+	for _, k := range kindsOfChange {
+		list, err := w.client.Resource(k.resource).Namespace(Unwatched).List(ctx, metav1.ListOptions{LabelSelector: "cluster.x-k8s.io/cluster-name=" + cluster})
+		if err != nil {
+			return err
+		}
+		of := map[string][]*unstructured.Unstructured{}
+		for i := range list.Items {
+			u := &list.Items[i]
+			pool := u.GetLabels()[poolLabel]
+			if k.resource == machineDeployments {
+				pool = u.GetName()
+			}
+			of[pool] = append(of[pool], u)
+		}
+		w.objects[k.resource.Resource] = of
+	}
+	return nil
+}
+
+func (w *world) roll(ctx context.Context, pool string) error {
+	md, from := w.objects[machineDeployments.Resource][pool][0], w.objects[machineSets.Resource][pool][0]
+	hash := from.GetLabels()["machine-template-hash"]
+	raw, err := from.MarshalJSON()
+	if err != nil {
+		return err
+	}
+	var set unstructured.Unstructured
+	if err := set.UnmarshalJSON(bytes.ReplaceAll(raw, []byte(`"`+hash+`"`), []byte(`"new-`+hash+`"`))); err != nil {
+		return err
+	}
+	status := set.Object["status"]
+	delete(set.Object, "status")
+	set.SetName(pool + "-new")
+	set.SetResourceVersion("")
+	set.SetUID("")
+	set.SetManagedFields(nil)
+	spec, _, err := unstructured.NestedMap(md.Object, "spec", "template", "spec")
+	if err != nil {
+		return err
+	}
+	if err := unstructured.SetNestedMap(set.Object, spec, "spec", "template", "spec"); err != nil {
+		return err
+	}
+	made, err := w.client.Resource(machineSets).Namespace(Unwatched).Create(ctx, &set, metav1.CreateOptions{})
+	if err != nil {
+		return err
+	}
+	made.Object["status"] = status
+	if _, err := w.client.Resource(machineSets).Namespace(Unwatched).UpdateStatus(ctx, made, metav1.UpdateOptions{}); err != nil {
+		return err
+	}
+	if err := w.patch(ctx, machineDeployments, pool, map[string]any{"status": map[string]any{"observedGeneration": md.GetGeneration()}}, "status"); err != nil {
+		return err
+	}
+	all := w.objects[machines.Resource][pool]
+	for _, m := range all[:len(all)/2] {
+		version := map[string]any{"kubeletVersion": newVersion}
+		for _, p := range []struct {
+			resource  schema.GroupVersionResource
+			patch     map[string]any
+			ofSubject []string
+		}{
+			{awsMachines, map[string]any{"metadata": map[string]any{"annotations": map[string]any{"cluster.x-k8s.io/cloned-from-name": templateOf(md)}}}, nil},
+			{machines, map[string]any{"spec": map[string]any{"version": newVersion}, "metadata": map[string]any{
+				"labels": map[string]any{"machine-template-hash": "new-" + hash, "cluster.x-k8s.io/set-name": made.GetName()},
+				"ownerReferences": []any{map[string]any{"apiVersion": made.GetAPIVersion(), "kind": "MachineSet", "name": made.GetName(), "uid": string(made.GetUID()),
+					"controller": true, "blockOwnerDeletion": true}}}}, nil},
+			{machines, map[string]any{"status": map[string]any{"nodeInfo": version}}, []string{"status"}},
+		} {
+			if err := w.patch(ctx, p.resource, m.GetName(), p.patch, p.ofSubject...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (w *world) patch(ctx context.Context, resource schema.GroupVersionResource, name string, patch map[string]any, subresource ...string) error {
+	raw, err := json.Marshal(patch)
+	if err != nil {
+		return err
+	}
+	if _, err := w.client.Resource(resource).Namespace(Unwatched).Patch(ctx, name, types.MergePatchType, raw, metav1.PatchOptions{}, subresource...); err != nil {
+		return fmt.Errorf("patch %s %s: %w", resource.Resource, name, err)
+	}
+	return nil
+}
+
+// change changes objects of pools that are drawn, so many a second in bursts, for
+// a time, and gives how many it changed.
+func (w *world) change(ctx context.Context, perSecond float64, lasts time.Duration) (int, error) {
+	pools := slices.Sorted(maps.Keys(w.objects[machineDeployments.Resource]))
+	gap := time.Duration(float64(time.Second) * perMachine / bursts / perSecond)
+	type job struct {
+		resource schema.GroupVersionResource
+		object   *unstructured.Unstructured
+		n        int
+	}
+	jobs := make(chan job, 1000)
+	var done atomic.Int64
+	result := make(chan error, 1)
+	go func() {
+		const writers = 4
+		result <- each(ctx, writers, func(int) error {
+			var failed error
+			for j := range jobs {
+				if failed == nil {
+					failed = w.turn(ctx, j.resource, j.object, j.n)
+					done.Add(1)
+				}
+			}
+			return failed
+		})
+	}()
+	until := time.Now().Add(lasts)
+	for next := time.Now(); next.Before(until) && ctx.Err() == nil; next = next.Add(gap) {
+		time.Sleep(time.Until(next))
+		of := pools[w.random.IntN(len(pools))]
+		for _, k := range kindsOfChange {
+			if w.random.Float64() > k.changes/bursts {
+				continue
+			}
+			all := w.objects[k.resource.Resource][of]
+			w.changed++
+			jobs <- job{k.resource, all[w.random.IntN(len(all))], w.changed}
+		}
+	}
+	close(jobs)
+	err := <-result
+	return int(done.Load()), errors.Join(err, ctx.Err())
+}
+
+// turn writes the status of an object with another reason in its first condition.
+func (w *world) turn(ctx context.Context, resource schema.GroupVersionResource, u *unstructured.Unstructured, n int) error {
+	conditions, _, err := unstructured.NestedSlice(u.Object, "status", "conditions")
+	if err != nil || len(conditions) == 0 {
+		return fmt.Errorf("%s %s has no conditions: %w", resource.Resource, u.GetName(), err)
+	}
+	conditions[0].(map[string]any)["reason"] = fmt.Sprintf("Reason%d", n)
+	return w.patch(ctx, resource, u.GetName(), map[string]any{"status": map[string]any{"conditions": conditions}}, "status")
+}
+
+// each calls f for the numbers up to n, several at once, and gives the first error.
+func each(ctx context.Context, n int, f func(i int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	workqueue.ParallelizeUntil(ctx, min(n, 16), n, func(i int) {
+		if err := f(i); err != nil {
+			cancel(err)
+		}
+	})
+	return context.Cause(ctx)
+}
+
+func versionOf(u *unstructured.Unstructured) string {
+	v, _, _ := unstructured.NestedString(u.Object, "spec", "template", "spec", "version")
+	return v
+}
