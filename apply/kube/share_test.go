@@ -3,7 +3,10 @@ package kube_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -99,6 +102,48 @@ func TestWaitsShareWatches(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestTenMinutesOfWaiting: in ten minutes nothing is asked for but what begins the
+// wait, and each watch once more when the server has ended it, as it is asked to
+// after five to ten minutes; for eight pools it is the same as for one.
+func TestTenMinutesOfWaiting(t *testing.T) {
+	for _, pools := range []int{1, 8} {
+		t.Run(fmt.Sprintf("pools=%d", pools), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHerd(t, pools)
+				answer := h.answer
+				h.answer = func(w http.ResponseWriter, r *http.Request, n int) bool {
+					if q := r.URL.Query(); q.Get("watch") != "" && q.Get("sendInitialEvents") == "" {
+						seconds, err := strconv.Atoi(q.Get("timeoutSeconds"))
+						if err != nil || seconds < 300 || seconds > 600 {
+							t.Errorf("a watch asks to be ended after %q seconds", q.Get("timeoutSeconds"))
+						}
+						time.AfterFunc(time.Duration(seconds)*time.Second, func() { h.drop(r.URL.Path) })
+					}
+					return answer(w, r, n)
+				}
+				c := h.client()
+				for p := range pools {
+					defer follow(t, h, c, p).Stop()
+				}
+				time.Sleep(10 * time.Minute)
+				synctest.Wait()
+				anew := 0
+				for resource := range resources {
+					lists, _ := h.requestsFor(resource)
+					watches := len(h.asked("/"+resource+"?")) - lists - 1 // the first is asked for as a stream, which is refused
+					if pages := (len(h.objects[resource]) + 499) / 500; lists != pages || watches < 1 || watches > 2 {
+						t.Errorf("%s: %d lists of %d pages, %d watches; want it listed once and watched twice at most", resource, lists, pages, watches)
+					}
+					anew += watches - 1
+				}
+				if anew == 0 {
+					t.Error("no watch was ended and begun anew")
+				}
+			})
+		})
+	}
 }
 
 // TestLookAnewTakesOthersAlong: one that looks anew has the cluster listed again,
