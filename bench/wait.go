@@ -284,7 +284,7 @@ func (c counted) tell(who string) string {
 // begun waits until apply has judged each of its pools once: then all its waits
 // have begun.
 func begun(ctx context.Context, log string, pools int, ended <-chan struct{}) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
 	defer cancel()
 	for {
 		said, err := os.ReadFile(log)
