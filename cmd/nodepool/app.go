@@ -104,8 +104,21 @@ goes back.`),
 			}
 			return cli.ShowAppHelp(c)
 		},
-		Commands: []*cli.Command{p.planCommand(), p.applyCommand(), p.rollbackCommand(), p.statusCommand(), p.historyCommand(), p.unlockCommand(), p.pruneCommand(), p.showCommand(), p.diffCommand(), p.initCommand(), p.listCommand(), p.validateCommand(), p.explainCommand(), p.schemaCommand(), p.snapshotCommand()},
+		Commands: []*cli.Command{p.planCommand(), p.applyCommand(), p.rollbackCommand(), p.statusCommand(), p.historyCommand(), p.unlockCommand(), p.pruneCommand(), p.showCommand(), p.diffCommand(), p.initCommand(), p.listCommand(), p.validateCommand(), p.explainCommand(), p.schemaCommand(), p.snapshotCommand(), versionCommand()},
 	}
+}
+
+// versionCommand prints what --version does: both are asked for.
+func versionCommand() *cli.Command {
+	return command(&cli.Command{
+		Name:      "version",
+		Usage:     "print the version",
+		UsageText: "nodepool version",
+		Action: func(c *cli.Context) error {
+			cli.ShowVersion(c)
+			return nil
+		},
+	})
 }
 
 func usageError(c *cli.Context, err error, _ bool) error {

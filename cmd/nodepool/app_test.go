@@ -75,6 +75,20 @@ func TestUsage(t *testing.T) {
 	}
 }
 
+func TestVersionCommandAndOption(t *testing.T) {
+	var said []string
+	for _, arg := range []string{"version", "--version"} {
+		code, stdout, stderr := runIn(t, nil, "", arg)
+		if code != 0 || stderr != "" || !strings.HasPrefix(stdout, "nodepool version ") {
+			t.Errorf("%s: exit code %d\n%s%s", arg, code, stdout, stderr)
+		}
+		said = append(said, stdout)
+	}
+	if said[0] != said[1] {
+		t.Errorf("the command says %q, the option %q", said[0], said[1])
+	}
+}
+
 func TestHelpNamesEveryCommandAndCode(t *testing.T) {
 	code, stdout, _ := runIn(t, nil, "", "--help")
 	if code != 0 {
