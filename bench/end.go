@@ -76,7 +76,7 @@ func endOfRollout(ctx context.Context, e *Env) (Section, error) {
 		Text: fmt.Sprintf("%d rollouts of a pool of one machine, one after the other, carried out by the real controllers. "+
 			"The last event is the one with which the rollout became complete as [rollout-judgement.md](rollout-judgement.md) has it: the last old Machine is gone, each new one is available, and the counters of the MachineSets agree. "+
 			"Its time is that at which a watch of this program's own got it; the return is the end of the process, with its last two records, the Event, and the lock given back. "+
-			"From the end of the last old Machine, which comes earlier, it is %s in the median and %s at worst, most of which the controllers take to count.",
+			"From the end of the last old Machine, after which the controllers still count, it is %s in the median and %s at worst.",
 			n, show(nanoseconds, series[0].Median(afterEnd)), show(nanoseconds, series[0].Worst(afterEnd))),
 		Rows: []Row{
 			atMost(work+", median", nanoseconds, series[0].Median(nanoseconds), 50e6),

@@ -28,7 +28,7 @@ func (e *Env) report(ctx context.Context, docs string, sections []Section, took 
 	}
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "# Benchmarks side by side\n\nWritten by `make bench`, all figures from one run of %s. Times are medians, peaks are the largest; samples that are compared were taken by turns. "+
-		"Every sample is in [benchmarks.txt](benchmarks.txt), for `benchstat`; `make bench-compare BASE=…` compares two commits.\n\n", took.Round(time.Second))
+		"Every sample is in [benchmarks.txt](benchmarks.txt), for `benchstat`.\n\n", took.Round(time.Second))
 	fmt.Fprintf(&out, "| | |\n|---|---|\n")
 	for _, line := range e.machine(ctx) {
 		fmt.Fprintf(&out, "| %s | %s |\n", line[0], line[1])
@@ -69,8 +69,18 @@ func (e *Env) report(ctx context.Context, docs string, sections []Section, took 
 			fmt.Fprintf(&out, "\n![time of a plan against its pools](benchmarks.svg)\n")
 		}
 	}
+	fmt.Fprint(&out, compared)
 	return os.WriteFile(filepath.Join(docs, "benchmarks.md"), out.Bytes(), 0o644)
 }
+
+// compared tells how two commits are compared.
+const compared = `
+## Comparing two commits
+
+` + "`make bench-compare BASE=COMMIT`" + ` measures this checkout beside another commit, by turns: first the Go benchmarks of both, then whole runs of the plan of one pool on a sandbox. It prints two lists by ` + "`benchstat`" + `, one table for each unit. A line holds the median of the base with its spread (± of a 95 % confidence interval), the same of this checkout, and the difference. ` + "`~`" + ` in its place says that no difference can be told from noise (p ≥ 0.05); a percentage below zero says that this checkout takes less. The rows of kubectl and of the floor in the second list are the same programs on both sides: what they differ by is the machine's doing. ` + "`geomean`" + ` is over all lines of a table.
+
+A COMMIT must have ` + "`plan --no-dry-run`" + `. ` + "`ROUNDS=2`" + ` shortens it; with fewer rounds than the usual 6 nearly everything is ` + "`~`" + `.
+`
 
 // machine tells where and of what the figures are.
 func (e *Env) machine(ctx context.Context) [][2]string {

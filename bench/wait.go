@@ -108,6 +108,9 @@ func waits(ctx context.Context, e *Env) (Section, error) {
 		if err := w.halfway(ctx, fifty); err != nil {
 			return err
 		}
+		if err := p.says(waitPools, fmt.Sprintf(" %d/%d new ready, %[1]d old left", waitMachines/waitPools/2, waitMachines/waitPools)); err != nil {
+			return err
+		}
 		for i, pace := range paces {
 			if err := p.part(); err != nil {
 				return err
@@ -176,6 +179,8 @@ type waiting struct {
 	ctx   context.Context
 	box   *Box
 	pid   int
+	log   string // what it says
+	ended <-chan struct{}
 	marks []int64 // places in the audit log
 }
 
@@ -215,18 +220,13 @@ func (e *Env) wait(ctx context.Context, cluster string, pools int, during func(*
 	ended := make(chan struct{})
 	var exited error
 	go func() { exited = cmd.Wait(); close(ended) }()
-	p := &waiting{ctx: ctx, box: e.Box, pid: cmd.Process.Pid}
-	err = begun(ctx, log.Name(), pools, ended)
+	p := &waiting{ctx: ctx, box: e.Box, pid: cmd.Process.Pid, log: log.Name(), ended: ended}
+	err = p.says(pools, " new ready, ") // which it says when the wait has begun
 	began := time.Now()
 	if err == nil {
 		err = during(p)
 	}
 	took := time.Since(began)
-	select {
-	case <-ended:
-		err = errors.Join(err, errors.New("it ended by itself"))
-	default:
-	}
 	_ = cmd.Process.Signal(syscall.SIGINT)
 	<-ended
 	var exit *exec.ExitError
@@ -281,32 +281,32 @@ func (c counted) tell(who string) string {
 		who, kinds(c.requests), strings.Join(c.parts, ", then "), kinds(c.bookkeeping))
 }
 
-// begun waits until apply has judged each of its pools once: then all its waits
-// have begun.
-func begun(ctx context.Context, log string, pools int, ended <-chan struct{}) error {
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
+// says waits until apply has said this of each of its pools, in its line of
+// progress.
+func (p *waiting) says(pools int, words string) error {
+	ctx, cancel := context.WithTimeout(p.ctx, 15*time.Minute)
 	defer cancel()
 	for {
-		said, err := os.ReadFile(log)
+		said, err := os.ReadFile(p.log)
 		if err != nil {
 			return err
 		}
-		judged := map[string]bool{}
+		of := map[string]bool{}
 		for line := range strings.Lines(string(said)) {
 			// Such as "4s  wait-md-007: 0/100 new ready, 100 old left; …".
-			if words := strings.Fields(line); len(words) > 4 && strings.Contains(line, " new ready, ") {
-				judged[words[1]] = true
+			if all := strings.Fields(line); len(all) > 1 && strings.Contains(line, words) {
+				of[all[1]] = true
 			}
 		}
-		if len(judged) == pools {
+		if len(of) == pools {
 			return nil
 		}
 		select {
 		case <-time.After(time.Second):
-		case <-ended:
-			return errors.New("it ended before it waited for all pools")
+		case <-p.ended:
+			return errors.New("it ended by itself")
 		case <-ctx.Done():
-			return fmt.Errorf("it waited for %d of %d pools only: %w", len(judged), pools, ctx.Err())
+			return fmt.Errorf("it said %q of %d pools, not of %d: %w", words, len(of), pools, ctx.Err())
 		}
 	}
 }
