@@ -21,7 +21,8 @@ type index struct {
 
 func indexOf(snap Snapshot) index {
 	out := index{near: map[string][]*unstructured.Unstructured{}, clones: map[Ref][]*unstructured.Unstructured{}, reaches: map[string]bool{}}
-	for ref, o := range snap.objects {
+	for ref, i := range snap.at {
+		o := snap.objects[i]
 		for _, key := range capi.Keys(o) {
 			out.near[key] = append(out.near[key], o)
 		}

@@ -17,13 +17,13 @@ import (
 // Objects gives everything that was seen, ordered by group, kind, namespace
 // and name.
 func (s Snapshot) Objects() []*unstructured.Unstructured {
-	refs := slices.SortedFunc(maps.Keys(s.objects), func(a, b Ref) int {
+	refs := slices.SortedFunc(maps.Keys(s.at), func(a, b Ref) int {
 		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Kind, b.Kind),
 			cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 	out := make([]*unstructured.Unstructured, len(refs))
 	for i, ref := range refs {
-		out[i] = s.objects[ref]
+		out[i] = s.objects[s.at[ref]]
 	}
 	return out
 }
@@ -36,7 +36,8 @@ func (s Snapshot) Objects() []*unstructured.Unstructured {
 func (s Snapshot) Sealed(cluster Ref) Snapshot {
 	out := s.clone()
 	key, known := s.Object(cluster)
-	for ref, obj := range s.objects {
+	for ref, i := range s.at {
+		obj := s.objects[i]
 		if !known {
 			key = obj
 		}
@@ -45,7 +46,7 @@ func (s Snapshot) Sealed(cluster Ref) Snapshot {
 			// It was read with its managed fields, and none of them counts.
 			sealed.SetManagedFields([]metav1.ManagedFieldsEntry{{}})
 		}
-		out.objects[ref] = sealed
+		out.objects[i] = sealed
 	}
 	return out
 }

@@ -65,7 +65,8 @@ func (s Selector) matches(ref Ref, obj *unstructured.Unstructured) bool {
 // It is a value: With and Merge give a new one and leave the old as it was.
 // Objects in it must not be changed.
 type Snapshot struct {
-	objects map[Ref]*unstructured.Unstructured
+	objects []*unstructured.Unstructured
+	at      map[Ref]int // their places among objects
 	asked   map[Selector]bool
 	unread  map[Selector]string
 	// workload is what was found out about the workload cluster, nil when it was
@@ -75,7 +76,7 @@ type Snapshot struct {
 	// contracts are what the definitions of kinds say, by group and kind.
 	contracts map[Ref]Contract
 	types     map[InstanceTypeQuery]InstanceTypeInfo
-	kinds     *kinds // made anew by clone, since With puts objects in
+	kinds     *kinds // made anew by clone, since With puts objects in; Renewed does not
 	// managers says why objects without managed fields tell nothing of who
 	// manages theirs; empty where they do.
 	managers string
@@ -96,9 +97,37 @@ func (s Snapshot) With(asked Selector, found ...*unstructured.Unstructured) Snap
 	out := s.clone()
 	out.asked[asked] = true
 	for _, o := range found {
-		out.objects[capi.RefOf(o)] = o
+		out.put(capi.RefOf(o), o)
 	}
 	return out
+}
+
+// put is for snapshots that nobody has yet but who made them.
+func (s *Snapshot) put(ref Ref, o *unstructured.Unstructured) {
+	if i, known := s.at[ref]; known {
+		s.objects[i] = o
+		return
+	}
+	s.at[ref] = len(s.objects)
+	s.objects = append(s.objects, o)
+}
+
+// Renewed gives s with other forms of objects that it holds. It takes far less
+// than With: of a pool that is followed, little changes at a time.
+func (s Snapshot) Renewed(forms ...*unstructured.Unstructured) Snapshot {
+	s.objects = slices.Clone(s.objects)
+	for _, o := range forms {
+		ref := capi.RefOf(o)
+		i, known := s.at[ref]
+		if !known {
+			continue
+		}
+		if !s.kinds.listAlike(ref, s.objects[i], o) {
+			s.kinds = &kinds{}
+		}
+		s.objects[i] = o
+	}
+	return s
 }
 
 // Without gives s plus the note that an optional selector could not be read,
@@ -124,8 +153,8 @@ func (s Snapshot) LacksManagers() bool { return s.managers != "" }
 // Merge gives all that s and t hold; where both hold an object, t's is taken.
 func (s Snapshot) Merge(t Snapshot) Snapshot {
 	out := s.clone()
-	for k, v := range t.objects {
-		out.objects[k] = v
+	for ref, i := range t.at {
+		out.put(ref, t.objects[i])
 	}
 	for k := range t.asked {
 		out.asked[k] = true
@@ -149,7 +178,8 @@ func (s Snapshot) Merge(t Snapshot) Snapshot {
 
 func (s Snapshot) clone() Snapshot {
 	out := Snapshot{
-		objects: make(map[Ref]*unstructured.Unstructured, len(s.objects)+1),
+		objects: slices.Clone(s.objects),
+		at:      make(map[Ref]int, len(s.at)+1),
 		asked:   make(map[Selector]bool, len(s.asked)+1),
 		unread:  make(map[Selector]string, len(s.unread)),
 
@@ -163,9 +193,7 @@ func (s Snapshot) clone() Snapshot {
 	}
 	maps.Copy(out.images, s.images)
 	maps.Copy(out.types, s.types)
-	for k, v := range s.objects {
-		out.objects[k] = v
-	}
+	maps.Copy(out.at, s.at)
 	for k := range s.asked {
 		out.asked[k] = true
 	}
@@ -196,49 +224,109 @@ func (s Snapshot) Kinds() []Ref {
 
 // Object gives the object of that identity, if it was seen.
 func (s Snapshot) Object(ref Ref) (*unstructured.Unstructured, bool) {
-	o, ok := s.objects[ref]
-	return o, ok
+	i, ok := s.at[ref]
+	if !ok {
+		return nil, false
+	}
+	return s.objects[i], true
 }
 
 // List gives the objects seen that sel selects, ordered by namespace and name.
 func (s Snapshot) List(sel Selector) []*unstructured.Unstructured {
-	var refs []Ref
-	for _, ref := range s.kind(sel.Group, sel.Kind) {
-		if sel.matches(ref, s.objects[ref]) {
-			refs = append(refs, ref)
-		}
+	places := s.placesOf(sel)
+	if len(places) == 0 {
+		return nil
 	}
-	slices.SortFunc(refs, func(a, b Ref) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	})
-	var out []*unstructured.Unstructured
-	for _, ref := range refs {
-		out = append(out, s.objects[ref])
+	out := make([]*unstructured.Unstructured, len(places))
+	for i, at := range places {
+		out[i] = s.objects[at]
 	}
 	return out
 }
 
-// kinds are the identities of the objects by group and kind. They are made when
-// they are first asked for: snapshots are made one from the other, and most are
-// asked nothing.
-type kinds struct {
-	once sync.Once
-	refs map[Ref][]Ref
-}
-
-// kind gives the identities of all objects of a kind.
-func (s Snapshot) kind(group, kind string) []Ref {
+// placesOf gives the places of the objects that sel selects, in the order of List.
+func (s Snapshot) placesOf(sel Selector) (places []int) {
 	if s.kinds == nil {
 		return nil // an empty snapshot
 	}
+	if s.memo != nil {
+		if places, known := s.kinds.list(sel); known {
+			return places
+		}
+	}
+	for _, p := range s.kind(sel.Group, sel.Kind) {
+		if sel.matches(p.ref, s.objects[p.at]) {
+			places = append(places, p.at)
+		}
+	}
+	if s.memo != nil {
+		s.kinds.keep(sel, places)
+	}
+	return places
+}
+
+// kinds are the places of the objects by group and kind, ordered by namespace and
+// name. They are made when they are first asked for: snapshots are made one from
+// the other, and most are asked nothing.
+type kinds struct {
+	once   sync.Once
+	places map[Ref][]placed
+
+	mu sync.Mutex
+	// lists are the places that selectors were answered with, where a snapshot is
+	// followed: to look at all of its objects again takes longer than to judge.
+	lists map[Selector][]int
+}
+
+func (k *kinds) list(sel Selector) (places []int, known bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	places, known = k.lists[sel]
+	return places, known
+}
+
+// listAlike reports whether the lists that are kept hold either both forms of an
+// object or none.
+func (k *kinds) listAlike(ref Ref, a, b *unstructured.Unstructured) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for sel := range k.lists {
+		if sel.matches(ref, a) != sel.matches(ref, b) {
+			return false
+		}
+	}
+	return true
+}
+
+func (k *kinds) keep(sel Selector, places []int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.lists == nil {
+		k.lists = map[Selector][]int{}
+	}
+	k.lists[sel] = places
+}
+
+type placed struct {
+	ref Ref
+	at  int
+}
+
+// kind gives the places of all objects of a kind.
+func (s Snapshot) kind(group, kind string) []placed {
 	s.kinds.once.Do(func() {
-		s.kinds.refs = map[Ref][]Ref{}
-		for ref := range s.objects {
+		s.kinds.places = map[Ref][]placed{}
+		for ref, i := range s.at {
 			of := Ref{Group: ref.Group, Kind: ref.Kind}
-			s.kinds.refs[of] = append(s.kinds.refs[of], ref)
+			s.kinds.places[of] = append(s.kinds.places[of], placed{ref, i})
+		}
+		for _, places := range s.kinds.places {
+			slices.SortFunc(places, func(a, b placed) int {
+				return cmp.Or(cmp.Compare(a.ref.Namespace, b.ref.Namespace), cmp.Compare(a.ref.Name, b.ref.Name))
+			})
 		}
 	})
-	return s.kinds.refs[Ref{Group: group, Kind: kind}]
+	return s.kinds.places[Ref{Group: group, Kind: kind}]
 }
 
 // Unread gives the reason why an optional selector could not be read.

@@ -354,13 +354,14 @@ func (s *source) changed(old, now any) {
 	}
 	before, _ := old.(*unstructured.Unstructured)
 	after, _ := now.(*unstructured.Unstructured)
-	var keys []string
-	for _, o := range []*unstructured.Unstructured{before, after} {
-		if o != nil && !s.key.Pool.IsZero() {
-			keys = append(keys, capi.Keys(o)...)
-		}
-	}
 	alike := before != nil && after != nil && capi.SameTies(before, after)
+	var keys []string
+	if after != nil && !s.key.Pool.IsZero() {
+		keys = capi.Keys(after)
+	}
+	if before != nil && !alike && !s.key.Pool.IsZero() {
+		keys = append(keys, capi.Keys(before)...)
+	}
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()
 	for f := range s.feeds {
@@ -559,7 +560,7 @@ func (f *Feed) look() (plan.Snapshot, bool) {
 	if anew {
 		return f.lookAtAll(sources)
 	}
-	told := false
+	var forms []*unstructured.Unstructured
 	for ref, c := range changed {
 		is := identity(c.object)
 		if old, known := f.content[ref]; !known || old == is || sources[c.selector] == nil || !f.last.Asked(f.selectors[c.selector]) {
@@ -569,10 +570,13 @@ func (f *Feed) look() (plan.Snapshot, bool) {
 			continue // another informer was quicker
 		}
 		f.content[ref] = is
-		f.last = f.last.With(f.selectors[c.selector], c.object)
-		told = true
+		forms = append(forms, c.object)
 	}
-	return f.last, told
+	if len(forms) == 0 {
+		return plan.Snapshot{}, false
+	}
+	f.last = f.last.Renewed(forms...)
+	return f.last, true
 }
 
 func (f *Feed) lookAtAll(sources []*source) (plan.Snapshot, bool) {

@@ -18,10 +18,10 @@ var evictionRefused = regexp.MustCompile(`cannot evict pod as it would violate t
 // deletionHolds are what a Machine that is being deleted waits for. The
 // deletion goes through pre-drain hooks, drain, volumes, pre-terminate hooks,
 // infrastructure, bootstrap config and node, in this order.
-func (p *pool) deletionHolds(m poolMachine) []hold {
+func deletionHolds(m poolMachine) []hold {
 	c, ok := m.condition(clusterv1.MachineDeletingCondition, "")
 	if !ok || !c.holds() {
-		return p.oldDeletionHolds(m)
+		return oldDeletionHolds(m)
 	}
 	switch c.reason {
 	case clusterv1.MachineDeletingWaitingForPreDrainHookReason:
@@ -44,7 +44,7 @@ func (p *pool) deletionHolds(m poolMachine) []hold {
 
 // oldDeletionHolds reads the conditions of the v1beta1 contract, for Cluster
 // API before 1.9.
-func (p *pool) oldDeletionHolds(m poolMachine) []hold {
+func oldDeletionHolds(m poolMachine) []hold {
 	if len(m.conditions()) > 0 {
 		return []hold{finalHold(m, rolloutCondition{})} // the new condition is about to be set
 	}

@@ -18,16 +18,9 @@ type hold struct {
 	line  string
 }
 
-// machineHolds are the holds of one Machine, the one to show first. An old
+// findHolds are the holds of one Machine, the one to show first. An old
 // Machine that is not being deleted waits for its turn and has none.
-func (p *pool) machineHolds(m poolMachine) []hold {
-	if *m.held == nil {
-		*m.held = append([]hold{}, p.findHolds(m)...)
-	}
-	return *m.held
-}
-
-func (p *pool) findHolds(m poolMachine) []hold {
+func (a asked) findHolds(m poolMachine) []hold {
 	var holds []hold
 	waitsOn := m.deleting() || !m.old && !m.available()
 	if waitsOn && m.pausedByAnnotation() {
@@ -40,14 +33,14 @@ func (p *pool) findHolds(m poolMachine) []hold {
 	}
 	switch {
 	case m.deleting():
-		return append(holds, p.deletionHolds(m)...)
+		return append(holds, deletionHolds(m)...)
 	case m.old:
 		return nil
 	case m.available() && m.node() != "":
-		return p.mismatchHolds(m)
+		return a.mismatchHolds(m)
 	}
 	for _, find := range []func(poolMachine) []hold{
-		failureHolds, bootstrapHolds, p.infrastructureHolds, p.nodeHolds, updateHolds, healthCheckHolds, p.mismatchHolds,
+		failureHolds, bootstrapHolds, infrastructureHolds, nodeHolds, updateHolds, healthCheckHolds, a.mismatchHolds,
 	} {
 		holds = append(holds, find(m)...)
 	}
@@ -120,7 +113,7 @@ func bootstrapHolds(m poolMachine) []hold {
 	return []hold{h}
 }
 
-func (p *pool) infrastructureHolds(m poolMachine) []hold {
+func infrastructureHolds(m poolMachine) []hold {
 	c, ok := m.condition(clusterv1.MachineInfrastructureReadyCondition, string(clusterv1.InfrastructureReadyV1Beta1Condition))
 	if !ok || c.holds() {
 		return nil
@@ -167,7 +160,7 @@ func (p *pool) infrastructureHolds(m poolMachine) []hold {
 	return []hold{h}
 }
 
-func (p *pool) nodeHolds(m poolMachine) []hold {
+func nodeHolds(m poolMachine) []hold {
 	c, _ := m.condition(clusterv1.MachineNodeHealthyCondition, string(clusterv1.MachineNodeHealthyV1Beta1Condition))
 	infra, _ := m.condition(clusterv1.MachineInfrastructureReadyCondition, string(clusterv1.InfrastructureReadyV1Beta1Condition))
 	switch {
@@ -232,29 +225,29 @@ func churn(object seen, c rolloutCondition) Stall {
 
 // mismatchHolds compares what a new Machine is with what it should be. Up to
 // Cluster API 1.13 a machine from the wrong image counts as up to date.
-func (p *pool) mismatchHolds(m poolMachine) []hold {
+func (a asked) mismatchHolds(m poolMachine) []hold {
 	if c, ok := m.condition(clusterv1.MachineUpdatingCondition, ""); ok && c.holds() {
 		return nil // it is on its way there in place
 	}
 	var holds []hold
-	if is := withV(m.text("spec", "version")); is != p.template.version {
+	if is := withV(m.text("spec", "version")); is != a.template.version {
 		holds = append(holds, hold{
-			line: fmt.Sprintf("version %s, %s is wanted", cmp.Or(is, "none"), cmp.Or(p.template.version, "none")),
+			line: fmt.Sprintf("version %s, %s is wanted", cmp.Or(is, "none"), cmp.Or(a.template.version, "none")),
 			Stall: m.stall(StallMachineNotReady, rolloutCondition{}).saying(
-				fmt.Sprintf("Machine %s has version %s, %s is wanted.", m.name(), cmp.Or(is, "none"), cmp.Or(p.template.version, "none")),
+				fmt.Sprintf("Machine %s has version %s, %s is wanted.", m.name(), cmp.Or(is, "none"), cmp.Or(a.template.version, "none")),
 				"See who changed the Machine; delete it so that its MachineSet makes another."),
 		})
 	}
-	if kubelet := m.kubelet(); kubelet != "" && p.template.version != "" && !KubeletRuns(kubelet, p.template.version) {
+	if kubelet := m.kubelet(); kubelet != "" && a.template.version != "" && !KubeletRuns(kubelet, a.template.version) {
 		s := m.stall(StallWrongKubeletVersion, rolloutCondition{message: "status.nodeInfo.kubeletVersion is " + kubelet}).saying(
-			fmt.Sprintf("Node %s of Machine %s runs kubelet %s, the pool asks for %s: the image holds another Kubernetes version.", m.node(), m.name(), kubelet, p.template.version),
-			fmt.Sprintf("Name an image made for %s, or the version that this one holds. Cluster API up to v1.13 takes such a machine for good and goes on: some or all old machines may be gone.", p.template.version))
-		holds = append(holds, hold{Stall: s, stuck: true, line: fmt.Sprintf("kubelet %s, %s is wanted", kubelet, p.template.version)})
+			fmt.Sprintf("Node %s of Machine %s runs kubelet %s, the pool asks for %s: the image holds another Kubernetes version.", m.node(), m.name(), kubelet, a.template.version),
+			fmt.Sprintf("Name an image made for %s, or the version that this one holds. Cluster API up to v1.13 takes such a machine for good and goes on: some or all old machines may be gone.", a.template.version))
+		holds = append(holds, hold{Stall: s, stuck: true, line: fmt.Sprintf("kubelet %s, %s is wanted", kubelet, a.template.version)})
 	}
 	for _, made := range []struct {
 		from templateRef
 		is   seen
-	}{{p.template.infrastructure, m.infra}, {p.template.bootstrap, m.config}} {
+	}{{a.template.infrastructure, m.infra}, {a.template.bootstrap, m.config}} {
 		name, ok := made.is.annotation(clusterv1.TemplateClonedFromNameAnnotation)
 		if !ok || name == made.from.name {
 			continue
@@ -266,7 +259,7 @@ func (p *pool) mismatchHolds(m poolMachine) []hold {
 	}
 	if c, ok := m.condition(clusterv1.MachineUpToDateCondition, ""); ok && c.status == "False" {
 		// The one part of a rollout that needs a clock; Cluster API has looked at it.
-		if _, after := p.rolloutAfter(); after && strings.Contains(c.message, "rolloutAfter expired") {
+		if a.after && strings.Contains(c.message, "rolloutAfter expired") {
 			holds = append(holds, hold{
 				line: c.words(),
 				Stall: m.stall(StallControllersSilent, c).saying(

@@ -76,13 +76,28 @@ func kubernetesRelease(version string) string {
 
 // pool is what of an Observed belongs to its MachineDeployment.
 type pool struct {
+	asked
 	deployment seen
 	cluster    seen
-	template   rollingTemplate
 	matching   []seen // MachineSets that match the template, the wanted one first
 	others     []seen // all other MachineSets, by name
 	machines   []poolMachine
-	external   map[externalKey]seen // infrastructure machines and bootstrap configs
+}
+
+// asked is what a MachineDeployment asks of each of its Machines. The judgement of
+// a Machine is made by methods of it and of nothing larger, since it is kept for as
+// long as this, the Machine, its setting and what that refers to are the same.
+type asked struct {
+	template rollingTemplate
+	onDelete bool // the strategy is OnDelete
+	after    bool // spec.rollout.after is set
+}
+
+// setting is what else the judgement of a Machine rests on.
+type setting struct {
+	set           string // name of its MachineSet
+	old           bool
+	infra, config *unstructured.Unstructured // what it refers to, where observed
 }
 
 type poolMachine struct {
@@ -92,33 +107,104 @@ type poolMachine struct {
 	config seen // its bootstrap config where observed
 	infra  seen // its infrastructure machine where observed
 	read   *readings
-	held   *[]hold // once they are known
+	known  *known
+	judged *judgement
 }
 
-// readings are what is asked of a Machine again and again.
-type readings struct {
-	conditions, oldConditions []rolloutCondition
-	fingerprint               [16]byte
+// readings are what is asked again and again of a Machine that is judged.
+type readings struct{ conditions, oldConditions []rolloutCondition }
+
+// judgement is that of one Machine.
+type judgement struct {
+	row   Machine
+	holds []hold // the one to show first is first
 }
 
-// Memo keeps what was read out of Machines from one judgement to the next: of a
-// pool of 100, most are as they were. Its zero value is ready for use, by several
-// goroutines. It goes by the objects themselves, which must not change.
-type Memo struct {
-	mu    sync.Mutex
-	known map[*unstructured.Unstructured]*readings
+// known is what is kept of a Machine.
+type known struct {
+	namespace, name, uid, created string
+	owner                         struct{ kind, uid string } // its controller
+	owned                         bool                       // it has one
+	infra, config                 externalKey
+	fingerprint                   [16]byte
+	judged                        *judgement // the last, nil when there is none
+	under                         setting    // that judged was made for
 }
 
-// reading gives what was read out of a Machine, or reads it, and keeps it in next.
-func (m *Memo) reading(o *unstructured.Unstructured, next map[*unstructured.Unstructured]*readings) *readings {
-	r := m.known[o]
-	if r == nil {
-		object := seen(o.Object)
-		r = &readings{conditions: object.conditions(), oldConditions: object.oldConditions()}
-		r.fingerprint = r.print(object)
+func knownOf(m seen) *known {
+	k := &known{namespace: m.namespace(), name: m.name(), uid: m.uid(), created: m.created()}
+	var owner seen
+	if owner, k.owned = m.controller(); k.owned {
+		k.owner.kind, k.owner.uid = owner.text("kind"), owner.text("uid")
 	}
-	next[o] = r
-	return r
+	k.infra = m.refers("spec", "infrastructureRef")
+	k.config = m.refers("spec", "bootstrap", "configRef")
+	return k
+}
+
+// refers gives what an object refers to.
+func (s seen) refers(path ...string) externalKey {
+	r := templateRefOf(s.object(path...))
+	return externalKey{r.group, r.kind, s.namespace(), r.name}
+}
+
+// Memo keeps what was found out about Machines from one judgement to the next: of
+// a pool of 100, most are as they were, and are not judged again. Its zero value is
+// ready for use, by several goroutines. It goes by the objects themselves, which
+// must not change.
+type Memo struct {
+	mu       sync.Mutex
+	asked    asked
+	machines map[*unstructured.Unstructured]*known
+	// external holds infrastructure machines and bootstrap configs: those of lists.
+	external map[externalKey]*unstructured.Unstructured
+	lists    [2][]*unstructured.Unstructured
+}
+
+// begin makes the memo ready for a judgement under what is asked now.
+func (m *Memo) begin(now asked, infra, configs []*unstructured.Unstructured) {
+	if m.asked != now {
+		m.asked, m.machines = now, nil
+	}
+	if m.external != nil && slices.Equal(m.lists[0], infra) && slices.Equal(m.lists[1], configs) {
+		return
+	}
+	m.external = make(map[externalKey]*unstructured.Unstructured, len(infra)+len(configs))
+	m.lists = [2][]*unstructured.Unstructured{slices.Clone(infra), slices.Clone(configs)}
+	for _, list := range m.lists {
+		for _, o := range list {
+			if o != nil && o.Object != nil {
+				object := seen(o.Object)
+				group, _, _ := strings.Cut(object.text("apiVersion"), "/")
+				m.external[externalKey{group, object.kind(), object.namespace(), object.name()}] = o
+			}
+		}
+	}
+}
+
+// judge gives the judgement of a Machine of the pool.
+func (a asked) judge(m poolMachine) *judgement {
+	holds := a.findHolds(m)
+	out := &judgement{holds: holds, row: Machine{
+		Name:           m.name(),
+		Namespace:      m.namespace(),
+		Node:           m.node(),
+		Set:            m.set,
+		Version:        m.text("spec", "version"),
+		KubeletVersion: m.kubelet(),
+		Phase:          m.text("status", "phase"),
+		Old:            m.old,
+		Ready:          m.available() && (m.old || len(holds) == 0),
+		Deleting:       m.deleting(),
+		Waiting:        a.waits(m, holds),
+		Created:        m.created(),
+		ReadySince:     m.readySince(),
+		Image:          m.image(),
+	}}
+	if out.row.Proved = a.proved(m, holds); out.row.Proved {
+		out.row.ProvedSince = m.ready().since
+	}
+	return out
 }
 
 // print digests what moves of a Machine when the rollout moves, and nothing else.
@@ -149,7 +235,7 @@ func (r *readings) print(m seen) (digest [16]byte) {
 	return digest
 }
 
-// conditions and oldConditions are those of seen, read once.
+// conditions and oldConditions are those of seen, read once; while it is judged.
 func (m poolMachine) conditions() []rolloutCondition { return m.read.conditions }
 
 func (m poolMachine) oldConditions() []rolloutCondition { return m.read.oldConditions }
@@ -164,7 +250,7 @@ func (m poolMachine) condition(kind, oldKind string) (rolloutCondition, bool) {
 type externalKey struct{ group, kind, namespace, name string }
 
 func poolOf(o Observed) pool {
-	p := pool{external: map[externalKey]seen{}}
+	var p pool
 	if o.Cluster != nil {
 		p.cluster = o.Cluster.Object
 	}
@@ -174,15 +260,17 @@ func poolOf(o Observed) pool {
 	if p.deployment == nil {
 		return p
 	}
-	for _, list := range [][]seen{seenAll(o.InfraMachines), seenAll(o.BootstrapConfigs)} {
-		for _, object := range list {
-			group, _, _ := strings.Cut(object.text("apiVersion"), "/")
-			p.external[externalKey{group, object.kind(), object.namespace(), object.name()}] = object
-		}
-	}
-	p.template = rollingTemplateOf(p.deployment)
+	_, after := p.rolloutAfter()
+	p.asked = asked{template: rollingTemplateOf(p.deployment), onDelete: p.strategy() == string(clusterv1.OnDeleteMachineDeploymentStrategyType), after: after}
 	p.takeSets(seenAll(o.MachineSets))
-	p.takeMachines(o.Memo, o.Machines, seenAll(o.MachineSets))
+	memo := o.Memo
+	if memo == nil {
+		memo = &Memo{}
+	}
+	memo.mu.Lock()
+	defer memo.mu.Unlock()
+	memo.begin(p.asked, o.InfraMachines, o.BootstrapConfigs)
+	p.takeMachines(memo, o.Machines, seenAll(o.MachineSets))
 	return p
 }
 
@@ -255,13 +343,9 @@ func (p *pool) labelled(object seen) bool {
 }
 
 func (p *pool) takeMachines(memo *Memo, machines []*unstructured.Unstructured, allSets []seen) {
-	if memo == nil {
-		memo = &Memo{}
-	}
-	memo.mu.Lock()
-	defer memo.mu.Unlock()
-	next := map[*unstructured.Unstructured]*readings{}
-	defer func() { memo.known = next }() // all others are forgotten
+	next := make(map[*unstructured.Unstructured]*known, len(machines))
+	defer func() { memo.machines = next }() // all others are forgotten
+	namespace := p.deployment.namespace()
 	own, foreign := map[string]seen{}, map[string]bool{}
 	for _, set := range slices.Concat(p.matching, p.others) {
 		own[set.uid()] = set
@@ -276,17 +360,21 @@ func (p *pool) takeMachines(memo *Memo, machines []*unstructured.Unstructured, a
 			continue
 		}
 		m := seen(o.Object)
-		if m.namespace() != p.deployment.namespace() {
+		k := memo.machines[o]
+		if k == nil {
+			k = knownOf(m)
+		}
+		next[o] = k
+		if k.namespace != namespace {
 			continue
 		}
-		set, owned := seen(nil), false
-		owner, ok := m.controller()
-		if ok {
-			set, owned = own[owner.text("uid")], own[owner.text("uid")] != nil
+		var set seen
+		if k.owned {
+			set = own[k.owner.uid]
 		}
 		switch {
-		case owned:
-		case ok && (owner.text("kind") != "MachineSet" || foreign[owner.text("uid")]):
+		case set != nil:
+		case k.owned && (k.owner.kind != "MachineSet" || foreign[k.owner.uid]):
 			continue // of another pool, or of the control plane
 		case !p.labelled(m):
 			continue
@@ -294,20 +382,25 @@ func (p *pool) takeMachines(memo *Memo, machines []*unstructured.Unstructured, a
 			// Its MachineSet is gone or was not seen, or it has no owner: the labels
 			// say whose it is.
 			for _, s := range own {
-				if s.name() == m.label(clusterv1.MachineSetNameLabel) && s.name() != "" && !ok {
+				if s.name() == m.label(clusterv1.MachineSetNameLabel) && s.name() != "" && !k.owned {
 					set = s
 				}
 			}
 		}
-		member := poolMachine{seen: m, set: set.name(), old: true, read: memo.reading(o, next), held: new([]hold)}
-		if member.set == "" {
-			member.set = cmp.Or(m.label(clusterv1.MachineSetNameLabel), owner.text("name"))
+		now := setting{set: set.name(), old: true, infra: memo.external[k.infra], config: memo.external[k.config]}
+		if now.set == "" {
+			owner, _ := m.controller()
+			now.set = cmp.Or(m.label(clusterv1.MachineSetNameLabel), owner.text("name"))
 		}
 		if wanted, ok := p.wanted(); ok && set != nil {
-			member.old = set.name() != wanted.name()
+			now.old = set.name() != wanted.name()
 		}
-		member.infra = p.externalOf(m, m.object("spec", "infrastructureRef"))
-		member.config = p.externalOf(m, m.object("spec", "bootstrap", "configRef"))
+		member := poolMachine{seen: m, set: now.set, old: now.old, infra: objectOf(now.infra), config: objectOf(now.config), known: k}
+		if k.judged == nil || k.under != now {
+			member.read = &readings{m.conditions(), m.oldConditions()}
+			k.judged, k.under, k.fingerprint = p.asked.judge(member), now, member.read.print(m)
+		}
+		member.judged = k.judged
 		p.machines = append(p.machines, member)
 	}
 	slices.SortFunc(p.machines, func(a, b poolMachine) int {
@@ -317,13 +410,15 @@ func (p *pool) takeMachines(memo *Memo, machines []*unstructured.Unstructured, a
 			}
 			return 1
 		}
-		return cmp.Or(cmp.Compare(a.created(), b.created()), cmp.Compare(a.name(), b.name()), cmp.Compare(a.uid(), b.uid()))
+		return cmp.Or(cmp.Compare(a.known.created, b.known.created), cmp.Compare(a.known.name, b.known.name), cmp.Compare(a.known.uid, b.known.uid))
 	})
 }
 
-func (p *pool) externalOf(m, ref seen) seen {
-	r := templateRefOf(ref)
-	return p.external[externalKey{r.group, r.kind, m.namespace(), r.name}]
+func objectOf(o *unstructured.Unstructured) seen {
+	if o == nil {
+		return nil
+	}
+	return o.Object
 }
 
 // wanted is the MachineSet that matches the template.
@@ -390,7 +485,7 @@ func (m poolMachine) ready() rolloutCondition {
 
 // proved says whether a new Machine is all that it should be, minReadySeconds
 // apart (machine_controller_status.go, setAvailableCondition).
-func (p *pool) proved(m poolMachine, holds []hold) bool {
+func (a asked) proved(m poolMachine, holds []hold) bool {
 	if m.old || m.deleting() || m.node() == "" || !m.ready().holds() {
 		return false
 	}
@@ -398,14 +493,14 @@ func (p *pool) proved(m poolMachine, holds []hold) bool {
 		return len(holds) == 0
 	}
 	c, _ := m.condition(clusterv1.MachineAvailableCondition, "")
-	return c.reason == clusterv1.MachineWaitingForMinReadySecondsReason && len(holds) == 1 && holds[0].Cause == StallMachineNotReady && len(p.mismatchHolds(m)) == 0
+	return c.reason == clusterv1.MachineWaitingForMinReadySecondsReason && len(holds) == 1 && holds[0].Cause == StallMachineNotReady && len(a.mismatchHolds(m)) == 0
 }
 
 // fingerprint digests what moves when the rollout moves, and nothing else.
 func (p *pool) fingerprint() string {
 	machines := make([][16]byte, len(p.machines))
 	for i, m := range p.machines {
-		machines[i] = m.read.fingerprint
+		machines[i] = m.known.fingerprint
 	}
 	slices.SortFunc(machines, func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) })
 	sum := sha256.New()

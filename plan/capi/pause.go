@@ -27,7 +27,7 @@ func PauseMakes(o Observed) int {
 	switch {
 	case active <= 1: // it is scaled to all of the replicas
 		return int(desired - last)
-	case p.onDelete(): // several are not scaled
+	case p.onDelete: // several are not scaled
 		return 0
 	case desired == 0:
 		return int(-total)

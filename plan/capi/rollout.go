@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 )
 
 // Observed is what was seen of one pool at one moment. Every object may come
@@ -128,35 +127,15 @@ func Judge(o Observed) Rollout {
 		Fingerprint: p.fingerprint(),
 	}
 	r.Complete = r.Waiting == ""
+	r.Machines = slices.Grow(r.Machines, len(p.machines))
 	for _, m := range p.machines {
-		holds := p.machineHolds(m)
-		ready := m.available() && (m.old || len(holds) == 0)
-		machine := Machine{
-			Name:           m.name(),
-			Namespace:      m.namespace(),
-			Node:           m.node(),
-			Set:            m.set,
-			Version:        m.text("spec", "version"),
-			KubeletVersion: m.kubelet(),
-			Phase:          m.text("status", "phase"),
-			Old:            m.old,
-			Ready:          ready,
-			Deleting:       m.deleting(),
-			Waiting:        p.waits(m, holds),
-			Created:        m.created(),
-			ReadySince:     m.readySince(),
-			Image:          m.image(),
-		}
-		if machine.Proved = p.proved(m, holds); machine.Proved {
-			machine.ProvedSince = m.ready().since
-		}
-		r.Machines = append(r.Machines, machine)
+		r.Machines = append(r.Machines, m.judged.row)
 		switch {
 		case m.old:
 			r.Old++
 		default:
 			r.New++
-			if ready {
+			if m.judged.row.Ready {
 				r.NewReady++
 			}
 		}
@@ -174,12 +153,11 @@ func (p *pool) desired() (int64, bool) {
 	return n, ok && n >= 0
 }
 
-func (p *pool) onDelete() bool {
-	strategy := p.deployment.text("spec", "rollout", "strategy", "type")
+func (p *pool) strategy() string {
 	if p.deployment.oldForm() {
-		strategy = p.deployment.text("spec", "strategy", "type")
+		return p.deployment.text("spec", "strategy", "type")
 	}
-	return strategy == string(clusterv1.OnDeleteMachineDeploymentStrategyType)
+	return p.deployment.text("spec", "rollout", "strategy", "type")
 }
 
 // observed says whether the controller has seen the live generation. Any
@@ -205,8 +183,8 @@ func (p *pool) unmet() string {
 	if generation, last, ok := p.observed(); !ok {
 		return fmt.Sprintf("the MachineDeployment controller has not acted on generation %d yet (last seen: %d)", generation, last)
 	}
-	waiting := filter(p.machines, func(m poolMachine) bool { return m.old && !m.deleting() })
-	if p.onDelete() && len(waiting) > 0 {
+	waiting := filter(p.machines, func(m poolMachine) bool { return m.old && !m.judged.row.Deleting })
+	if p.onDelete && len(waiting) > 0 {
 		return fmt.Sprintf("strategy OnDelete: %s must be deleted by someone, none is replaced before", count(len(waiting), "old Machine"))
 	}
 	if desired > 0 {
@@ -235,12 +213,11 @@ func (p *pool) unmetNew(desired int64) string {
 	}
 	first := "" // what the first Machine that is not ready waits for
 	for _, m := range news {
-		holds := p.machineHolds(m)
-		switch {
-		case len(holds) == 0 && m.available():
+		switch row := m.judged.row; {
+		case row.Ready:
 			ready++
 		case first == "":
-			first = fmt.Sprintf("Machine %s: %s", m.name(), p.waits(m, holds))
+			first = fmt.Sprintf("Machine %s: %s", row.Name, row.Waiting)
 		}
 	}
 	tally := fmt.Sprintf("%d of %d new Machines are available", ready, desired)
@@ -249,8 +226,8 @@ func (p *pool) unmetNew(desired int64) string {
 		return tally + "; " + first
 	case int64(ready) < desired:
 		for _, m := range p.machines {
-			if m.old && m.deleting() {
-				return fmt.Sprintf("%s; old Machine %s: %s", tally, m.name(), p.waits(m, p.machineHolds(m)))
+			if row := m.judged.row; row.Old && row.Deleting {
+				return fmt.Sprintf("%s; old Machine %s: %s", tally, row.Name, row.Waiting)
 			}
 		}
 		return tally
@@ -283,10 +260,10 @@ func (p *pool) unmetOld(desired int64) string {
 	}
 	// One that is on its way out tells more than one whose turn has not come.
 	slices.SortStableFunc(left, func(a, b poolMachine) int {
-		switch {
-		case a.deleting() == b.deleting():
+		switch x, y := a.judged.row.Deleting, b.judged.row.Deleting; {
+		case x == y:
 			return 0
-		case a.deleting():
+		case x:
 			return -1
 		}
 		return 1
@@ -297,7 +274,7 @@ func (p *pool) unmetOld(desired int64) string {
 		if !m.old {
 			kind = "Machine"
 		}
-		unmet := fmt.Sprintf("%s %s is still there: %s", kind, m.name(), cmp.Or(p.waits(m, p.machineHolds(m)), "it is to be deleted"))
+		unmet := fmt.Sprintf("%s %s is still there: %s", kind, m.name(), cmp.Or(m.judged.row.Waiting, "it is to be deleted"))
 		if len(left) > 1 {
 			unmet += fmt.Sprintf("; and %d more", len(left)-1)
 		}
@@ -318,13 +295,13 @@ func (p *pool) unmetOld(desired int64) string {
 }
 
 // waits is what a Machine waits for, in one line.
-func (p *pool) waits(m poolMachine, holds []hold) string {
+func (a asked) waits(m poolMachine, holds []hold) string {
 	switch {
 	case len(holds) > 0:
 		return holds[0].line
 	case m.deleting():
 		return "deletion: just begun"
-	case m.old && p.onDelete():
+	case m.old && a.onDelete:
 		return "somebody to delete it (strategy OnDelete)"
 	case m.old:
 		return "its turn to be replaced"

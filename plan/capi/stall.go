@@ -90,7 +90,7 @@ func (p *pool) stalls(unmet string) (stated, suspected []Stall) {
 	stated = slices.Concat(p.poolStalls(), p.pauses(), p.templateStalls(), p.creationStalls(), p.remediationStalls())
 	suspected = p.silences()
 	for _, m := range p.machines {
-		for _, h := range p.machineHolds(m) {
+		for _, h := range m.judged.holds {
 			if h.stuck {
 				stated = append(stated, h.Stall)
 			} else {

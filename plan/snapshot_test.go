@@ -1,0 +1,70 @@
+package plan_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"nodepool/plan"
+	"nodepool/plan/capi"
+)
+
+// TestRenewed holds a snapshot that is followed to answer as one that was made anew
+// of the same objects, after each of many random changes.
+func TestRenewed(t *testing.T) {
+	clusters := func(sel plan.Selector, name string) plan.Selector {
+		sel.Label, sel.LabelValue = capi.ClusterNameLabel, name
+		return sel
+	}
+	machines := plan.Selector{Ref: plan.Ref{Group: capi.Group, Kind: "Machine", Namespace: "default"}}
+	sets := plan.Selector{Ref: plan.Ref{Group: capi.Group, Kind: "MachineSet"}}
+	selectors := []plan.Selector{machines, sets, clusters(machines, "demo"), clusters(machines, "other"), clusters(sets, "demo")}
+	for seed := range uint64(4) {
+		random := rand.New(rand.NewPCG(seed, 1))
+		form := func(i, version int) *unstructured.Unstructured {
+			return &unstructured.Unstructured{Object: map[string]any{
+				"apiVersion": capi.Group + "/v1beta2", "kind": []string{"Machine", "MachineSet"}[i%2],
+				"metadata": map[string]any{
+					"namespace": []string{"default", "team"}[i/2%2], "name": fmt.Sprintf("object-%02d", i), "resourceVersion": fmt.Sprint(version),
+					"labels": map[string]any{capi.ClusterNameLabel: []string{"demo", "other"}[random.IntN(2)]},
+				},
+			}}
+		}
+		objects := []*unstructured.Unstructured{form(0, 0)}
+		followed := plan.Snapshot{}.With(selectors[0], objects...).Following()
+		for step := range 60 {
+			before, was := followed, followed.Objects()
+			switch i := random.IntN(len(objects)); random.IntN(4) {
+			case 0:
+				o := form(len(objects), step)
+				objects = append(objects, o)
+				followed = followed.With(selectors[1], o)
+			default:
+				forms := []*unstructured.Unstructured{form(i, step), form(random.IntN(len(objects)), step)}
+				for _, o := range forms {
+					for at, old := range objects {
+						if capi.RefOf(old) == capi.RefOf(o) {
+							objects[at] = o
+						}
+					}
+				}
+				followed = followed.Renewed(append(forms, form(1000, step))...) // which it does not hold
+			}
+			anew := plan.Snapshot{}.With(selectors[0], objects...)
+			for _, sel := range selectors {
+				if diff := cmp.Diff(anew.List(sel), followed.List(sel)); diff != "" {
+					t.Fatalf("seed %d, step %d, %v (-anew +followed):\n%s", seed, step, sel, diff)
+				}
+			}
+			if diff := cmp.Diff(anew.Objects(), followed.Objects()); diff != "" {
+				t.Fatalf("seed %d, step %d (-anew +followed):\n%s", seed, step, diff)
+			}
+			if diff := cmp.Diff(was, before.Objects()); diff != "" {
+				t.Fatalf("seed %d, step %d: the snapshot before has changed:\n%s", seed, step, diff)
+			}
+		}
+	}
+}
