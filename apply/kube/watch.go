@@ -332,7 +332,7 @@ func (c *Cluster) source(key plan.Selector, k kind) (*source, error) {
 }
 
 // events reads the changes of a watch. The dynamic client's own decoder goes
-// through the bytes of each change seven times; this one does so twice.
+// through the bytes of each change again and again; this one does so twice.
 type events struct {
 	body    io.Closer
 	decoder json.Decoder
