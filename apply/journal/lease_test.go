@@ -41,7 +41,7 @@ var (
 )
 
 func inCluster(client *fake.Clientset) *journal.InCluster {
-	return journal.New(client.CoreV1(), client.CoordinationV1(), owner)
+	return journal.New(journaltest.Clients(client), owner)
 }
 
 // elsewhere makes the Lease of a pool one of a runner on another host.
