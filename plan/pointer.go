@@ -37,7 +37,9 @@ func (p Pointer) Tokens() []string {
 	}
 	parts := strings.Split(strings.TrimPrefix(string(p), "/"), "/")
 	for i, t := range parts {
-		parts[i] = unescapeToken.Replace(t)
+		if strings.Contains(t, "~") {
+			parts[i] = unescapeToken.Replace(t)
+		}
 	}
 	return parts
 }
@@ -47,9 +49,8 @@ func (p Pointer) Tokens() []string {
 func (p Pointer) Dotted() string {
 	var b strings.Builder
 	for _, t := range p.Tokens() {
-		_, err := strconv.Atoi(t)
 		switch {
-		case err == nil:
+		case isIndex(t):
 			b.WriteString("[" + t + "]")
 		case strings.ContainsAny(t, "./[]\" "):
 			b.WriteString("[" + strconv.Quote(t) + "]")
@@ -61,6 +62,16 @@ func (p Pointer) Dotted() string {
 		}
 	}
 	return b.String()
+}
+
+// isIndex reports whether a token is a number. Most are not, and an error of
+// Atoi takes longer than the rest of Dotted.
+func isIndex(token string) bool {
+	if token == "" || !strings.Contains("+-0123456789", token[:1]) {
+		return false
+	}
+	_, err := strconv.Atoi(token)
+	return err == nil
 }
 
 // Within reports whether p is q or lies below it.

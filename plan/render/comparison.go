@@ -16,7 +16,7 @@ import (
 // findings but for those that pass. Revisions are those that plan.Compare gives
 // for the two. The error is that of w.
 func Comparison(w io.Writer, older, newer plan.Plan, revisions []plan.Revision, o Options) error {
-	v := &comparison{view: view{page: page{o: o}, Plan: newer}, old: older}
+	v := &comparison{view: view{page: page{o: o}, Plan: newer, index: &index{}}, old: older}
 	v.write(revisions)
 	_, err := io.WriteString(w, v.String())
 	return err

@@ -18,6 +18,7 @@ func JSON(w io.Writer, p plan.Plan) error {
 		return fmt.Errorf("write plan as JSON: %w", err)
 	}
 	var b bytes.Buffer
+	b.Grow(2 * len(raw)) // to grow by steps is to copy it several times
 	if err := json.Indent(&b, raw, "", "  "); err != nil {
 		return fmt.Errorf("write plan as JSON: %w", err)
 	}

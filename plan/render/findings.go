@@ -17,20 +17,20 @@ func (v *view) blocked() bool { return v.Blocked || len(v.blocks()) > 0 }
 
 // pick gives the findings of a severity. A waived block counts as a warning.
 func (v *view) pick(severity plan.Severity) []plan.Finding {
-	var out []plan.Finding
-	for _, f := range v.Findings {
-		s := f.Severity
-		switch {
-		case s == plan.Block && f.Waived != "":
-			s = plan.Warn
-		case s == plan.NotVerified: // listed among those that passed, with another mark
-			s = plan.Pass
-		}
-		if s == severity {
-			out = append(out, f)
+	if v.picked == nil {
+		v.picked = map[plan.Severity][]plan.Finding{}
+		for _, f := range v.Findings {
+			s := f.Severity
+			switch {
+			case s == plan.Block && f.Waived != "":
+				s = plan.Warn
+			case s == plan.NotVerified: // listed among those that passed, with another mark
+				s = plan.Pass
+			}
+			v.picked[s] = append(v.picked[s], f)
 		}
 	}
-	return out
+	return v.picked[severity]
 }
 
 // findings writes what the reviewer must know first: blocks, then warnings.

@@ -61,8 +61,9 @@ func Markdown(w io.Writer, p plan.Plan, o Options) error {
 	if o.Full {
 		attempts = []brevity{{}, {tooLong: true}}
 	}
+	found := &index{}
 	fits := func(c brevity) bool {
-		s := &sheet{view: view{page: page{o: o}, Plan: p}, brevity: c}
+		s := &sheet{view: view{page: page{o: o}, Plan: p, index: found}, brevity: c}
 		text = s.document()
 		return len(text) < limit && !s.abandoned
 	}

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"bytes"
 	"strings"
 )
 
@@ -20,7 +21,7 @@ const (
 // page collects lines. Whatever is put on it is escaped and wrapped, so that
 // no caller can forget to.
 type page struct {
-	strings.Builder
+	bytes.Buffer
 	o Options
 }
 
@@ -48,7 +49,9 @@ func (p *page) put(s style, indent, hang int, line string) {
 func (p *page) whole(s style, indent int, line string) { p.write(s, indent, Escape(line)) }
 
 func (p *page) write(s style, indent int, escaped string) {
-	p.WriteString(strings.Repeat(" ", indent))
+	for range indent {
+		p.WriteByte(' ')
+	}
 	if p.o.Color && s != none && escaped != "" {
 		p.WriteString("\x1b[" + string(s) + "m" + escaped + "\x1b[0m")
 	} else {

@@ -28,20 +28,26 @@ type Options struct {
 // what it does to each pool, then every step with its changes. The error is
 // that of w.
 func Text(w io.Writer, p plan.Plan, o Options) error {
-	v := &view{page: page{o: o}, Plan: p}
+	v := &view{page: page{o: o}, Plan: p, index: &index{}}
 	v.write()
-	_, err := io.WriteString(w, v.String())
+	_, err := w.Write(v.Bytes())
 	return err
 }
 
 type view struct {
 	page
 	plan.Plan
-	// pooled and patched are the numbers of the steps by their pool and by the
-	// object that they patch, fated those of the impacts by their pool, once they
-	// were asked for: a plan may be of 1,000 pools.
+	*index
+}
+
+// index finds parts of a plan, which may be of 1,000 pools, once they were asked
+// for: pooled and patched are the numbers of the steps by their pool and by the
+// object that they patch, fated those of the impacts by their pool, picked the
+// findings by the severity that they are told with.
+type index struct {
 	pooled, fated map[string][]int
 	patched       map[plan.Ref][]int
+	picked        map[plan.Severity][]plan.Finding
 }
 
 // stepsOf gives the numbers of the steps of a pool.

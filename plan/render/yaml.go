@@ -125,18 +125,39 @@ func scalar(n node) string {
 	return n.text
 }
 
-// bare matches the strings that need no quotes, in YAML and in a line of ours:
-// nothing that could be read as an arrow, a sealed value, a comment or another
-// value's end. other matches those that YAML reads as something but a string.
-var (
-	bare  = regexp.MustCompile(`^[A-Za-z0-9_./][A-Za-z0-9_./:@%+=-]*( [A-Za-z0-9_./=+-][A-Za-z0-9_./:@%+=-]*)*$`)
-	other = regexp.MustCompile(`(?i)^(true|false|null|yes|no|on|off|y|n|~|[-+.]?[0-9][-+0-9._:exobtzabcdf ]*|[-+]?\.(inf|nan)|[0-9]{4}-.*|[.]+)$`)
-	// partly matches what ends as a key does, or begins a document.
-	partly = regexp.MustCompile(`: |:$|^---|^\.\.\.`)
-)
+// other matches the bare strings that YAML reads as something but a string.
+var other = regexp.MustCompile(`(?i)^(true|false|null|yes|no|on|off|y|n|~|[-+.]?[0-9][-+0-9._:exobtzabcdf ]*|[-+]?\.(inf|nan)|[0-9]{4}-.*|[.]+)$`)
+
+// isBare reports whether s needs no quotes, in YAML and in a line of ours: words
+// of a few signs with one space between them, and nothing that could be read as
+// an arrow, a sealed value, a comment, another value's end, the end of a key or
+// the beginning of a document.
+func isBare(s string) bool {
+	if strings.HasPrefix(s, "...") || strings.HasSuffix(s, ":") || strings.Contains(s, ": ") {
+		return false
+	}
+	word := false // a word goes on
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '.' || c == '/':
+			word = true
+		case c == '=' || c == '+' || c == '-':
+			if i == 0 {
+				return false
+			}
+			word = true
+		case word && (c == ':' || c == '@' || c == '%'):
+		case word && c == ' ':
+			word = false
+		default:
+			return false
+		}
+	}
+	return word && (!strings.Contains("TtFfNnYyOo.0123456789", s[:1]) || !other.MatchString(s))
+}
 
 func quoted(s string) string {
-	if bare.MatchString(s) && !other.MatchString(s) && !partly.MatchString(s) {
+	if isBare(s) {
 		return s
 	}
 	return quote(s)
