@@ -2,6 +2,7 @@ package render
 
 import (
 	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -43,9 +44,11 @@ func (w *writer) change(c plan.Change) {
 	if path == "" {
 		path = "(the whole object)"
 	}
-	before, hadBefore := value(c.Before)
-	after, hasAfter := value(c.After)
-	before, after = w.anonymous(before), w.anonymous(after)
+	read := func(raw json.RawMessage) node {
+		n, _ := value(raw)
+		return w.anonymous(n)
+	}
+	hadBefore, hasAfter := len(c.Before) > 0, len(c.After) > 0
 	switch {
 	case !hadBefore && !hasAfter:
 		w.line('!', 0, path+": absent before and after")
@@ -56,11 +59,11 @@ func (w *writer) change(c plan.Change) {
 	case w.bare:
 		w.bareLine('-', path)
 	case hadBefore && hasAfter:
-		w.between(path, before, after)
+		w.between(path, read(c.Before), read(c.After))
 	case hasAfter:
-		w.one('+', path, after)
+		w.one('+', path, read(c.After))
 	default:
-		w.one('-', path, before)
+		w.one('-', path, read(c.Before))
 	}
 }
 
