@@ -385,3 +385,28 @@ func BenchmarkTold(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkFetch reads the Machines of a cluster as a plan of many pools does, and
+// tells what is kept of them.
+func BenchmarkFetch(b *testing.B) {
+	for _, pools := range []int{10, 100} {
+		b.Run(fmt.Sprintf("machines=%d", 100*pools), func(b *testing.B) {
+			h := newHerd(b, pools)
+			c := h.client()
+			all := plan.Selector{Ref: plan.Ref{Group: capi.Group, Kind: "Machine", Namespace: "default"}}
+			before := heap()
+			var snap plan.Snapshot
+			for b.Loop() {
+				var err error
+				if snap, err = c.Fetch(b.Context(), []plan.Selector{all}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(heap()-before, "MiB-kept")
+			b.ReportMetric(peak(), "MiB-peak")
+			if n := len(snap.List(all)); n != 100*pools {
+				b.Fatalf("%d Machines are read", n)
+			}
+		})
+	}
+}

@@ -14,6 +14,7 @@ import (
 
 	"nodepool/apply"
 	"nodepool/plan"
+	"nodepool/plan/capi"
 )
 
 const (
@@ -213,6 +214,7 @@ func (c *Cluster) get(ctx context.Context, k kind, s plan.Selector) ([]*unstruct
 
 func (c *Cluster) list(ctx context.Context, k kind, s plan.Selector) ([]*unstructured.Unstructured, error) {
 	var out []*unstructured.Unstructured
+	var common capi.Slimmer
 	err := c.pages(ctx, k, s, func(page *unstructured.UnstructuredList) error {
 		if page == nil {
 			out = nil
@@ -222,6 +224,9 @@ func (c *Cluster) list(ctx context.Context, k kind, s plan.Selector) ([]*unstruc
 			o := &page.Items[i]
 			if s.Kind != "MachineDeployment" { // which alone is asked for its field managers
 				o.SetManagedFields(nil) // half of a Machine's bytes
+			}
+			if s.Group == capi.Group && s.Kind == "Machine" { // of which there are most
+				o = common.ShareMachine(o)
 			}
 			out = append(out, o)
 		}

@@ -34,12 +34,7 @@ const maxShared = 1 << 14
 func (s *Slimmer) Slim(o *unstructured.Unstructured) *unstructured.Unstructured {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.texts) > maxShared || len(s.shared) > maxShared || len(s.holders) > maxShared {
-		s.texts, s.shared, s.holders = nil, nil, nil
-	}
-	if s.texts == nil {
-		s.texts, s.shared, s.holders = map[string]string{}, map[condition]map[string]any{}, map[[3]string][]any{}
-	}
+	s.begin()
 	from, group := seen(o.Object), RefOf(o).Group
 	machine := group == Group && o.GetKind() == "Machine"
 	if group == Group && !machine {
@@ -61,6 +56,39 @@ func (s *Slimmer) Slim(o *unstructured.Unstructured) *unstructured.Unstructured 
 		out["status"] = status
 	}
 	return &unstructured.Unstructured{Object: out}
+}
+
+// ShareMachine gives a Machine for a plan, with what many Machines hold in common
+// kept once: names of fields, short texts, and conditions, which are most of
+// it. It leaves nothing out but, of conditions, what neither Judge nor StartupOf
+// reads: observedGeneration, and most times. It takes what it keeps out of o,
+// which must not be used any more.
+func (s *Slimmer) ShareMachine(o *unstructured.Unstructured) *unstructured.Unstructured {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.begin()
+	var shared [3][]any
+	places := [3][]string{{"status"}, {"status", "v1beta2"}, {"status", "deprecated", "v1beta1"}}
+	for i, place := range places {
+		status := seen(o.Object).object(place...)
+		if items := status.objects("conditions"); len(items) > 0 {
+			shared[i] = s.conditions(items, plannedBy)
+			delete(status, "conditions")
+		}
+	}
+	out := seen(s.whole(o.Object).(map[string]any))
+	for i, place := range places {
+		if shared[i] != nil {
+			out.object(place...)["conditions"] = shared[i]
+		}
+	}
+	return &unstructured.Unstructured{Object: out}
+}
+
+func (s *Slimmer) begin() {
+	if s.texts == nil || len(s.texts) > maxShared || len(s.shared) > maxShared || len(s.holders) > maxShared {
+		s.texts, s.shared, s.holders = map[string]string{}, map[condition]map[string]any{}, map[[3]string][]any{}
+	}
 }
 
 // text gives a text that may stand in many objects.
@@ -142,8 +170,12 @@ func (s *Slimmer) metadata(from seen) map[string]any {
 
 // status keeps what is read of the status of a Machine or of an object that it
 // refers to; the conditions of both contracts, wherever they stand.
-func (s *Slimmer) status(from seen, times bool) map[string]any {
-	out := s.said(from.object("status"), times)
+func (s *Slimmer) status(from seen, machine bool) map[string]any {
+	var timed []string
+	if machine {
+		timed = judgedBy
+	}
+	out := s.said(from.object("status"), timed)
 	status := from.object("status")
 	if phase := status.text("phase"); phase != "" {
 		out["phase"] = s.text(phase)
@@ -154,40 +186,46 @@ func (s *Slimmer) status(from seen, times bool) map[string]any {
 	if kubelet := status.text("nodeInfo", "kubeletVersion"); kubelet != "" {
 		out["nodeInfo"] = map[string]any{"kubeletVersion": s.text(kubelet)}
 	}
-	if newer := s.said(status.object("v1beta2"), times); len(newer) > 0 {
+	if newer := s.said(status.object("v1beta2"), timed); len(newer) > 0 {
 		out["v1beta2"] = newer
 	}
-	if older := s.said(status.object("deprecated", "v1beta1"), times); len(older) > 0 {
+	if older := s.said(status.object("deprecated", "v1beta1"), timed); len(older) > 0 {
 		out["deprecated"] = map[string]any{"v1beta1": older}
 	}
 	return out
 }
 
 // said keeps the conditions and the terminal failure that stand at one place.
-func (s *Slimmer) said(from seen, times bool) map[string]any {
+func (s *Slimmer) said(from seen, timed []string) map[string]any {
 	out := map[string]any{}
 	for _, key := range []string{"failureReason", "failureMessage"} {
 		if text := from.text(key); text != "" {
 			out[key] = text
 		}
 	}
-	items := from.objects("conditions")
-	if len(items) == 0 {
-		return out
+	if items := from.objects("conditions"); len(items) > 0 {
+		out["conditions"] = s.conditions(items, timed)
 	}
-	list := make([]any, len(items))
-	for i, item := range items {
-		list[i] = s.condition(item, times)
-	}
-	out["conditions"] = list
 	return out
 }
 
-// timed are the conditions of a Machine whose time is read: since when it is
-// available, and ready.
-var timed = []string{clusterv1.MachineAvailableCondition, clusterv1.MachineReadyCondition, string(clusterv1.MachineNodeHealthyV1Beta1Condition)}
+func (s *Slimmer) conditions(items []seen, timed []string) []any {
+	list := make([]any, len(items))
+	for i, item := range items {
+		list[i] = s.condition(item, timed)
+	}
+	return list
+}
 
-func (s *Slimmer) condition(from seen, times bool) map[string]any {
+// The conditions of a Machine whose time is read: by Judge, since when it is
+// available, and ready; for a plan also how long it took to start.
+var (
+	judgedBy  = []string{clusterv1.MachineAvailableCondition, clusterv1.MachineReadyCondition, string(clusterv1.MachineNodeHealthyV1Beta1Condition)}
+	plannedBy = append(slices.Clone(judgedBy), clusterv1.MachineInfrastructureReadyCondition, string(clusterv1.InfrastructureReadyV1Beta1Condition),
+		clusterv1.MachineNodeReadyCondition, clusterv1.MachineNodeHealthyCondition)
+)
+
+func (s *Slimmer) condition(from seen, timed []string) map[string]any {
 	c := condition{s.text(from.text("type")), s.text(from.text("status")), s.text(from.text("reason")), s.text(from.text("severity")), from.text("message")}
 	known, ok := s.shared[c]
 	if !ok {
@@ -200,7 +238,7 @@ func (s *Slimmer) condition(from seen, times bool) map[string]any {
 		s.shared[c] = known
 	}
 	since := from.text("lastTransitionTime")
-	if !times || since == "" || !slices.Contains(timed, c.kind) {
+	if since == "" || !slices.Contains(timed, c.kind) {
 		return known
 	}
 	own := make(map[string]any, len(known)+1)

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"nodepool/plan/capi"
@@ -146,4 +148,66 @@ func TestSlimIsSmall(t *testing.T) {
 	if deleting(second)["mark"] != true {
 		t.Error("what two Machines hold in common is kept twice")
 	}
+}
+
+// TestShareMachine: of a Machine for a plan nothing is missing but, of its
+// conditions, what is not read.
+func TestShareMachine(t *testing.T) {
+	forms(t, func(t *testing.T, version string) {
+		w := midway(version)
+		var s capi.Slimmer
+		for _, m := range slices.Concat(w.old, w.new) {
+			m.SetLabels(map[string]string{"any": "label"})
+			m.SetAnnotations(map[string]string{"any": "annotation"})
+			unstructured.SetNestedField(m.Object, "10.0.0.1", "status", "addresses", "internal")
+			want := m.DeepCopy()
+			got := s.ShareMachine(m.DeepCopy())
+			for _, place := range [][]string{{"status", "conditions"}, {"status", "v1beta2", "conditions"}, {"status", "deprecated", "v1beta1", "conditions"}} {
+				read, _, _ := unstructured.NestedSlice(got.Object, place...)
+				all, _, _ := unstructured.NestedSlice(want.Object, place...)
+				for i, c := range all {
+					c := c.(map[string]any)
+					delete(c, "observedGeneration")
+					if c["message"] == "" {
+						delete(c, "message")
+					}
+					if !slices.Contains([]any{"Available", "Ready", "InfrastructureReady", "NodeReady", "NodeHealthy"}, c["type"]) {
+						delete(c, "lastTransitionTime")
+					} else if i < len(read) && read[i].(map[string]any)["lastTransitionTime"] != c["lastTransitionTime"] {
+						t.Errorf("the time of %s is lost", c["type"])
+					}
+				}
+				if len(all) > 0 {
+					unstructured.SetNestedSlice(want.Object, all, place...)
+				}
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", m.GetName(), diff)
+			}
+		}
+	})
+}
+
+// TestStartupOfShared: how long machines took to start is told of shared ones too.
+func TestStartupOfShared(t *testing.T) {
+	forms(t, func(t *testing.T, version string) {
+		var s capi.Slimmer
+		var machines, shared []*object
+		for _, m := range midway(version).old {
+			m = m.DeepCopy()
+			at := func(kind, time string) map[string]any {
+				return map[string]any{"type": kind, "status": "True", "lastTransitionTime": time, "reason": "r", "message": "m"}
+			}
+			m.SetCreationTimestamp(metav1.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
+			unstructured.SetNestedField(m.Object, "node", "status", "nodeRef", "name")
+			conditions := []any{at("InfrastructureReady", "2026-01-01T00:01:00Z"), at("NodeReady", "2026-01-01T00:05:00Z"), at("NodeHealthy", "2026-01-01T00:04:00Z")}
+			place := map[string][]string{"v1beta1": {"status", "v1beta2", "conditions"}, "v1beta2": {"status", "conditions"}}[version]
+			unstructured.SetNestedSlice(m.Object, conditions, place...)
+			machines, shared = append(machines, m), append(shared, s.ShareMachine(m.DeepCopy()))
+		}
+		want, n := capi.StartupOf(machines)
+		if got, m := capi.StartupOf(shared); n == 0 || got != want || m != n || want != 3*time.Minute {
+			t.Errorf("%s of %d machines, and shared %s of %d", want, n, got, m)
+		}
+	})
 }
