@@ -381,7 +381,7 @@ func (j *ConfigMap) look(ctx context.Context) (b book, err error) {
 // current gives the journal as it was seen last, and reads it where it was not.
 func (j *ConfigMap) current(ctx context.Context) (book, error) {
 	if j.seen == nil {
-		cm, err := j.store.clients.ConfigMaps(j.store.cluster.Namespace).Get(ctx, j.name, metav1.GetOptions{})
+		cm, err := j.store.core.ConfigMaps(j.store.cluster.Namespace).Get(ctx, j.name, metav1.GetOptions{})
 		switch {
 		case apierrors.IsNotFound(err):
 			cm = j.blank()
@@ -431,7 +431,7 @@ func (j *ConfigMap) change(ctx context.Context, patience time.Duration, edit fun
 			}
 			j.store.cluster.label(next, journalLabel)
 			j.store.cluster.own(next)
-			client := j.store.clients.ConfigMaps(next.Namespace)
+			client := j.store.core.ConfigMaps(next.Namespace)
 			if next.ResourceVersion == "" {
 				verb = "create"
 				next, err = client.Create(ctx, next, metav1.CreateOptions{FieldManager: manager})

@@ -41,7 +41,7 @@ func TestConfigMapIsOwned(t *testing.T) {
 	// After clusterctl move the Cluster has another UID.
 	moved := owner
 	moved.UID = "moved"
-	j := journal.New(journaltest.Clients(client), moved).Journal("up")
+	j := journal.New(client.CoreV1(), client.CoordinationV1(), moved).Journal("up")
 	appendAll(t, j, record(planNamed("one"), "", apply.Opened, 1))
 	all := configMaps(t, client)
 	if len(all) != 1 {
@@ -64,7 +64,7 @@ func TestConfigMapNames(t *testing.T) {
 	for i, names := range [][2]string{{"a-b", "c"}, {"a", "b-c"}, {"a.b", "c"}, {long + "a", strings.Repeat("b.", 126) + "x"}, {long + "a", strings.Repeat("b.", 126) + "y"}} {
 		of := owner
 		of.Name = names[0]
-		mustOpen(t, journal.New(journaltest.Clients(client), of).Journal(names[1]), planNamed(fmt.Sprint(i)), 1)
+		mustOpen(t, journal.New(client.CoreV1(), client.CoordinationV1(), of).Journal(names[1]), planNamed(fmt.Sprint(i)), 1)
 		all := configMaps(t, client)
 		if len(all) != i+1 {
 			t.Fatalf("%q shares a ConfigMap with another", names)
@@ -79,7 +79,7 @@ func TestConfigMapNames(t *testing.T) {
 	if err != nil || len(runs) > 0 {
 		t.Errorf("cluster c has the runs %v, %v; want none of the others'", runs, err)
 	}
-	if runs, err = journal.New(journaltest.Clients(client), journal.Cluster{Namespace: "default"}).Runs(t.Context()); err != nil || len(runs) != 5 {
+	if runs, err = journal.New(client.CoreV1(), client.CoordinationV1(), journal.Cluster{Namespace: "default"}).Runs(t.Context()); err != nil || len(runs) != 5 {
 		t.Errorf("the namespace has %d runs, %v; want all", len(runs), err)
 	}
 }

@@ -305,7 +305,7 @@ func TestConfigMapConforms(t *testing.T) {
 	conformance(t, func(t *testing.T) store {
 		client := journaltest.NewClientset()
 		return store{shared: true, open: func(*testing.T) apply.Journal {
-			return journal.New(journaltest.Clients(client), owner).Journal("up")
+			return journal.New(client.CoreV1(), client.CoordinationV1(), owner).Journal("up")
 		}}
 	})
 }

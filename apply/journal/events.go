@@ -67,7 +67,7 @@ func (s *InCluster) Events(snap plan.Snapshot, h apply.Holder) *Events {
 		defer close(e.done)
 		for event := range e.queue {
 			ctx, stop := context.WithTimeout(ctx, eventTimeout)
-			_, _ = s.clients.Events(event.Namespace).Create(ctx, event, metav1.CreateOptions{FieldManager: manager})
+			_, _ = s.core.Events(event.Namespace).Create(ctx, event, metav1.CreateOptions{FieldManager: manager})
 			stop()
 		}
 	}()

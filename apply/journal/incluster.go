@@ -6,16 +6,16 @@ import (
 	"fmt"
 	"time"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 
 	"nodepool/apply"
-	"nodepool/apply/typed"
 )
 
 // The labels of what stands in the cluster. The first is Cluster API's own.
@@ -63,61 +63,30 @@ func (c Cluster) label(o metav1.Object, mark string) {
 // object.
 type InCluster struct {
 	cluster Cluster
-	clients Clients
+	core    corev1client.CoreV1Interface
+	leases  coordinationv1client.LeasesGetter
 	plans   plans
 	// Patience is how long a server that does not answer is waited for, as
 	// the executor does around the writes of a plan; 0 means five minutes.
 	Patience time.Duration
 }
 
-// Clients give the client of each kind in a namespace.
-type Clients struct {
-	ConfigMaps func(namespace string) Client[*corev1.ConfigMap, *corev1.ConfigMapList]
-	Events     func(namespace string) Client[*corev1.Event, *corev1.EventList]
-	Leases     func(namespace string) Client[*coordinationv1.Lease, *coordinationv1.LeaseList]
-}
-
-// Client sends requests about one kind; client-go's typed clients are such.
-type Client[T, L any] interface {
-	Create(context.Context, T, metav1.CreateOptions) (T, error)
-	Update(context.Context, T, metav1.UpdateOptions) (T, error)
-	Delete(context.Context, string, metav1.DeleteOptions) error
-	Get(context.Context, string, metav1.GetOptions) (T, error)
-	List(context.Context, metav1.ListOptions) (L, error)
-}
-
 // Connect gives the bookkeeping beside a Cluster object. It sends no request.
 func Connect(config *rest.Config, cluster Cluster) (*InCluster, error) {
-	client, err := rest.HTTPClientFor(config)
+	core, err := corev1client.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("use the kubeconfig: %w", err)
 	}
-	core, err := typed.Connect(config, client, corev1.SchemeGroupVersion,
-		&corev1.ConfigMap{}, &corev1.ConfigMapList{}, &corev1.Event{}, &corev1.EventList{})
+	leases, err := coordinationv1client.NewForConfig(config)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("use the kubeconfig: %w", err)
 	}
-	coordination, err := typed.Connect(config, client, coordinationv1.SchemeGroupVersion,
-		&coordinationv1.Lease{}, &coordinationv1.LeaseList{})
-	if err != nil {
-		return nil, err
-	}
-	return New(Clients{
-		ConfigMaps: func(namespace string) Client[*corev1.ConfigMap, *corev1.ConfigMapList] {
-			return typed.Client[corev1.ConfigMap, corev1.ConfigMapList](core, "configmaps", namespace)
-		},
-		Events: func(namespace string) Client[*corev1.Event, *corev1.EventList] {
-			return typed.Client[corev1.Event, corev1.EventList](core, "events", namespace)
-		},
-		Leases: func(namespace string) Client[*coordinationv1.Lease, *coordinationv1.LeaseList] {
-			return typed.Client[coordinationv1.Lease, coordinationv1.LeaseList](coordination, "leases", namespace)
-		},
-	}, cluster), nil
+	return New(core, leases, cluster), nil
 }
 
 // New gives the bookkeeping beside a Cluster object over given clients.
-func New(clients Clients, cluster Cluster) *InCluster {
-	return &InCluster{cluster: cluster, clients: clients}
+func New(core corev1client.CoreV1Interface, leases coordinationv1client.LeasesGetter, cluster Cluster) *InCluster {
+	return &InCluster{cluster: cluster, core: core, leases: leases}
 }
 
 // Runs gives the runs of all upgrades of the Cluster that its journals hold,
@@ -131,7 +100,7 @@ func (s *InCluster) Runs(ctx context.Context) ([]apply.Run, error) {
 	selector := labels.SelectorFromSet(set).String()
 	var all *corev1.ConfigMapList
 	err := s.insist(ctx, readPatience, func(ctx context.Context) (err error) {
-		all, err = s.clients.ConfigMaps(s.cluster.Namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+		all, err = s.core.ConfigMaps(s.cluster.Namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
 		return err
 	})
 	if err != nil {

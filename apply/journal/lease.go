@@ -14,6 +14,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
+	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/client-go/util/workqueue"
 
 	"nodepool/apply"
@@ -74,9 +76,9 @@ type signed struct {
 
 // lease is the Lease of one pool, as one runner sees it.
 type lease struct {
-	store  *InCluster
-	pool   plan.Ref
-	client Client[*coordinationv1.Lease, *coordinationv1.LeaseList]
+	store *InCluster
+	pool  plan.Ref
+	lock  *resourcelock.LeaseLock
 	// me is who takes it, identity the same in a word.
 	me       signed
 	identity string
@@ -92,32 +94,59 @@ type lease struct {
 }
 
 func (s *InCluster) lease(pool plan.Ref, me signed, identity string) *lease {
-	return &lease{store: s, pool: pool, client: s.clients.Leases(pool.Namespace), me: me, identity: identity}
+	l := &lease{store: s, pool: pool, me: me, identity: identity}
+	l.lock = &resourcelock.LeaseLock{
+		LeaseMeta:  metav1.ObjectMeta{Namespace: pool.Namespace, Name: LeaseName(pool)},
+		Client:     l,
+		LockConfig: resourcelock.ResourceLockConfig{Identity: identity},
+	}
+	return l
 }
 
-// get reads the Lease once.
-func (l *lease) get(ctx context.Context) error {
-	found, err := l.client.Get(ctx, LeaseName(l.pool), metav1.GetOptions{})
+// Leases makes l the client of its LeaseLock, which knows neither owners nor
+// annotations: they are added to what it writes.
+func (l *lease) Leases(namespace string) coordinationv1client.LeaseInterface {
+	return stamping{l.store.leases.Leases(namespace), l}
+}
+
+type stamping struct {
+	coordinationv1client.LeaseInterface
+	lease *lease
+}
+
+func (s stamping) Get(ctx context.Context, name string, o metav1.GetOptions) (*coordinationv1.Lease, error) {
+	out, err := s.LeaseInterface.Get(ctx, name, o)
 	switch {
 	case apierrors.IsNotFound(err):
-		l.seen = nil
+		s.lease.seen = nil
 	case err == nil:
-		if l.seen == nil || l.seen.ResourceVersion != found.ResourceVersion {
-			l.since = time.Now()
+		if s.lease.seen == nil || s.lease.seen.ResourceVersion != out.ResourceVersion {
+			s.lease.since = time.Now()
 		}
-		l.seen = found
+		s.lease.seen = out.DeepCopy() // the LeaseLock writes into its own
 	}
-	return err
+	return out, err
 }
 
-// write sends the Lease that was seen, or a new one when there was none, with
-// spec and in our name. The server refuses it when it was changed since.
-func (l *lease) write(ctx context.Context, spec coordinationv1.LeaseSpec) error {
-	to := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: l.pool.Namespace, Name: LeaseName(l.pool)}}
-	if l.seen != nil {
-		to = l.seen.DeepCopy()
+func (s stamping) Create(ctx context.Context, l *coordinationv1.Lease, o metav1.CreateOptions) (*coordinationv1.Lease, error) {
+	o.FieldManager = manager
+	return s.wrote(s.LeaseInterface.Create(ctx, s.lease.stamp(l), o))
+}
+
+func (s stamping) Update(ctx context.Context, l *coordinationv1.Lease, o metav1.UpdateOptions) (*coordinationv1.Lease, error) {
+	o.FieldManager = manager
+	return s.wrote(s.LeaseInterface.Update(ctx, s.lease.stamp(l), o))
+}
+
+func (s stamping) wrote(l *coordinationv1.Lease, err error) (*coordinationv1.Lease, error) {
+	if err == nil {
+		s.lease.seen, s.lease.since = l.DeepCopy(), time.Now()
 	}
-	to.Spec = spec
+	return l, err
+}
+
+func (l *lease) stamp(to *coordinationv1.Lease) *coordinationv1.Lease {
+	to = to.DeepCopy()
 	l.store.cluster.label(to, lockLabel)
 	l.store.cluster.own(to)
 	if to.Annotations == nil {
@@ -125,21 +154,15 @@ func (l *lease) write(ctx context.Context, spec coordinationv1.LeaseSpec) error 
 	}
 	raw, _ := json.Marshal(l.me) // strings and numbers: nothing that could fail
 	to.Annotations[holderAnnotation] = string(raw)
-	var err error
-	if l.seen == nil {
-		to, err = l.client.Create(ctx, to, metav1.CreateOptions{FieldManager: manager})
-	} else {
-		to, err = l.client.Update(ctx, to, metav1.UpdateOptions{FieldManager: manager})
-	}
-	if err == nil {
-		l.seen, l.since = to, time.Now()
-	}
-	return err
+	return to
 }
 
 // look reads the Lease. That there is none is no error.
 func (l *lease) look(ctx context.Context) error {
-	err := l.store.insist(ctx, readPatience, l.get)
+	err := l.store.insist(ctx, readPatience, func(ctx context.Context) error {
+		_, _, err := l.lock.Get(ctx)
+		return err
+	})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return l.store.said("get", "leases", LeaseName(l.pool), err)
 	}
@@ -185,16 +208,19 @@ func (l *lease) free() bool {
 // take writes the Lease in our name if it still is as it was seen. When it is
 // not, it looks again and reports false.
 func (l *lease) take(ctx context.Context) (bool, error) {
-	now := metav1.NowMicro()
-	verb, transitions := "create", int32(0)
+	now := metav1.Now()
+	record := resourcelock.LeaderElectionRecord{HolderIdentity: l.identity, LeaseDurationSeconds: int(leaseDuration / time.Second), AcquireTime: now, RenewTime: now}
+	verb := "create"
 	if l.seen != nil {
-		verb, transitions = "update", deref(l.seen.Spec.LeaseTransitions)+1
+		verb = "update"
+		record.LeaderTransitions = int(deref(l.seen.Spec.LeaseTransitions)) + 1
 	}
-	spec := coordinationv1.LeaseSpec{HolderIdentity: &l.identity, LeaseDurationSeconds: new(int32(leaseDuration / time.Second)),
-		AcquireTime: &now, RenewTime: &now, LeaseTransitions: &transitions}
 	err := l.store.insist(ctx, readPatience, func(ctx context.Context) error {
 		l.tried = time.Now()
-		return l.write(ctx, spec)
+		if verb == "create" {
+			return l.lock.Create(ctx, record)
+		}
+		return l.lock.Update(ctx, record)
 	})
 	switch {
 	case err == nil:
@@ -212,9 +238,9 @@ func (l *lease) renew(ctx context.Context) (lost bool) {
 	defer cancel()
 	l.tried, l.failed = time.Now(), false
 	for range 3 {
-		spec := l.seen.Spec
-		spec.RenewTime = new(metav1.NowMicro())
-		err := l.write(ctx, spec)
+		record := resourcelock.LeaseSpecToLeaderElectionRecord(&l.seen.Spec)
+		record.RenewTime = metav1.Now()
+		err := l.lock.Update(ctx, *record)
 		if err == nil {
 			return false
 		}
@@ -222,7 +248,7 @@ func (l *lease) renew(ctx context.Context) (lost bool) {
 			break
 		}
 		// Somebody wrote it: he who took it over, or who only labelled it.
-		if err := l.get(ctx); err != nil && !apierrors.IsNotFound(err) {
+		if _, _, err := l.lock.Get(ctx); err != nil && !apierrors.IsNotFound(err) {
 			break
 		}
 		if !l.mine() {
@@ -236,7 +262,7 @@ func (l *lease) renew(ctx context.Context) (lost bool) {
 // release deletes the Lease if it is still ours.
 func (l *lease) release(ctx context.Context) error {
 	for l.mine() {
-		err := l.client.Delete(ctx, LeaseName(l.pool), asSeen(l.seen))
+		err := l.store.leases.Leases(l.pool.Namespace).Delete(ctx, LeaseName(l.pool), asSeen(l.seen))
 		if !apierrors.IsConflict(err) {
 			if apierrors.IsNotFound(err) {
 				return nil
@@ -432,7 +458,7 @@ func (h *held) Check(ctx context.Context, pool plan.Ref) error {
 		}
 		ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 		defer cancel()
-		found, err := l.client.Get(ctx, LeaseName(pool), metav1.GetOptions{})
+		found, err := l.store.leases.Leases(pool.Namespace).Get(ctx, LeaseName(pool), metav1.GetOptions{})
 		switch {
 		case apierrors.IsNotFound(err), err == nil && deref(found.Spec.HolderIdentity) != l.identity:
 			h.lose()

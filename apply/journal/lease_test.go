@@ -41,7 +41,7 @@ var (
 )
 
 func inCluster(client *fake.Clientset) *journal.InCluster {
-	return journal.New(journaltest.Clients(client), owner)
+	return journal.New(client.CoreV1(), client.CoordinationV1(), owner)
 }
 
 // elsewhere makes the Lease of a pool one of a runner on another host.

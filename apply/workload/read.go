@@ -17,9 +17,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	appsclient "k8s.io/client-go/kubernetes/typed/apps/v1"
+	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
+	policyclient "k8s.io/client-go/kubernetes/typed/policy/v1"
 	"k8s.io/client-go/tools/pager"
 
-	"nodepool/apply/typed"
 	"nodepool/plan"
 )
 
@@ -34,15 +36,15 @@ const overdue = 5 * time.Minute
 // listed, or is not there, is noted; that the cluster cannot be talked to at all
 // is an error.
 func (c *client) read(ctx context.Context, tally *plan.WorkloadTally) error {
-	core, err := typed.Connect(c.config, c.http, corev1.SchemeGroupVersion, &corev1.NodeList{}, &corev1.NamespaceList{}, &corev1.PersistentVolumeList{}, &corev1.PodList{})
+	core, err := coreclient.NewForConfigAndClient(c.config, c.http)
 	if err != nil {
 		return err
 	}
-	apps, err := typed.Connect(c.config, c.http, appsv1.SchemeGroupVersion, &appsv1.DaemonSetList{})
+	apps, err := appsclient.NewForConfigAndClient(c.config, c.http)
 	if err != nil {
 		return err
 	}
-	policy, err := typed.Connect(c.config, c.http, policyv1.SchemeGroupVersion, &policyv1.PodDisruptionBudgetList{})
+	policy, err := policyclient.NewForConfigAndClient(c.config, c.http)
 	if err != nil {
 		return err
 	}
@@ -53,22 +55,22 @@ func (c *client) read(ctx context.Context, tally *plan.WorkloadTally) error {
 		page  func(context.Context, metav1.ListOptions) (runtime.Object, error)
 		add   func(runtime.Object)
 	}{
-		{"Nodes", true, page(typed.Client[corev1.Node, corev1.NodeList](core, "nodes", "").List), func(o runtime.Object) { tally.Node(nodeSeen(o.(*corev1.Node))) }},
-		{"Namespaces", tally.NeedsNamespaces(), page(typed.Client[corev1.Namespace, corev1.NamespaceList](core, "namespaces", "").List), func(o runtime.Object) {
+		{"Nodes", true, page(core.Nodes().List), func(o runtime.Object) { tally.Node(nodeSeen(o.(*corev1.Node))) }},
+		{"Namespaces", tally.NeedsNamespaces(), page(core.Namespaces().List), func(o runtime.Object) {
 			n := o.(*corev1.Namespace)
 			tally.Namespace(n.Name, n.Labels)
 		}},
-		{"DaemonSets", true, page(typed.Client[appsv1.DaemonSet, appsv1.DaemonSetList](apps, "daemonsets", "").List), func(o runtime.Object) {
+		{"DaemonSets", true, page(apps.DaemonSets("").List), func(o runtime.Object) {
 			d := o.(*appsv1.DaemonSet)
 			tally.DaemonSet(d.Namespace, d.Name)
 		}},
-		{"PersistentVolumes", true, page(typed.Client[corev1.PersistentVolume, corev1.PersistentVolumeList](core, "persistentvolumes", "").List), func(o runtime.Object) {
+		{"PersistentVolumes", true, page(core.PersistentVolumes().List), func(o runtime.Object) {
 			tally.Volume(volumeSeen(o.(*corev1.PersistentVolume)))
 		}},
-		{"PodDisruptionBudgets", true, page(typed.Client[policyv1.PodDisruptionBudget, policyv1.PodDisruptionBudgetList](policy, "poddisruptionbudgets", "").List), func(o runtime.Object) {
+		{"PodDisruptionBudgets", true, page(policy.PodDisruptionBudgets("").List), func(o runtime.Object) {
 			tally.Budget(budgetSeen(o.(*policyv1.PodDisruptionBudget)))
 		}},
-		{"Pods", true, page(typed.Client[corev1.Pod, corev1.PodList](core, "pods", "").List), func(o runtime.Object) {
+		{"Pods", true, page(core.Pods("").List), func(o runtime.Object) {
 			// A drain removes pods that have ended, and nothing is lost by it.
 			if p := o.(*corev1.Pod); p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed {
 				tally.Pod(podSeen(p, now))

@@ -53,7 +53,7 @@ func TestPlanAsksAWS(t *testing.T) {
 			open: func(*cli.Context) (apply.Cluster, error) { return world.Open(nil), nil },
 			connect: func(_ apply.Reader, of journal.Cluster) (*journal.InCluster, error) {
 				objects := journaltest.NewClientset()
-				return journal.New(journaltest.Clients(objects), of), nil
+				return journal.New(objects.CoreV1(), objects.CoordinationV1(), of), nil
 			}}
 		if code := p.run(t.Context(), append([]string{"nodepool"}, args...)); code != want {
 			t.Fatalf("nodepool %s: exit code %d, want %d\n%s%s", strings.Join(args, " "), code, want, &out, &errs)

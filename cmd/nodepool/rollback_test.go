@@ -77,7 +77,7 @@ func (s *site) template(pool string) string {
 }
 
 func (s *site) beside(of journal.Cluster) *journal.InCluster {
-	return journal.New(journaltest.Clients(s.objects), of)
+	return journal.New(s.objects.CoreV1(), s.objects.CoordinationV1(), of)
 }
 
 // notes gives what closed the runs of all journals, in order.

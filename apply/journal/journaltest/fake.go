@@ -6,35 +6,15 @@ import (
 	"strconv"
 	"sync"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
-
-	"nodepool/apply/journal"
 )
-
-// Clients gives the clients of a clientset that the bookkeeping asks for.
-func Clients(of kubernetes.Interface) journal.Clients {
-	return journal.Clients{
-		ConfigMaps: func(namespace string) journal.Client[*corev1.ConfigMap, *corev1.ConfigMapList] {
-			return of.CoreV1().ConfigMaps(namespace)
-		},
-		Events: func(namespace string) journal.Client[*corev1.Event, *corev1.EventList] {
-			return of.CoreV1().Events(namespace)
-		},
-		Leases: func(namespace string) journal.Client[*coordinationv1.Lease, *coordinationv1.LeaseList] {
-			return of.CoordinationV1().Leases(namespace)
-		},
-	}
-}
 
 // NewClientset gives client-go's fake clientset, made to keep resource versions
 // and preconditions as an API server does; by itself it does neither.
