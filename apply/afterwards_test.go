@@ -58,7 +58,7 @@ func TestMachinesAfterALostLock(t *testing.T) {
 		}
 		p, secrets := compile(t, c, up)
 		j, lock := &memory{}, &fakeLock{lost: make(chan struct{})}
-		e := &apply.Executor{Cluster: c, Journal: j, Secrets: secrets, Seen: snap, Lock: lock, Notify: func(ev apply.Event) {
+		e := &apply.Executor{Cluster: c, Journal: j, Secrets: secrets, Before: apply.LookBefore(p, snap), Lock: lock, Notify: func(ev apply.Event) {
 			if r, ok := ev.(apply.Rolling); ok && r.Rollout.NewReady == 1 && r.Rollout.Old < 3 {
 				select {
 				case <-lock.lost:
@@ -105,7 +105,7 @@ func TestMachinesOfParallelPools(t *testing.T) {
 		}
 		p, _ := compile(t, c, up)
 		j := &memory{}
-		e := &apply.Executor{Cluster: c, Journal: j, Seen: snap, Notify: func(ev apply.Event) {
+		e := &apply.Executor{Cluster: c, Journal: j, Before: apply.LookBefore(p, snap), Notify: func(ev apply.Event) {
 			if d, ok := ev.(apply.StepDone); ok && d.Step.ID == "aws-example-md-0/patch" {
 				time.Sleep(time.Hour)
 			}

@@ -33,9 +33,9 @@ type Executor struct {
 	// Displace, when set, closes runs of other upgrades that this one takes the
 	// place of; it is asked where GiveUp is closed.
 	Displace func(context.Context) error
-	// Seen is the snapshot that the plan was compiled from, when there is one:
-	// the journal takes from it which machines there were before.
-	Seen plan.Snapshot
+	// Before is how the pools were when the plan was made, when somebody looked:
+	// the journal takes from it which machines there were.
+	Before Before
 	// Preflight, when set, makes the checks of the plan again and gives those
 	// findings that block. Run asks it under the lock, behind the facts and
 	// before anything is written.

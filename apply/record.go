@@ -29,6 +29,25 @@ const (
 	endedNote = "ended"
 )
 
+// Before is the rollout of each step that waits, by its ID, as it stood when a
+// plan was made. It is what a run needs of the snapshot that the plan was
+// compiled from, which may be a hundred times as large.
+type Before map[string]capi.Rollout
+
+// LookBefore gives the rollouts of the pools of p as snap shows them.
+func LookBefore(p plan.Plan, snap plan.Snapshot) Before {
+	out := Before{}
+	for _, s := range p.Steps {
+		if s.Wait == nil {
+			continue
+		}
+		if rollout, ok := s.Wait.Rollout(snap); ok {
+			out[s.ID] = rollout
+		}
+	}
+	return out
+}
+
 // roll gives the roll call of a pool, one for the whole run: a wait goes on
 // with what the patch and the wait before it have seen.
 func (r *run) roll(pool plan.Ref) *call {
@@ -55,8 +74,8 @@ func (r *run) before(i int) *call {
 			continue
 		}
 		roll := r.roll(target)
-		if rollout, ok := s.Wait.Rollout(r.Seen); ok && len(roll.order) == 0 {
-			roll.take(rollout)
+		if len(roll.order) == 0 {
+			roll.take(r.Before[s.ID])
 		}
 		return roll
 	}

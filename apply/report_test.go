@@ -32,7 +32,7 @@ func TestReportOfARun(t *testing.T) {
 		}
 		j := &memory{}
 		ctx, cancel := context.WithCancel(t.Context())
-		e := &apply.Executor{Cluster: c, Journal: j, Seen: snap, Holder: apply.Holder{Actor: "ann@a"}, Notify: func(ev apply.Event) {
+		e := &apply.Executor{Cluster: c, Journal: j, Before: apply.LookBefore(p, snap), Holder: apply.Holder{Actor: "ann@a"}, Notify: func(ev apply.Event) {
 			if r, ok := ev.(apply.Rolling); ok && r.Rollout.NewReady > 0 {
 				cancel()
 			}

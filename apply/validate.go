@@ -144,7 +144,7 @@ func try(ctx context.Context, c Cluster, p plan.Plan, i int, snap plan.Snapshot,
 // server, with the reason: one finding for all writes of p, none where there is
 // nothing to write.
 func NotTried(p plan.Plan, why string) []plan.Finding {
-	if p.Blocked || !slices.ContainsFunc(p.Steps, func(s plan.Step) bool { _, writes := s.Writes(); return writes }) {
+	if !slices.ContainsFunc(p.Steps, func(s plan.Step) bool { _, writes := s.Writes(); return writes }) {
 		return nil
 	}
 	return []plan.Finding{{Code: plan.CheckServer, Severity: plan.Pass, NotVerified: true, Message: "not verified: " + why,

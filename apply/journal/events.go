@@ -46,7 +46,7 @@ const (
 // cannot be waited for at the end.
 type Events struct {
 	store  *InCluster
-	snap   plan.Snapshot
+	about  map[plan.Ref]corev1.ObjectReference // the MachineDeployments
 	holder apply.Holder
 
 	mu      sync.Mutex
@@ -62,7 +62,12 @@ type Events struct {
 // It must be closed.
 func (s *InCluster) Events(snap plan.Snapshot, h apply.Holder) *Events {
 	ctx, cancel := context.WithCancel(context.Background())
-	e := &Events{store: s, snap: snap, holder: h, started: map[plan.Ref]bool{}, queue: make(chan *corev1.Event, maxQueue), cancel: cancel, done: make(chan struct{})}
+	about := map[plan.Ref]corev1.ObjectReference{}
+	for _, o := range snap.List(plan.Selector{Ref: plan.Ref{Group: capi.Group, Kind: "MachineDeployment"}}) {
+		about[capi.RefOf(o)] = corev1.ObjectReference{APIVersion: o.GetAPIVersion(), Kind: o.GetKind(),
+			Namespace: o.GetNamespace(), Name: o.GetName(), UID: o.GetUID()}
+	}
+	e := &Events{store: s, about: about, holder: h, started: map[plan.Ref]bool{}, queue: make(chan *corev1.Event, maxQueue), cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(e.done)
 		for event := range e.queue {
@@ -162,17 +167,16 @@ func seen(s capi.Stall) string {
 
 // send queues an Event about pool, or drops it.
 func (e *Events) send(pool plan.Ref, kind, reason, message string) {
-	object, ok := e.snap.Object(pool)
+	object, ok := e.about[pool]
 	if !ok || e.closed {
 		return
 	}
 	now := metav1.Now()
 	message = strings.ToValidUTF8(message[:min(len(message), maxMessage)], "")
 	event := &corev1.Event{
-		ObjectMeta: metav1.ObjectMeta{Namespace: pool.Namespace, Name: pool.Name + "." + strconv.FormatInt(now.UnixNano(), 16)},
-		InvolvedObject: corev1.ObjectReference{APIVersion: object.GetAPIVersion(), Kind: object.GetKind(),
-			Namespace: pool.Namespace, Name: pool.Name, UID: object.GetUID()},
-		Type: kind, Reason: reason, Message: message,
+		ObjectMeta:     metav1.ObjectMeta{Namespace: pool.Namespace, Name: pool.Name + "." + strconv.FormatInt(now.UnixNano(), 16)},
+		InvolvedObject: object,
+		Type:           kind, Reason: reason, Message: message,
 		Source:         corev1.EventSource{Component: manager},
 		FirstTimestamp: now, LastTimestamp: now, Count: 1,
 		ReportingController: manager,

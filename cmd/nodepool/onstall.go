@@ -70,7 +70,7 @@ func (p *program) takeBack(c *cli.Context, e *apply.Executor, made plan.Plan, st
 		return
 	}
 	again := *e
-	again.Seen = back.snap
+	again.Before = apply.LookBefore(back.plan, back.snap)
 	if !beside {
 		again.GiveUp = apply.GiveUp{Plan: made.Digest, Why: "rolled back by the plan " + back.plan.Digest.Short() + " after a stall"}
 	}

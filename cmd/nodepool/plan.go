@@ -155,7 +155,7 @@ func (p *program) save(file string, made plan.Plan) error {
 		next += ", with -f and the upgrade file: the plan holds its secrets as hashes only"
 	}
 	if made.Blocked {
-		next = "It is blocked: it can be shown, and not applied."
+		next = "It is blocked: it can be shown, and apply refuses it as long as what blocks it stands."
 	}
 	fmt.Fprintf(p.stderr, "Saved to %s. %s\n", file, next)
 	return nil
@@ -249,7 +249,7 @@ func compile(ctx context.Context, reader apply.Reader, up upgrade, inquirers []a
 // manifests say.
 func validate(ctx context.Context, reader apply.Reader, made plan.Plan, snap plan.Snapshot, secrets plan.Secrets) (_ plan.Plan, rights error) {
 	if made.Blocked {
-		return made, nil
+		return made.WithFindings(apply.NotTried(made, "the plan is blocked; once nothing blocks it, the server is asked what it would say of each write")...), nil
 	}
 	var said []plan.Finding
 	switch r := reader.(type) {

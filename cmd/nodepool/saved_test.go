@@ -66,6 +66,25 @@ func TestSavedBlocked(t *testing.T) {
 	blocked("back.plan", "workload-data")
 }
 
+// TestSavedBlockedByPause: what blocked a plan when it was saved is what is told
+// of it as long as it stands, and is no drift; once it is gone, the same plan is
+// carried out. While it stands, the plan says that the server was not asked.
+func TestSavedBlockedByPause(t *testing.T) {
+	s := newSite(t, map[string]string{"u.yaml": badUpgrade}, clustertest.PoolVersion(pool0, "v1.35.0"))
+	md := plan.Ref{Group: capi.Group, Kind: "MachineDeployment", Namespace: "default", Name: pool0}
+	s.world.Edit(md, set(true, "spec", "paused"))
+	said, _ := s.do(3, "", "plan", "-f", "u.yaml", "--out", "paused.plan", "--full")
+	s.says(said, "server-validation", "not verified: the plan is blocked; once nothing blocks it")
+	said, stderr := s.do(3, "", "apply", "--plan", "paused.plan", "--auto-approve")
+	s.says(said, "BLOCKED", "machinedeployment-paused")
+	s.says(stderr, "The plan is blocked by machinedeployment-paused. Nothing was written.\n")
+	if n := s.patches(); n != 0 {
+		t.Errorf("%d patches", n)
+	}
+	s.world.Edit(md, set(false, "spec", "paused"))
+	s.do(0, "", "apply", "--plan", "paused.plan", "--auto-approve")
+}
+
 // TestSpareWaiver: a waiver of a check that found nothing is told, and is none of
 // one that did.
 func TestSpareWaiver(t *testing.T) {
