@@ -1,11 +1,19 @@
 package main
 
+import "strings"
+
 // behind says what stands between a row and its aim, by the row's work and, where
 // the same work stands against several, " against " and that. It is shown where
 // the aim is missed, and kept by hand: a row that has missed its aim without a
 // text here is named when the report is written.
 var behind = map[string]string{
-	"apply of one pool, from the approval to the patch": "it looks again at what was approved before it writes, takes the lock of the pool, and writes its journal before and after each write",
+	"apply of one pool, from the approval to the patch":                                           "it looks again at what was approved before each write, and behind it; takes the lock of the pool, and asks for it before each write; and writes its journal before and after: eleven steps that wait for one another, of which two are the writes",
+	"size of the binary, stripped":                                                                "client-go's own lock and its generated clients, which bring the types of all of Kubernetes, 12 MiB ([ADR 38](adr/0038-small-and-quick.md))",
+	"plan of one pool against one kubectl get machinedeployment -o yaml":                          "it reads a dozen kinds in four rounds, since one object names the next, and asks first in which versions they are served, which kubectl has from a cache on the disk; then for the rights to apply. Half of its time is its own start, as it is of kubectl",
+	"plan of one pool, validated by the server against one kubectl get machinedeployment -o yaml": "what stands between the plan without validation and it, and the two dry runs, which go through the admission webhooks of Cluster API",
+	"from the last event of a rollout to apply's return, median":                                  "two records, an Event and the end of the lock are written one after the other, and it looks whether somebody has paused the pool, once the end is seen",
+	"wait for 50 pools and 5000 machines, share of a core":                                        "decoding is a quarter of it, judging another, the garbage collector a sixth ([ADR 36](adr/0036-a-wait-keeps-what-it-judges.md))",
+	"wait for 50 pools and 5000 machines, peak memory":                                            "86 MiB are kept of the machines and their 10,000 companions, Go keeps half as much garbage beside it, 36 MiB are pages of the program itself, and what the first lists took is given back slowly",
 }
 
 // Behind gives the text for a row; empty when there is none.
@@ -13,5 +21,12 @@ func (r Row) Behind() string {
 	if text := behind[r.Work+" against "+r.Against]; text != "" {
 		return text
 	}
-	return behind[r.Work]
+	if text := behind[r.Work]; text != "" {
+		return text
+	}
+	// Of a work at several paces: "WORK, PACE, WHAT" is told for "WORK, WHAT".
+	if parts := strings.Split(r.Work, ", "); len(parts) > 2 {
+		return behind[parts[0]+", "+parts[len(parts)-1]]
+	}
+	return ""
 }

@@ -14,7 +14,7 @@ func programs(ctx context.Context, e *Env) (Section, error) {
 			return s, err
 		}}
 	}
-	series, err := rounds(2*e.Runs, start("Start/nodepool", e.Nodepool, "--version"), start("Start/kubectl", e.Kubectl, "version", "--client"))
+	series, err := rounds(2*e.Runs, start("Start/nodepool", e.Nodepool, "version"), start("Start/kubectl", e.Kubectl, "version", "--client"))
 	if err != nil {
 		return Section{}, err
 	}
@@ -33,7 +33,7 @@ func programs(ctx context.Context, e *Env) (Section, error) {
 	bytes.Against, bytes.Base = "kubectl, stripped", show(size, series[1].Median(size))
 	return Section{
 		Title:  "The binary",
-		Text:   "`nodepool --version` against `kubectl version --client`, both built here by the same Go.",
+		Text:   "`nodepool version` against `kubectl version --client`, both built here by the same Go.",
 		Rows:   []Row{within("start of the binary", "kubectl", nanoseconds, series[0], series[1], 1), bytes},
 		Series: series,
 	}, nil
