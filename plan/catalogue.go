@@ -174,10 +174,10 @@ var catalogue = []Check{
 	},
 	{
 		Code: CheckTemplates, Asks: "Are the templates there that the MachineDeployment names, and is the new name free?", Worst: Block,
-		Means:  "A template that the MachineDeployment names (of nodepool rollback: the old one) is gone or going, or was changed or made anew since, so there is nothing to copy and no machine can be made; or the new template's name would be too long. As a warning: the name is taken by other content, and the new template gets a number behind its name.",
+		Means:  "A template that the MachineDeployment names (of nodepool rollback: the old one) is gone or going, or was changed or made anew since, so there is nothing to copy and no machine can be made; or the new template's name would be too long. As a warning: the name is taken by other content, and the new template gets a number behind its name; or a template is gone or going, and the pool is up to date all the same, since nothing is asked of that template.",
 		Why:    "Cluster API accepts a MachineDeployment whose template is missing, and then says so only in the message of the condition ScalingUp.",
 		Source: "internal/controllers/machineset (template lookup); names are RFC 1123 subdomains of at most 253 characters",
-		Fix:    "Restore the template, or point the MachineDeployment at one that exists, then plan again. With the warning go on: the template of that name is left alone.",
+		Fix:    "Restore the template, or point the MachineDeployment at one that exists, then plan again. With the warning of a taken name go on: the template of that name is left alone.",
 		Firm:   "machines cannot be made without a template",
 	},
 	{

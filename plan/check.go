@@ -72,17 +72,20 @@ func check(up schema.Upgrade, pools []*pool, snap Snapshot) (findings []Finding,
 			c.absent(p, clusterRef)
 			continue
 		}
-		if p.wanted == nil {
+		c.machineDeployment(p)
+		if p.wanted == nil { // a pool of another cluster
 			continue
 		}
-		c.machineDeployment(p)
 		if p.idle() {
+			c.lostTemplates(p, Warn)
 			continue
 		}
 		c.holds(p)
 		c.templates(p)
-		if len(changesBetween("", p.md.Object, p.wanted.Object)) == 0 {
-			c.rolling(p)
+		if p.asWanted() {
+			if !p.rollout.Complete {
+				c.rolling(p)
+			}
 			continue
 		}
 		c.controlPlane(p)
@@ -107,7 +110,32 @@ func check(up schema.Upgrade, pools []*pool, snap Snapshot) (findings []Finding,
 // idle reports whether the pool is as wanted and its rollout is complete, so
 // that nothing will be done to it.
 func (p *pool) idle() bool {
-	return p.md != nil && p.wanted != nil && p.rollout.Complete && len(changesBetween("", p.md.Object, p.wanted.Object)) == 0
+	return p.md != nil && p.wanted != nil && p.rollout.Complete && p.asWanted() && !p.unknown()
+}
+
+// asWanted reports whether there is nothing to write to the MachineDeployment.
+func (p *pool) asWanted() bool {
+	return len(changesBetween("", p.md.Object, p.wanted.Object)) == 0
+}
+
+// unknown reports whether the upgrade asks something of a template that is not
+// there: then nobody can tell whether the pool is as wanted.
+func (p *pool) unknown() bool {
+	if p.back != nil {
+		return false // the way back goes by the names of templates
+	}
+	return p.infra.missing() && p.asksInfrastructure() || p.bootstrap.missing() && len(p.spec.Bootstrap) > 0
+}
+
+// foreign reports whether the MachineDeployment belongs to another cluster than
+// the upgrade's.
+func (p *pool) foreign() bool {
+	return capi.StringAt(p.md, "spec", "clusterName") != p.cluster.GetName()
+}
+
+// leaves reports whether the pool is being deleted, alone or with its cluster.
+func (p *pool) leaves() bool {
+	return p.md.GetDeletionTimestamp() != nil || p.cluster.GetDeletionTimestamp() != nil
 }
 
 type checker struct {
@@ -307,9 +335,9 @@ func isOrAre(n int) string {
 }
 
 func (c *checker) machineDeployment(p *pool) {
-	if name := capi.StringAt(p.md, "spec", "clusterName"); name != p.cluster.GetName() {
+	if p.foreign() {
 		c.add(Finding{Code: CheckMachineDeployment, Severity: Block, Object: p.ref,
-			Message: fmt.Sprintf("%s belongs to the cluster %s (spec.clusterName), not to %s", p.ref, name, p.cluster.GetName()),
+			Message: fmt.Sprintf("%s belongs to the cluster %s (spec.clusterName), not to %s", p.ref, capi.StringAt(p.md, "spec", "clusterName"), p.cluster.GetName()),
 			Remedy:  "correct spec.cluster of the upgrade, or the pool's name"})
 	} else if p.md.GetDeletionTimestamp() != nil {
 		c.add(Finding{Code: CheckMachineDeployment, Severity: Block, Object: p.ref, Message: p.ref.String() + " is being deleted, and its machines with it",
@@ -384,21 +412,8 @@ func (p *pool) ownedByTopology(entry string) Finding {
 }
 
 func (c *checker) templates(p *pool) {
-	missing := false
+	lost := c.lostTemplates(p, Block)
 	for _, t := range []template{p.infra, p.bootstrap} {
-		switch {
-		case t.ref.IsZero():
-		case t.obj == nil:
-			missing = true
-			c.add(Finding{Code: CheckTemplates, Severity: Block, Object: t.ref,
-				Message: fmt.Sprintf("%s, which %s names, does not exist: there is nothing to copy, and Cluster API can make no machine", t.ref, p.ref),
-				Remedy:  "restore the template, or point the MachineDeployment at one that exists; then plan again"})
-		case t.obj.GetDeletionTimestamp() != nil:
-			missing = true
-			c.add(Finding{Code: CheckTemplates, Severity: Block, Object: t.ref,
-				Message: fmt.Sprintf("%s, which %s names, is being deleted: once it is gone, no machine can be made from it", t.ref, p.ref),
-				Remedy:  "point the MachineDeployment at a template that stays; then plan again"})
-		}
 		if t.create != nil && len(t.create.Ref.Name) > maxName {
 			c.add(Finding{Code: CheckTemplates, Severity: Block, Object: t.create.Ref,
 				Message: fmt.Sprintf("the name of the new template, which begins with the pool's, would have %d characters, and %d are allowed", len(t.create.Ref.Name), maxName),
@@ -410,9 +425,34 @@ func (c *checker) templates(p *pool) {
 				Remedy:  "go on: it is left alone. Find out who made or changed it (kubectl get -o yaml, metadata.managedFields), for nodepool names templates by their content"})
 		}
 	}
-	if !missing {
+	if !lost {
 		c.pass(CheckTemplates, p.ref, "the templates that the MachineDeployment names exist")
 	}
+}
+
+// lostTemplates tells of the templates that are gone or going, and whether there
+// are any. To a pool that is up to date they are no block, and matter all the
+// same.
+func (c *checker) lostTemplates(p *pool, severity Severity) (lost bool) {
+	for _, t := range []template{p.infra, p.bootstrap} {
+		switch {
+		case t.missing():
+			lost = true
+			f := Finding{Code: CheckTemplates, Severity: severity, Object: t.ref,
+				Message: fmt.Sprintf("%s, which %s names, does not exist: there is nothing to copy, and Cluster API can make no machine", t.ref, p.ref),
+				Remedy:  "restore the template, or point the MachineDeployment at one that exists; then plan again"}
+			if severity == Warn {
+				f.Message = fmt.Sprintf("%s, which %s names, does not exist: this upgrade asks nothing of it, but Cluster API can make no machine, so one that fails is not replaced", t.ref, p.ref)
+			}
+			c.add(f)
+		case t.obj != nil && t.obj.GetDeletionTimestamp() != nil:
+			lost = true
+			c.add(Finding{Code: CheckTemplates, Severity: severity, Object: t.ref,
+				Message: fmt.Sprintf("%s, which %s names, is being deleted: once it is gone, no machine can be made from it", t.ref, p.ref),
+				Remedy:  "point the MachineDeployment at a template that stays; then plan again"})
+		}
+	}
+	return lost
 }
 
 // maxName is the longest name of an object (RFC 1123 subdomain).
@@ -783,6 +823,9 @@ func changesField(changes []Change, f capi.Field) bool {
 // rolling tells how a rollout stands that is as this upgrade wants it and is
 // only to be waited for.
 func (c *checker) rolling(p *pool) {
+	if p.leaves() {
+		return // which ends it, and CheckMachineDeployment or CheckCluster tells
+	}
 	if p.lacksTemplate() {
 		c.add(p.stranded("is rolling to what this upgrade asks for"))
 		return
@@ -802,6 +845,9 @@ func (c *checker) rolling(p *pool) {
 // that an earlier run of the same upgrade began, nor a change that replaces no
 // machine.
 func (c *checker) rollout(p *pool) {
+	if p.leaves() {
+		return // as in rolling
+	}
 	f := Finding{Code: CheckRollout, Severity: Warn, Object: p.ref}
 	switch {
 	case p.rollout.Old == 0:
@@ -833,7 +879,7 @@ func (c *checker) rollout(p *pool) {
 // lacksTemplate reports whether the MachineDeployment names a template that is
 // not there.
 func (p *pool) lacksTemplate() bool {
-	return slices.ContainsFunc([]template{p.infra, p.bootstrap}, func(t template) bool { return !t.ref.IsZero() && t.obj == nil })
+	return p.infra.missing() || p.bootstrap.missing()
 }
 
 // stranded tells of a rollout whose template is gone: to wait for it is of no

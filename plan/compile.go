@@ -383,7 +383,9 @@ func (p *pool) impact() PoolImpact {
 	if p.back != nil && p.back.stage > 0 {
 		return p.impactBack(out)
 	}
-	if !p.rolls() {
+	if p.unknown() && p.asWanted() {
+		out.Note = "what the upgrade asks of a template that does not exist cannot be planned"
+	} else if !p.rolls() {
 		if p.hold == nil && len(changesBetween("", p.md.Object, p.wanted.Object)) > 0 {
 			out.Action = InPlace
 		} else if left := p.rollout.Old; left > 0 {

@@ -71,6 +71,9 @@ func (t template) name() string {
 	return t.ref.Name
 }
 
+// missing reports whether the template that is named is not there.
+func (t template) missing() bool { return !t.ref.IsZero() && t.obj == nil }
+
 // look gathers pools in three rounds, each of which needs the answers of the
 // one before. It gives the selectors whose answers are still missing; while
 // there are any, the pools are incomplete.
@@ -119,7 +122,7 @@ func look(up schema.Upgrade, snap Snapshot) (pools []*pool, missing []Selector, 
 		return pools, missing, problems
 	}
 	for _, p := range pools {
-		if p.md != nil {
+		if p.md != nil && !p.foreign() {
 			problems = append(problems, p.want(snap, need)...)
 			p.locate(snap, need)
 		}
@@ -231,6 +234,10 @@ func (p *pool) lookAround(snap Snapshot, need func(Selector) bool, problems *[]s
 		return true
 	}
 	p.md, p.fields, p.base = md, fields, md
+	if p.foreign() {
+		// Nothing is planned for it, and its cluster's objects are not these.
+		return true
+	}
 	if _, ok := md.GetAnnotations()[HoldAnnotation]; ok {
 		if p.hold = holdOn(md, fields); p.hold != nil {
 			p.base = unheld(md, fields, p.hold)
@@ -267,8 +274,13 @@ func (p *pool) machinePool() Selector {
 // asks for. Problems are those of the upgrade file.
 func (p *pool) want(snap Snapshot, need func(Selector) bool) []schema.Problem {
 	var problems []schema.Problem
-	if p.infra.obj != nil {
+	switch {
+	case p.infra.obj != nil:
 		problems = append(problems, p.wantInfrastructure(snap, need)...)
+	case p.infra.ref.IsZero() && p.asksInfrastructure():
+		problems = append(problems, schema.Problem{Path: p.path,
+			Message: fmt.Sprintf("%s names no infrastructure template, so there is nothing to change", p.ref),
+			Remedy:  "remove machineImage, instanceType and infrastructure, or give the MachineDeployment an infrastructureRef first"})
 	}
 	switch {
 	case p.bootstrap.obj != nil && len(p.spec.Bootstrap) > 0:
@@ -285,6 +297,12 @@ func (p *pool) want(snap Snapshot, need func(Selector) bool) []schema.Problem {
 	}
 	p.wantMachineDeployment()
 	return problems
+}
+
+// asksInfrastructure reports whether the upgrade asks something of the
+// infrastructure template.
+func (p *pool) asksInfrastructure() bool {
+	return p.spec.MachineImage != "" || p.spec.InstanceType != "" || len(p.spec.Infrastructure) > 0
 }
 
 func templateSpec(t *unstructured.Unstructured) map[string]any {

@@ -128,8 +128,12 @@ func (c *checker) autoscaler(p *pool) {
 
 // unhealthy tells of machines that are not as they should be before the
 // rollout begins: what ails them may ail the new ones. While another rollout
-// moves, machines come and go, and that says nothing.
+// moves, machines come and go, and that says nothing; nor does it where the pool
+// is being deleted.
 func (c *checker) unhealthy(p *pool) {
+	if p.leaves() {
+		return
+	}
 	var ailing, leaving []capi.Machine
 	for _, m := range p.rollout.Machines {
 		switch {
