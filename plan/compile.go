@@ -270,7 +270,7 @@ func (p *pool) patchNote() string {
 	case p.back != nil:
 		return fmt.Sprintf("This write starts the rollout back: machines are made from %s again.", p.infra.ref)
 	}
-	if p.infra.create == nil && !p.infra.ref.IsZero() {
+	if p.infra.create == nil && p.infra.obj != nil {
 		return fmt.Sprintf("This write starts the rollout. No new infrastructure template is needed: machines are made from %s as it is.", p.infra.ref)
 	}
 	return "This write starts the rollout."

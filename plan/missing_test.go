@@ -59,6 +59,18 @@ func TestMissingTemplateAmongOthers(t *testing.T) {
 	mustContain(t, p.Impact[0].Note, "does not exist", "cannot be planned")
 }
 
+// TestMissingTemplateIsNotReused: the steps for review do not say that machines
+// are made from it.
+func TestMissingTemplateIsNotReused(t *testing.T) {
+	t.Parallel()
+	w := clustertest.AWSExample()
+	w.Delete(awsTemplateRef)
+	p := compile(t, w, onePool(t, toBoth))
+	if note := step(t, p, awsPool+"/patch").Note; strings.Contains(note, "No new infrastructure template is needed") {
+		t.Errorf("the note is %q", note)
+	}
+}
+
 // TestPoolOfAnotherCluster: nothing is planned and nothing judged, for all that
 // is looked at is of the wrong cluster.
 func TestPoolOfAnotherCluster(t *testing.T) {
