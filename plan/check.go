@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -383,29 +384,58 @@ func (c *checker) holds(p *pool) {
 }
 
 // ownedByTopology says what the topology controller does about the change. It
-// puts back what its topology sets, but for the version of a pool that is being
-// rolled (exp/topology/desiredstate, computeMachineDeploymentVersion), to which
-// the preflight check ControlPlaneVersionSkew gives no machines. At a template
-// that it did not make it gives the whole cluster up ("is not topology owned",
-// internal/controllers/topology/cluster, current_state.go); and it deletes its
-// own template with the last MachineSet that uses it
+// puts back what its topology or its ClusterClass sets, and nothing else (it
+// applies the desired state on the server's side); but for the version of a pool
+// that is being rolled (exp/topology/desiredstate, computeMachineDeploymentVersion),
+// to which the preflight check ControlPlaneVersionSkew gives no machines. At a
+// template that it did not make it gives the whole cluster up ("is not topology
+// owned", internal/controllers/topology/cluster, current_state.go); and it deletes
+// its own template with the last MachineSet that uses it
 // (internal/controllers/topology/machineset).
 func (p *pool) ownedByTopology(entry string) Finding {
-	f := Finding{Code: CheckTopology, Severity: Block, Object: p.ref,
-		Message: p.ref.String() + " is owned by the cluster's topology: what the topology sets is put back, so that machines are replaced twice, and a version other than the topology's gets no machines at all"}
-	if p.infra.create != nil || p.bootstrap.create != nil {
-		f.Message = p.ref.String() + " is owned by the cluster's topology, and the new template is not: with it named here, the topology controller does nothing more for any part of the cluster, and deletes the old template, so that there is no way back; therefore it cannot be waived"
+	f := Finding{Code: CheckTopology, Severity: Block, Object: p.ref}
+	changed := func(path []string) bool {
+		at := PointerTo(path...)
+		return !bytes.Equal(valueAt(p.md.Object, at), valueAt(p.wanted.Object, at))
 	}
-	workers := "spec.topology.workers.machineDeployments"
+	version := changed(p.fields.Version)
+	template := p.infra.create != nil || p.bootstrap.create != nil || changed(p.fields.InfrastructureRef) || changed(p.fields.BootstrapRef)
+	// The fields of an entry are called as those of a MachineDeployment, without
+	// its spec.template.spec (MachineDeploymentTopology in api/core/v1beta2 and
+	// v1beta1). Both objects are read in one API version.
+	pool := "spec.topology.workers.machineDeployments"
 	if entry != "" {
-		workers += "[name=" + entry + "]"
+		pool += "[name=" + entry + "]"
 	}
 	var fields []string
-	if p.spec.KubernetesVersion != "" && p.spec.KubernetesVersion != capi.StringAt(p.md, p.fields.Version...) {
+	if version {
 		fields = append(fields, "spec.topology.version, for control plane and workers alike")
 	}
-	if len(fields) == 0 || p.infra.create != nil || p.bootstrap.create != nil {
-		fields = append(fields, fmt.Sprintf("the variables of %s that its ClusterClass has for it", workers))
+	strategy := p.fields.StrategyType[:len(p.fields.StrategyType)-1]
+	if changed(strategy) {
+		fields = append(fields, pool+"."+strings.Join(strategy[1:], "."))
+	}
+	for _, timeout := range [][]string{p.fields.NodeDrainTimeout, p.fields.NodeVolumeDetachTimeout, p.fields.NodeDeletionTimeout} {
+		if name, ok := strings.CutPrefix(strings.Join(timeout, "."), "spec.template.spec."); ok && changed(timeout) {
+			fields = append(fields, pool+"."+name)
+		}
+	}
+	if template {
+		fields = append(fields, fmt.Sprintf("for what is in a template, a variable of its ClusterClass that sets it (for this pool alone: %s.variables.overrides); where the class has none, make another template and name it in the ClusterClass, for all its clusters", pool))
+	}
+	if len(fields) == 0 {
+		fields = append(fields, pool)
+	}
+	f.Message = p.ref.String() + " is owned by the cluster's topology: what the topology or its ClusterClass sets is put back"
+	switch {
+	case p.infra.create != nil || p.bootstrap.create != nil:
+		f.Message = p.ref.String() + " is owned by the cluster's topology, and the new template is not: with it named here, the topology controller does nothing more for any part of the cluster, and deletes the old template, so that there is no way back; therefore it cannot be waived"
+	case version:
+		f.Message += ", so that machines are replaced twice, and a version other than the topology's gets no machines at all"
+	case template:
+		f.Message += ", so that machines are replaced twice"
+	default:
+		f.Message += ", and what they do not set stays as it is written here, where the next reader of the Cluster does not see it"
 	}
 	f.Remedy = "change it in the Cluster instead: " + strings.Join(fields, "; and ") + "; then remove the pool from this upgrade and plan again"
 	return f

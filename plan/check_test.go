@@ -80,6 +80,8 @@ func TestChecks(t *testing.T) {
 	const (
 		md  = "MachineDeployment default/aws-example-md-0"
 		kcp = "KubeadmControlPlane default/aws-example-control-plane"
+
+		entry = "spec.topology.workers.machineDeployments[name=md-0]."
 	)
 	deleted := "2026-01-01T00:00:00Z"
 	tests := []struct {
@@ -92,6 +94,7 @@ func TestChecks(t *testing.T) {
 		code     string
 		severity plan.Severity
 		words    []string
+		not      []string
 	}{
 		{name: "cluster there", code: plan.CheckCluster, severity: plan.Pass, words: []string{"Cluster default/aws-example"}},
 		{name: "cluster absent", up: func(up *schema.Upgrade) { up.Spec.Cluster.Name = "aws-exmaple" },
@@ -151,9 +154,15 @@ func TestChecks(t *testing.T) {
 
 		{name: "no topology", code: plan.CheckTopology, severity: plan.Pass},
 		{name: "topology", adjust: []clustertest.Adjust{clustertest.TopologyOwned()},
-			code: plan.CheckTopology, severity: plan.Block, words: []string{md, "owned by the cluster's topology", "does nothing more for any part of the cluster", "no way back", "spec.topology.version", "machineDeployments[name=md-0]", "remove the pool from this upgrade and plan again"}},
+			code: plan.CheckTopology, severity: plan.Block, words: []string{md, "owned by the cluster's topology", "does nothing more for any part of the cluster", "no way back", "change it in the Cluster instead: spec.topology.version", "a variable of its ClusterClass that sets it (for this pool alone: spec.topology.workers.machineDeployments[name=md-0].variables.overrides)", "name it in the ClusterClass", "remove the pool from this upgrade and plan again"}},
 		{name: "topology, and no new template", pool: "kubernetesVersion: v1.35.2", adjust: []clustertest.Adjust{clustertest.TopologyOwned()},
-			code: plan.CheckTopology, severity: plan.Block, words: []string{md, "is put back", "replaced twice", "gets no machines", "change it in the Cluster instead: spec.topology.version", "remove the pool from this upgrade and plan again"}},
+			code: plan.CheckTopology, severity: plan.Block, words: []string{md, "is put back", "replaced twice", "gets no machines", "change it in the Cluster instead: spec.topology.version, for control plane and workers alike; then remove the pool from this upgrade and plan again"}},
+		{name: "topology, and another strategy", pool: "strategy: {maxUnavailable: 1}", adjust: []clustertest.Adjust{clustertest.TopologyOwned()},
+			code: plan.CheckTopology, severity: plan.Block, words: []string{"sets is put back, and what they do not set stays", "change it in the Cluster instead: " + entry + "rollout.strategy; then remove"}, not: []string{"twice", "no machines"}},
+		{name: "topology, and other drain settings", pool: "drain: {nodeDrainTimeout: 1m, nodeDeletionTimeout: 1m}", adjust: []clustertest.Adjust{clustertest.TopologyOwned()},
+			code: plan.CheckTopology, severity: plan.Block, words: []string{"what they do not set stays", "instead: " + entry + "deletion.nodeDrainTimeoutSeconds; and " + entry + "deletion.nodeDeletionTimeoutSeconds; then remove"}, not: []string{"twice", "no machines"}},
+		{name: "topology of before, with strategy and drain settings", pool: "strategy: {maxUnavailable: 1}, drain: {nodeDrainTimeout: 1m}", adjust: []clustertest.Adjust{clustertest.TopologyOwned(), clustertest.V1Beta1Only()},
+			code: plan.CheckTopology, severity: plan.Block, words: []string{"instead: " + entry + "strategy; and " + entry + "nodeDrainTimeout; then remove"}},
 
 		{name: "templates there", code: plan.CheckTemplates, severity: plan.Pass},
 		{name: "infrastructure template missing", edit: func(w *clustertest.World) { w.Delete(awsTemplateRef) },
@@ -543,6 +552,11 @@ func TestChecks(t *testing.T) {
 				}
 			}
 			mustContain(t, found.Message+"; "+found.Remedy, test.words...)
+			for _, w := range test.not {
+				if strings.Contains(found.Message+"; "+found.Remedy, w) {
+					t.Errorf("it says %q: %s; %s", w, found.Message, found.Remedy)
+				}
+			}
 			if found.Pool == "" != (slices.Contains([]string{plan.CheckCluster, plan.CheckClusterPaused, plan.CheckClusterAvailable}, test.code)) {
 				t.Errorf("the finding is of pool %q", found.Pool)
 			}
