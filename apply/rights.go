@@ -202,7 +202,7 @@ func ReviewRights(ctx context.Context, r Reader, p plan.Plan, snap plan.Snapshot
 	case len(missing) > 0:
 		f.Severity = plan.Warn
 		f.Message = "whoever made this plan may not apply it, which takes the right to:\n" + strings.Join(missing, "\n")
-		f.Remedy = "have somebody apply who has them, or ask for them (deploy/rbac.yaml)"
+		f.Remedy = "have somebody apply who has them, or ask for them (deploy/rbac.yaml; put the kinds of your providers there, in place of those of AWS and kubeadm)"
 	}
 	return []plan.Finding{f}
 }

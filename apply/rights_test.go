@@ -232,7 +232,7 @@ func TestReviewRights(t *testing.T) {
 	got := review(t, w, w.Open(nil)).Findings
 	want := []plan.Finding{{Code: plan.CheckRights, Severity: plan.Warn, Object: plan.Ref{Group: capi.Group, Kind: "Cluster", Namespace: "default", Name: "aws-example"},
 		Message: "whoever made this plan may not apply it, which takes the right to:\npatch machinedeployments.cluster.x-k8s.io in namespace default\ncreate leases.coordination.k8s.io in namespace default",
-		Remedy:  "have somebody apply who has them, or ask for them (deploy/rbac.yaml)"}}
+		Remedy:  "have somebody apply who has them, or ask for them (deploy/rbac.yaml; put the kinds of your providers there, in place of those of AWS and kubeadm)"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

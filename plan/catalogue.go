@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"nodepool/schema"
 )
@@ -55,8 +56,18 @@ func CheckOf(code string) (Check, bool) {
 	return catalogue[i], true
 }
 
-// NearestCheck gives the code most like code, or nothing when none is.
+// NearestCheck gives the codes that begin with code, joined by "or", otherwise
+// the code most like it, or nothing when none is.
 func NearestCheck(code string) string {
+	var longer []string
+	for _, c := range catalogue {
+		if len(code) >= 3 && strings.HasPrefix(c.Code, code) {
+			longer = append(longer, c.Code)
+		}
+	}
+	if len(longer) > 0 {
+		return strings.Join(longer, " or ")
+	}
 	best, distance := "", len(code)/2+1
 	for _, c := range catalogue {
 		if d := schema.Distance(code, c.Code); d < distance {
@@ -256,7 +267,7 @@ var catalogue = []Check{
 		Means:  "The strategy is OnDelete: nothing is replaced until somebody deletes machines.",
 		Why:    "apply would wait for somebody who does not know that others wait for them.",
 		Source: "MachineDeploymentRolloutStrategy (api/core/v1beta2/machinedeployment_types.go)",
-		Fix:    "Have someone delete the old machines while apply runs, and raise wait.stallAfter to what that takes; or set the strategy to RollingUpdate.",
+		Fix:    "Have someone delete the old machines while apply runs, and raise wait.stallAfter to what that takes; or set the strategy to RollingUpdate on the MachineDeployment, which an upgrade file cannot do.",
 	},
 	{
 		Code: CheckReplicas, Asks: "Are there machines that exercise the new template?", Worst: Warn,
@@ -267,9 +278,9 @@ var catalogue = []Check{
 	{
 		Code: CheckAutoscaler, Asks: "Does the cluster autoscaler move the replicas?", Worst: Warn,
 		Means:  "The annotations of the cluster autoscaler are on the MachineDeployment. As a warning: a pool at its maximum lends machines to the rollout, which are not made up for; the rollout makes more machines than the maximum; or the bounds cannot be read, or the minimum is above the maximum: then the autoscaler scales no pool at all. Where they are in nobody's way the check passes, and says what they are.",
-		Why:    "A scale-down in the middle of a rollout may take the new machines first, and the number of machines to replace moves. A pool at its maximum is not scaled up, so pods of machines that are away may wait.",
+		Why:    "Where the minimum allows one, a scale-down in the middle of a rollout may take the new machines first, and the number of machines to replace moves. A pool at its maximum is not scaled up, so pods of machines that are away may wait.",
 		Source: "cluster-autoscaler, cloudprovider/clusterapi; kubernetes/autoscaler issue 8494",
-		Fix:    "nodepool never writes replicas, and the rollout follows them. At the maximum, use strategy.maxSurge in place of maxUnavailable, or raise the maximum meanwhile; above it, see that there is quota for the machines. Correct bounds that cannot be read, or that are the wrong way round.",
+		Fix:    "nodepool never writes replicas, and the rollout follows them. At the maximum, raise the maximum meanwhile, or go on if there is quota for the machines of the surge. Correct bounds that cannot be read, or that are the wrong way round.",
 	},
 	{
 		Code: CheckRoom, Asks: "Do strategy and replicas leave the rollout room to move?", Worst: Block,
@@ -291,7 +302,7 @@ var catalogue = []Check{
 		Why: "A machine that has no node in time is deleted and made again, for ever, and the rollout never ends. A limit that is passed keeps a new machine that does not come up, and others that fail. " +
 			"The default limit, 100 %, is never passed. Machines of the old template are not replaced during a rollout in any case.",
 		Source: "internal/controllers/machinehealthcheck (nodeChecks, healthCheckTargets, isAllowedRemediation): the time counts from when the machine's infrastructure is ready, 10 minutes by default, and a machine without a node does not count as healthy; internal/controllers/machinedeployment (reconcileDeadlockBreaker)",
-		Fix:    "Raise nodeStartupTimeoutSeconds (v1beta1: nodeStartupTimeout), or the limit unhealthyLessThanOrEqualTo (maxUnhealthy), for the time of the rollout, then plan again; or lower strategy.maxSurge and maxUnavailable.",
+		Fix:    "Raise nodeStartupTimeoutSeconds (v1beta1: nodeStartupTimeout), or the limit unhealthyLessThanOrEqualTo (maxUnhealthy), for the time of the rollout, then plan again; or lower strategy.maxSurge and maxUnavailable, where more than one machine is on the way at once.",
 	},
 	{
 		Code: CheckBootstrapEdited, Asks: "Was the bootstrap template edited since the machines were made?", Worst: Warn,
@@ -338,11 +349,11 @@ var catalogue = []Check{
 		Means:  "Of plan: carrying the plan out takes rights that you do not have; each has a line of its own. That is as it should be for those who only review. For apply a missing right is an error, before anything is written.",
 		Why:    "A right that is missed in the middle of a run leaves a pool half done.",
 		Source: "Kubernetes SelfSubjectAccessReview (authorization.k8s.io/v1), which every user who is logged in may post",
-		Fix:    "Have somebody apply who has the rights, or ask for them; deploy/rbac.yaml holds a role with all of them and no others.",
+		Fix:    "Have somebody apply who has the rights, or ask for them; deploy/rbac.yaml holds a role with all of them and no others. It names the kinds of AWS and kubeadm: put those of your providers in their place.",
 	},
 	{
 		Code: CheckServer, Asks: "Would the API server take the writes?", Worst: Block,
-		Means:  "A dry run of a create or patch was refused by the API server, a webhook or a policy; its words are quoted. As a warning: the writes were not tried, and why, so what the server would refuse shows at the write; one warning tells of all writes for which a right is missing.",
+		Means:  "A dry run of a create or patch was refused by the API server, a webhook or a policy; its words are quoted. As a warning: the writes were not tried, and why, so what the server would refuse shows at the write; for each missing right one warning tells of all writes that take it. The check rights lists all missing rights at once.",
 		Why:    "What the server refuses now it refuses later, after other steps have been done.",
 		Source: "Kubernetes dry run (dryRun=All) and field validation (fieldValidation=Strict)",
 		Fix:    "Correct the field that the message names, then plan again. Where the writes were not tried, plan with the rights to make them, against the management cluster.",

@@ -328,6 +328,13 @@ func nearestName(wanted string, names []string) string {
 	return fmt.Sprintf("; there %s %s", isOrAre(len(names)), strings.Join(names, ", "))
 }
 
+func wasOrWere(n int) string {
+	if n == 1 {
+		return "was"
+	}
+	return "were"
+}
+
 func isOrAre(n int) string {
 	if n == 1 {
 		return "is"
@@ -978,7 +985,7 @@ func (c *checker) canary(p *pool) {
 	switch {
 	case p.strategyType() == "OnDelete":
 		f.Message = "there is no canary: with the strategy OnDelete no machine is replaced until someone deletes one"
-		f.Remedy = "delete one machine and look at its successor, or set the strategy to RollingUpdate"
+		f.Remedy = "delete one machine and look at its successor, or set the strategy to RollingUpdate on the MachineDeployment"
 	case p.canary() == nil:
 		c.pass(CheckCanary, p.ref, "there is no canary, since no machine is replaced")
 		return
@@ -986,7 +993,7 @@ func (c *checker) canary(p *pool) {
 		f.Message = "the pool has 0 replicas, so there is no machine for a canary, and a mistake in the new template shows only when the pool is scaled up"
 		f.Remedy = "scale up by one afterwards to see whether its machines join"
 	case n >= p.rollout.Desired:
-		f.Message = fmt.Sprintf("the canary is the whole pool: %d of %d replicas are made at once, beside the old ones, so it keeps no machine from the change", min(n, p.rollout.Desired), p.rollout.Desired)
+		f.Message = fmt.Sprintf("the canary is the whole pool: %d of %s %s made at once, beside the old ones, so it keeps no machine from the change", min(n, p.rollout.Desired), replicaCount(p.rollout.Desired), isOrAre(min(n, p.rollout.Desired)))
 		f.Remedy = "set canary.machines to fewer than the pool's replicas"
 	case n > surge:
 		f.Message = fmt.Sprintf("the canary makes the pool %d larger than its replicas for a while, and maxSurge allows %d at other times: there must be room and quota for it, or the canary never comes up", n, surge)
@@ -1013,7 +1020,7 @@ func (c *checker) machines(p *pool) {
 		f := Finding{Code: CheckStrategy, Severity: Warn, Object: p.ref,
 			Message: fmt.Sprintf("the strategy is OnDelete: no machine is replaced until someone deletes it. apply stops as stalled when none is for %s (wait.stallAfter), and then does what onStall says",
 				p.spec.Wait.StallAfter),
-			Remedy: "have someone delete the old machines while apply runs, and raise wait.stallAfter to what that takes; or set the strategy to RollingUpdate"}
+			Remedy: "have someone delete the old machines while apply runs, and raise wait.stallAfter to what that takes; or set the strategy to RollingUpdate on the MachineDeployment, which an upgrade file cannot do; then plan again"}
 		if p.back != nil {
 			f.Message = fmt.Sprintf("the strategy is OnDelete: no machine is replaced until someone deletes it. The rollback stops as stalled when none is for %s", p.spec.Wait.StallAfter)
 			f.Remedy = fmt.Sprintf("have someone delete the machines of the new template while it runs, and give the same command again if it has stopped; or set %s to RollingUpdate%s",
@@ -1028,7 +1035,7 @@ func (c *checker) machines(p *pool) {
 			Message: "the pool has 0 replicas: nothing exercises the new template, and a mistake in it shows only when the pool is scaled up",
 			Remedy:  "scale up by one afterwards to see whether its machines join"})
 	} else {
-		c.pass(CheckReplicas, p.ref, fmt.Sprintf("%d replicas; replicas are never written", p.rollout.Desired))
+		c.pass(CheckReplicas, p.ref, replicaCount(p.rollout.Desired)+"; replicas are never written")
 	}
 	c.autoscaler(p)
 	if p.strategyType() != "OnDelete" {

@@ -395,7 +395,17 @@ func TestChecks(t *testing.T) {
 		{name: "autoscaler at its maximum, with machines away", edit: bounds("1", "3"), pool: toBoth + ", strategy: {maxUnavailable: 2}",
 			code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{"it is at its maximum, so up to 2 machines", "not made up for", "strategy.maxUnavailable to 0"}},
 		{name: "autoscaler at its maximum, with a surge", edit: bounds("1", "3"),
-			code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{"up to 4 machines, more than the maximum", "quota"}},
+			code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{"up to 4 machines, more than the maximum", "; raise the maximum (", "quota"}, not: []string{"maxSurge", "maxUnavailable"}},
+		{name: "autoscaler near its maximum, with a larger surge", edit: bounds("1", "4"), pool: toBoth + ", strategy: {maxSurge: 2}",
+			code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{"up to 5 machines, more than the maximum", "lower strategy.maxSurge to 1"}},
+		{name: "autoscaler that keeps the number", edit: bounds("3", "3"),
+			code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{"keeps " + md + " at 3, its minimum and maximum; it is at its maximum"}, not: []string{"scale-down"}},
+		{name: "autoscaler that keeps a lower number", edit: bounds("2", "2"), code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{"keeps " + md + " at 2", "scale-down", "3 replicas, more than the maximum"}},
+		{name: "autoscaler that keeps one machine, which goes before the next comes", edit: all(edit(awsRef, int64(1), "spec", "replicas"), bounds("1", "1")), pool: toBoth + ", strategy: {maxSurge: 0, maxUnavailable: 1}",
+			code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{"so up to 1 machine that", "; raise the maximum ("}, not: []string{"strategy.max", "scale-down"}},
+		{name: "autoscaler that keeps one machine, which goes after the next came", edit: all(edit(awsRef, int64(1), "spec", "replicas"), bounds("1", "1")),
+			code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{"up to 2 machines, more than the maximum", "; raise the maximum ("}, not: []string{"strategy.max", "scale-down"}},
+		{name: "autoscaler of one machine, fewer than the minimum", edit: all(edit(awsRef, int64(1), "spec", "replicas"), bounds("2", "5")), code: plan.CheckAutoscaler, severity: plan.Pass, words: []string{"it has 1 replica, fewer"}},
 		{name: "autoscaler, and a surge of more than there are", edit: bounds("1", "6"), pool: toBoth + ", strategy: {maxSurge: 5}", code: plan.CheckAutoscaler, severity: plan.Pass},
 		{name: "autoscaler with bounds that cannot be read", edit: bounds("one", "3"),
 			code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{`"one" to "3"`, "cannot read its bounds", capi.AutoscalerMinAnnotation, "scales no pool", "correct the annotations"}},
@@ -403,11 +413,13 @@ func TestChecks(t *testing.T) {
 		{name: "autoscaler with a maximum alone", edit: edit(awsRef, "9", "metadata", "annotations", capi.AutoscalerMaxAnnotation),
 			code: plan.CheckAutoscaler, severity: plan.Pass, words: []string{"between 0 and 9"}},
 		{name: "autoscaler with a minimum alone", edit: edit(awsRef, "1", "metadata", "annotations", capi.AutoscalerMinAnnotation),
-			code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{"the minimum, 1 (", "above the maximum, 0 ("}},
+			code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{"the minimum, 1 (", "above the maximum, which is absent (annotation " + capi.AutoscalerMaxAnnotation + ") and counts as 0, so"}, not: []string{"0 ("}},
 		{name: "autoscaler that has nothing to scale", edit: bounds("0", "0"), code: plan.CheckAutoscaler, severity: plan.Pass, words: []string{"leaves " + md + " alone: its maximum is 0"}},
+		{name: "autoscaler with a minimum of 0 alone", edit: edit(awsRef, "0", "metadata", "annotations", capi.AutoscalerMinAnnotation),
+			code: plan.CheckAutoscaler, severity: plan.Pass, words: []string{"its maximum is 0 (annotation " + capi.AutoscalerMaxAnnotation + "; an absent one counts as 0)"}},
 		{name: "autoscaler with bounds the wrong way round", edit: bounds("4", "3"),
 			code: plan.CheckAutoscaler, severity: plan.Warn, words: []string{"on " + md + " of which the minimum, 4 (annotation " + capi.AutoscalerMinAnnotation + "), is above the maximum, 3 (annotation " + capi.AutoscalerMaxAnnotation + ")",
-				"scales no pool", "lower " + capi.AutoscalerMinAnnotation + " or raise " + capi.AutoscalerMaxAnnotation}},
+				"scales no pool", "lower " + capi.AutoscalerMinAnnotation + " or set " + capi.AutoscalerMaxAnnotation}},
 
 		{name: "room", code: plan.CheckRoom, severity: plan.Pass, words: []string{"maxSurge 1 and maxUnavailable 0", "at most 4 machines, of which at least 3 ready"}},
 		{name: "room for a surge of more than there are", pool: toBoth + ", strategy: {maxSurge: 5}", code: plan.CheckRoom, severity: plan.Pass, words: []string{"maxSurge 5", "at most 6 machines, of which at least 3 ready"}},
@@ -438,6 +450,8 @@ func TestChecks(t *testing.T) {
 			code: plan.CheckHealth, severity: plan.Pass, words: []string{"MachineHealthCheck default/mhc gives a new machine 10m0s", "took 1m30s"}},
 		{name: "a health check without enough time", edit: all(started("90s"), healthCheck("v1beta2", awsPool, map[string]any{"checks": map[string]any{"nodeStartupTimeoutSeconds": int64(60)}})),
 			code: plan.CheckHealth, severity: plan.Warn, words: []string{"MachineHealthCheck default/mhc", "1m0s", "3 machines of " + md + " took 1m30s", "again and again", "raise"}},
+		{name: "a health check without enough time, of one machine", edit: all(onlyMachine, started("90s"), healthCheck("v1beta2", awsPool, map[string]any{"checks": map[string]any{"nodeStartupTimeoutSeconds": int64(60)}})),
+			code: plan.CheckHealth, severity: plan.Warn, words: []string{"and the one machine of " + md + " took 1m30s: new ones"}, not: []string{"half"}},
 		{name: "an old health check without enough time", adjust: []clustertest.Adjust{clustertest.V1Beta1Only()},
 			edit: all(started("15m"), healthCheck("v1beta1", awsPool, nil)), code: plan.CheckHealth, severity: plan.Warn, words: []string{"10m0s", "took 15m0s"}},
 		{name: "an old health check with time", adjust: []clustertest.Adjust{clustertest.V1Beta1Only()},
@@ -445,10 +459,10 @@ func TestChecks(t *testing.T) {
 		{name: "a health check without a time", edit: all(started("15m"), healthCheck("v1beta2", awsPool, map[string]any{"checks": map[string]any{"nodeStartupTimeoutSeconds": int64(0)}})),
 			code: plan.CheckHealth, severity: plan.Pass, words: []string{"never deletes"}},
 		{name: "a health check that the surge stops", edit: healthCheck("v1beta2", awsPool, limit("20%")), code: plan.CheckHealth, severity: plan.Warn,
-			words: []string{"at most 20% unhealthy", "1 of 4 machines", "replaces none", "lower strategy.maxSurge"}},
+			words: []string{"at most 20% unhealthy", "1 of 4 machines", "replaces none"}, not: []string{"lower"}},
 		{name: "a health check that the surge does not stop", edit: healthCheck("v1beta2", awsPool, limit("25%")), code: plan.CheckHealth, severity: plan.Pass},
 		{name: "a health check with a limit in numbers", edit: healthCheck("v1beta2", awsPool, limit(int64(1))), pool: toBoth + ", strategy: {maxSurge: 2}",
-			code: plan.CheckHealth, severity: plan.Warn, words: []string{"at most 1 unhealthy", "2 of 5 machines"}},
+			code: plan.CheckHealth, severity: plan.Warn, words: []string{"at most 1 unhealthy", "2 of 5 machines", "lower strategy.maxSurge"}},
 		{name: "an old health check with a range", adjust: []clustertest.Adjust{clustertest.V1Beta1Only()}, edit: healthCheck("v1beta1", awsPool, map[string]any{"unhealthyRange": "[2-5]"}),
 			code: plan.CheckHealth, severity: plan.Warn, words: []string{"[2-5] unhealthy"}},
 		{name: "an old health check with a limit", adjust: []clustertest.Adjust{clustertest.V1Beta1Only()}, edit: healthCheck("v1beta1", awsPool, map[string]any{"maxUnhealthy": int64(0)}),
@@ -460,6 +474,8 @@ func TestChecks(t *testing.T) {
 		{name: "bootstrap template edited", edit: edit(bootstrapRef, []any{"echo edited"}, "spec", "template", "spec", "preKubeadmCommands"),
 			code: plan.CheckBootstrapEdited, severity: plan.Warn,
 			words: []string{"KubeadmConfigTemplate default/aws-example-md-0 was edited after 3 of 3 machines", "preKubeadmCommands", "reviewed with this plan", "set them back", "then plan again"}},
+		{name: "bootstrap template edited, of one machine", edit: all(onlyMachine, edit(bootstrapRef, []any{"echo edited"}, "spec", "template", "spec", "preKubeadmCommands")),
+			code: plan.CheckBootstrapEdited, severity: plan.Warn, words: []string{"was edited after 1 of 1 machine was made from it"}},
 		{name: "bootstrap configs not readable", edit: func(w *clustertest.World) { w.Forbid("list", clustertest.BootstrapGroup, "KubeadmConfig") },
 			code: plan.CheckBootstrapEdited, severity: plan.Warn,
 			words: []string{"KubeadmConfigTemplate default/aws-example-md-0", "is not known", "you may not list kubeadmconfigs", "with the right to list KubeadmConfig"}},
@@ -601,6 +617,17 @@ func clusterSays(kind, status, reason, message string) func(*clustertest.World) 
 // bounds gives the AWS pool the bounds of the cluster autoscaler.
 func bounds(least, most string) func(*clustertest.World) {
 	return all(edit(awsRef, least, "metadata", "annotations", capi.AutoscalerMinAnnotation), edit(awsRef, most, "metadata", "annotations", capi.AutoscalerMaxAnnotation))
+}
+
+// onlyMachine leaves the pool one machine, with its bootstrap config.
+func onlyMachine(w *clustertest.World) {
+	edit(awsRef, int64(1), "spec", "replicas")(w)
+	for _, m := range machinesOfPool(w)[1:] {
+		w.Delete(capi.RefOf(m))
+		if ref, ok := capi.ReferenceAt(m, "spec", "bootstrap", "configRef"); ok {
+			w.Delete(ref)
+		}
+	}
 }
 
 func machinesOfPool(w *clustertest.World) []*object {
@@ -877,5 +904,25 @@ func TestImpact(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+// TestServerFindingsStandTogether: the answer about rights, which is asked for
+// beside the dry runs, comes before what these found.
+func TestServerFindingsStandTogether(t *testing.T) {
+	t.Parallel()
+	f := func(code, pool string) plan.Finding {
+		return plan.Finding{Code: code, Severity: plan.Warn, Pool: pool, Message: "m", Remedy: "r"}
+	}
+	p := compile(t, clustertest.AWSExample(), onePool(t, toBoth)).WithFindings(
+		f(plan.CheckServer, ""), f(plan.CheckServer, awsPool)).WithFindings(f(plan.CheckRights, ""))
+	var got []string
+	for _, f := range p.Findings {
+		if f.Severity == plan.Warn && (f.Code == plan.CheckServer || f.Code == plan.CheckRights) {
+			got = append(got, f.Code)
+		}
+	}
+	if diff := cmp.Diff([]string{plan.CheckRights, plan.CheckServer, plan.CheckServer}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -78,6 +78,13 @@ func Draft(cluster schema.ClusterRef, pools []PoolStatus) string {
 	return b.String()
 }
 
+func replicaCount(n int) string {
+	if n == 1 {
+		return "1 replica"
+	}
+	return fmt.Sprintf("%d replicas", n)
+}
+
 func machines(n int) string {
 	if n == 1 {
 		return "1 machine"

@@ -99,8 +99,8 @@ func (c *checker) bootstrapEdited(p *pool, configs []*unstructured.Unstructured)
 	}
 	slices.Sort(names)
 	c.add(Finding{Code: CheckBootstrapEdited, Severity: Warn, Object: p.bootstrap.ref,
-		Message: fmt.Sprintf("%s was edited after %d of %d machines were made from it, and this rollout ships the edit, which the upgrade does not name, in all new machines: %s",
-			p.bootstrap.ref, older, len(configs), strings.Join(names, ", ")),
+		Message: fmt.Sprintf("%s was edited after %d of %s %s made from it, and this rollout ships the edit, which the upgrade does not name, in all new machines: %s",
+			p.bootstrap.ref, older, machines(len(configs)), wasOrWere(older), strings.Join(names, ", ")),
 		Remedy: "have these fields of the template reviewed with this plan (kubectl get -o yaml), and go on if the edit is meant to ship; otherwise set them back to what the machines were made from, then plan again"})
 }
 

@@ -265,7 +265,8 @@ type Finding struct {
 func (f Finding) blocks() bool { return f.Severity == Block && f.Waived == "" }
 
 // inOrder sorts findings by severity, the gravest first, and then by pool, those
-// of the whole cluster first. What is alike stays in the order of the checks.
+// of the whole cluster first. What is alike stays in the order of
+// the checks, and what was asked of the server comes after them.
 func inOrder(findings []Finding) []Finding {
 	rank := func(f Finding) int {
 		switch {
@@ -280,8 +281,9 @@ func inOrder(findings []Finding) []Finding {
 		}
 		return 4
 	}
+	late := func(f Finding) int { return slices.Index([]string{CheckRights, CheckServer}, f.Code) }
 	slices.SortStableFunc(findings, func(a, b Finding) int {
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Pool, b.Pool))
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Pool, b.Pool), cmp.Compare(late(a), late(b)))
 	})
 	return findings
 }

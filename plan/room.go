@@ -38,7 +38,7 @@ func (c *checker) room(p *pool) {
 		f.Message = fmt.Sprintf("with %s all %s of %s may be away at once, and their pods find no room in this pool", says, machines(replicas), p.ref)
 		f.Remedy = fmt.Sprintf("make sure that the workload can do without this pool meanwhile, or lower %s and set %s to 1 or more%s", maxUnavailable, maxSurge, p.byHand())
 	case replicas > 0 && count(p.wanted, p.fields.MaxSurge, replicas, true, 1)+count(p.wanted, p.fields.MaxUnavailable, replicas, false, 0) == 0:
-		f.Message = fmt.Sprintf("%s of %s both come to 0 of %d replicas: Cluster API then takes one machine away before it makes another", says, p.ref, replicas)
+		f.Message = fmt.Sprintf("%s of %s both come to 0 of %s: Cluster API then takes one machine away before it makes another", says, p.ref, replicaCount(replicas))
 		f.Remedy = fmt.Sprintf("make sure that the pool can do with one machine less, or set %s to 1%s", maxSurge, p.byHand())
 	default:
 		c.pass(CheckRoom, p.ref, fmt.Sprintf("%s: at most %s, of which at least %d ready", says, machines(replicas+surge), max(0, replicas-unavailable)))
@@ -83,6 +83,10 @@ func (c *checker) autoscaler(p *pool) {
 	// nodeGroups and NodeGroups of that provider).
 	least, err := strconv.Atoi(cmp.Or(minimum, "0"))
 	most, err2 := strconv.Atoi(cmp.Or(maximum, "0"))
+	upTo := fmt.Sprintf("%d (annotation %s)", most, capi.AutoscalerMaxAnnotation)
+	if !hasMax {
+		upTo = fmt.Sprintf("which is absent (annotation %s) and counts as 0", capi.AutoscalerMaxAnnotation)
+	}
 	const allFail = "so it scales no pool at all, and says why in its log"
 	switch {
 	case err != nil || err2 != nil || least < 0 || most < 0 || hasMin && minimum == "" || hasMax && maximum == "":
@@ -92,34 +96,47 @@ func (c *checker) autoscaler(p *pool) {
 		c.add(f)
 		return
 	case least > most:
-		f.Message = fmt.Sprintf("the cluster autoscaler takes no bounds on %s of which the minimum, %d (annotation %s), is above the maximum, %d (annotation %s), %s",
-			p.ref, least, capi.AutoscalerMinAnnotation, most, capi.AutoscalerMaxAnnotation, allFail)
-		f.Remedy = fmt.Sprintf("lower %s or raise %s of the MachineDeployment, or remove both if the pool is not to be scaled; go on if no pool needs to be scaled meanwhile",
+		f.Message = fmt.Sprintf("the cluster autoscaler takes no bounds on %s of which the minimum, %d (annotation %s), is above the maximum, %s, %s",
+			p.ref, least, capi.AutoscalerMinAnnotation, upTo, allFail)
+		f.Remedy = fmt.Sprintf("lower %s or set %s of the MachineDeployment to as much or more, or remove both if the pool is not to be scaled; go on if no pool needs to be scaled meanwhile",
 			capi.AutoscalerMinAnnotation, capi.AutoscalerMaxAnnotation)
 		c.add(f)
 		return
 	case most == 0:
-		c.pass(CheckAutoscaler, p.ref, fmt.Sprintf("the cluster autoscaler leaves %s alone: its maximum is 0 (annotation %s)", p.ref, capi.AutoscalerMaxAnnotation))
+		c.pass(CheckAutoscaler, p.ref, fmt.Sprintf("the cluster autoscaler leaves %s alone: its maximum is 0 (annotation %s; an absent one counts as 0)", p.ref, capi.AutoscalerMaxAnnotation))
 		return
 	}
-	f.Message = fmt.Sprintf("the cluster autoscaler scales %s between %d and %d, and the rollout follows the replicas; a scale-down meanwhile may remove new machines first", p.ref, least, most)
 	replicas := p.rollout.Desired
+	f.Message = fmt.Sprintf("the cluster autoscaler scales %s between %d and %d, and the rollout follows the replicas", p.ref, least, most)
+	if least == most {
+		f.Message = fmt.Sprintf("the cluster autoscaler keeps %s at %d, its minimum and maximum", p.ref, least)
+	}
+	if least < most || replicas > least {
+		f.Message += "; a scale-down meanwhile may remove new machines first"
+	}
 	surge, unavailable := p.fenceposts(p.wanted, replicas)
+	const raise = "raise the maximum (annotation " + capi.AutoscalerMaxAnnotation + ") for the time of the rollout"
 	switch {
 	case replicas < least:
-		f.Message += fmt.Sprintf("; it has %d replicas, fewer than the minimum, which may be raised in the middle of the rollout", replicas)
+		f.Message += fmt.Sprintf("; it has %s, fewer than the minimum, to which it may be scaled up in the middle of the rollout", replicaCount(replicas))
 	case replicas > most:
-		f.Message += fmt.Sprintf("; it has %d replicas, more than the maximum, and is not scaled up", replicas)
+		f.Message += fmt.Sprintf("; it has %s, more than the maximum, and is not scaled up", replicaCount(replicas))
 	case replicas == most:
 		f.Message += "; it is at its maximum"
 	}
 	switch {
 	case replicas >= most && unavailable > 0:
 		f.Message += fmt.Sprintf(", so up to %s that the rollout takes away are not made up for, and pods may wait", machines(min(unavailable, replicas)))
-		f.Remedy = fmt.Sprintf("set %s to 0%s, or raise the maximum for the time of the rollout", p.setting("strategy.maxUnavailable", p.fields.MaxUnavailable), p.byHand())
+		f.Remedy = raise
+		if surge > 0 && replicas > 1 {
+			f.Remedy += fmt.Sprintf("; or set %s to 0%s, where the provider has quota and room for %s", p.setting("strategy.maxUnavailable", p.fields.MaxUnavailable), p.byHand(), machines(replicas+surge))
+		}
 	case replicas+surge > most:
 		f.Message += fmt.Sprintf("; the rollout makes up to %s, more than the maximum, which counts replicas alone", machines(replicas+surge))
-		f.Remedy = fmt.Sprintf("check that the provider has quota and room for %s, or lower %s%s", machines(replicas+surge), p.setting("strategy.maxSurge", p.fields.MaxSurge), p.byHand())
+		f.Remedy = fmt.Sprintf("%s, or go on, if the provider has quota and room for %s", raise, machines(replicas+surge))
+		if replicas < most { // a surge of 0 would want machines to be away
+			f.Remedy += fmt.Sprintf("; otherwise lower %s to %d%s", p.setting("strategy.maxSurge", p.fields.MaxSurge), most-replicas, p.byHand())
+		}
 	default:
 		f.Severity = Pass
 	}
@@ -216,6 +233,10 @@ func (c *checker) health(p *pool) {
 	took, of := capi.StartupOf(objs)
 	surge, unavailable := p.fenceposts(p.wanted, p.rollout.Desired)
 	moving := surge + min(unavailable, p.rollout.Desired)
+	lower := ""
+	if moving > 1 { // with one on the way there is nothing to lower
+		lower = "; or lower " + p.setting("strategy.maxSurge", p.fields.MaxSurge) + " and " + p.setting("maxUnavailable", p.fields.MaxUnavailable) + p.byHand()
+	}
 	var passed []string
 	warned := false
 	if c.checks == nil {
@@ -240,13 +261,17 @@ func (c *checker) health(p *pool) {
 		unhealthy, all := max(0, h.Expected-h.Healthy)+moving, h.Expected+surge
 		switch {
 		case h.Startup > 0 && took > h.Startup:
-			warn(fmt.Sprintf("%s deletes a new machine that has no node %s after its infrastructure is ready, and half of the %s of %s took %s or longer: new ones may be deleted before they have joined, again and again, and the rollout never ends",
-				h.Ref, h.Startup, machines(of), p.ref, took),
+			present := fmt.Sprintf("half of the %s of %s took %s or longer", machines(of), p.ref, took)
+			if of == 1 {
+				present = fmt.Sprintf("the one machine of %s took %s", p.ref, took)
+			}
+			warn(fmt.Sprintf("%s deletes a new machine that has no node %s after its infrastructure is ready, and %s: new ones may be deleted before they have joined, again and again, and the rollout never ends",
+				h.Ref, h.Startup, present),
 				"raise its spec.checks.nodeStartupTimeoutSeconds (v1beta1: spec.nodeStartupTimeout) above that, or pause it for the time of the rollout (annotation "+capi.PausedAnnotation+"); then plan again")
 		case !h.Remediates(unhealthy, all):
 			warn(fmt.Sprintf("%s replaces unhealthy machines only with %s. During this rollout up to %d of %s count as unhealthy, new ones without a node among them, so it replaces none: a new machine that fails stays",
 				h.Ref, h.Limit, unhealthy, machines(all)),
-				"watch the rollout and delete a new machine that fails yourself; or lower "+p.setting("strategy.maxSurge", p.fields.MaxSurge)+" and "+p.setting("maxUnavailable", p.fields.MaxUnavailable)+p.byHand()+"; or raise its limit for the time of the rollout, spec.remediation.triggerIf (v1beta1: maxUnhealthy, unhealthyRange), then plan again")
+				"watch the rollout and delete a new machine that fails yourself"+lower+"; or raise its limit for the time of the rollout, spec.remediation.triggerIf (v1beta1: maxUnhealthy, unhealthyRange), then plan again")
 		default:
 			passed = append(passed, said)
 		}

@@ -117,7 +117,7 @@ func load(ctx context.Context) (cfg aws.Config, why string) {
 	if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
 		// The last resort of the chain is the role of the instance.
 		if aws.IsCredentialsProvider(cfg.Credentials, (*ec2rolecreds.Provider)(nil)) {
-			return cfg, "no AWS credentials"
+			return cfg, "no AWS credentials; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 		}
 		return cfg, unavailable(ctx, "the AWS credentials cannot be had", err)
 	}

@@ -370,7 +370,7 @@ func TestNobodyToAsk(t *testing.T) {
 		region string
 		why    string
 	}{
-		"no credentials": {env: map[string]string{"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, why: "no AWS credentials"},
+		"no credentials": {env: map[string]string{"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, why: "no AWS credentials; set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"},
 		"a process that gives none": {env: map[string]string{"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
 			config: "[default]\ncredential_process = /bin/sh -c \"echo " + secretKey + "; exit 3\"\n",
 			why:    "the AWS credentials cannot be had"},

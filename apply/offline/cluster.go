@@ -72,7 +72,7 @@ func (c *Cluster) Fetch(ctx context.Context, selectors []plan.Selector) (plan.Sn
 	}
 	for _, s := range selectors {
 		if s.Optional && s.IsList() && c.hasReplicas(s.Namespace) && c.lacks(s) {
-			snap = snap.Without(s, fmt.Sprintf("%s holds no %s, which does not tell whether there are any (nodepool snapshot asks for them, and so does kubectl get -n %s -o yaml %s)",
+			snap = snap.Without(s, fmt.Sprintf("%s holds no %s, and what kubectl prints does not tell an empty list from a missing one: make the manifests with nodepool snapshot, which does, or, where there are some, add what kubectl get -n %s -o yaml %s prints",
 				c.path, s.Kind, s.Namespace, resource(s.Ref)))
 			continue
 		}

@@ -34,11 +34,11 @@ func (p *program) explain(c *cli.Context) error {
 	}
 	check, ok := plan.CheckOf(strings.ToLower(code))
 	if !ok {
-		message := fmt.Sprintf("there is no check %q", code)
-		if near := plan.NearestCheck(code); near != "" {
-			message += "; did you mean " + near + "?"
+		near := ""
+		if codes := plan.NearestCheck(strings.ToLower(code)); codes != "" {
+			near = "did you mean " + codes + "? "
 		}
-		return fmt.Errorf("%s nodepool explain lists all checks", message)
+		return fmt.Errorf("there is no check %q; %snodepool explain lists all checks", code, near)
 	}
 	return render.Explain(p.stdout, check, o)
 }

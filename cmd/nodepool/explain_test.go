@@ -15,7 +15,10 @@ func TestExplain(t *testing.T) {
 		{"all", []string{"explain"}, 0, []string{"version-skew", "block", "nodepool explain CODE tells more"}},
 		{"one", []string{"explain", "version-skew"}, 0, []string{"version-skew\n", "KubeadmVersionSkew", "waive: [{check: version-skew, reason: WHY}]"}},
 		{"one that is firm", []string{"explain", "templates"}, 0, []string{"cannot be waived: machines cannot be made without a template"}},
-		{"misspelt", []string{"explain", "version-screw"}, 1, []string{`there is no check "version-screw"; did you mean version-skew?`}},
+		{"misspelt", []string{"explain", "version-screw"}, 1, []string{`there is no check "version-screw"; did you mean version-skew? nodepool explain lists all checks`}},
+		{"the beginning of one", []string{"explain", "Topology"}, 1, []string{`there is no check "Topology"; did you mean topology-owned? nodepool explain lists all checks`}},
+		{"the beginning of several", []string{"explain", "instance"}, 1, []string{`did you mean instance-type or instance-quota?`}},
+		{"like none", []string{"explain", "zzzzzzzzzz"}, 1, []string{`there is no check "zzzzzzzzzz"; nodepool explain lists all checks`}},
 		{"two", []string{"explain", "cluster", "templates"}, 1, []string{"takes one code"}},
 	}
 	for _, test := range tests {

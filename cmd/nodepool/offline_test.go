@@ -352,7 +352,7 @@ func TestDump(t *testing.T) {
 	}
 	w := clustertest.AWSExample()
 	said := from(w, "")
-	for _, want := range []string{"? field-managers", "--show-managed-fields", "? machine-health-checks", "holds no MachineHealthCheck", "machinehealthchecks"} {
+	for _, want := range []string{"? field-managers", "--show-managed-fields", "? machine-health-checks", "holds no MachineHealthCheck", "does not tell an empty list from a missing one", "make the manifests with nodepool snapshot", "machinehealthchecks", "not verified: a plan from manifests asks no provider"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("%q is not said in:\n%s", want, said)
 		}

@@ -188,23 +188,39 @@ func openCluster(c *cli.Context) (apply.Cluster, error) {
 }
 
 // inquirers gives what looks outside of the management cluster for a plan of up:
-// nothing where there are only manifests. Saved is the plan that is carried out,
+// it answers only why nobody is asked where there are only manifests. Saved is the plan that is carried out,
 // where there is one: what it was checked by is looked at again.
 func inquirers(c *cli.Context, reader apply.Reader, up schema.Upgrade, saved plan.Plan) []apply.Inquirer {
 	if _, live := reader.(apply.Cluster); !live {
-		return nil
+		return []apply.Inquirer{unasked("a plan from manifests asks no provider")}
 	}
 	var out []apply.Inquirer
 	if own, ok := reader.(apply.Inquirer); ok {
 		out = append(out, own)
 	}
-	if !c.Bool("no-provider") {
+	if c.Bool("no-provider") {
+		out = append(out, unasked("--no-provider was given"))
+	} else {
 		out = append(out, aws.Inquirer{})
 	}
 	if c.Bool("workload") || up.Spec.Preflight.Workload || saved.LookedAtWorkload() && !c.IsSet("workload") {
 		out = append(out, workload.Inquirer{Management: reader, UserAgent: "nodepool/" + version})
 	}
 	return out
+}
+
+// unasked is why no provider is asked: the answer to all questions to one.
+type unasked string
+
+func (u unasked) Inquire(_ context.Context, ask plan.Questions, snap plan.Snapshot) plan.Snapshot {
+	images, types := map[plan.ImageQuery]plan.ImageInfo{}, map[plan.InstanceTypeQuery]plan.InstanceTypeInfo{}
+	for _, q := range ask.Images {
+		images[q] = plan.ImageInfo{Unverified: string(u)}
+	}
+	for _, q := range ask.Types {
+		types[q] = plan.InstanceTypeInfo{Unverified: string(u)}
+	}
+	return snap.WithImages(images).WithInstanceTypes(types)
 }
 
 // observe gathers what compiling up needs, and what inquirers find out.

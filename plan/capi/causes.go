@@ -24,7 +24,7 @@ func (p *pool) poolStalls() []Stall {
 	if _, _, seen := p.observed(); p.onDelete && seen && len(waiting) > 0 {
 		found = append(found, md.stall(StallOnDeleteStrategy, rolloutCondition{}).saying(
 			fmt.Sprintf("The strategy is OnDelete: %s of MachineDeployment %s will stay until someone deletes them.", count(len(waiting), "old Machine"), md.name()),
-			fmt.Sprintf("Delete the old Machines one by one, %s first, or set the strategy to RollingUpdate.", waiting[0].name())))
+			fmt.Sprintf("Delete the old Machines one by one, %s first, or set the strategy to RollingUpdate on the MachineDeployment.", waiting[0].name())))
 	}
 	return found
 }

@@ -406,7 +406,11 @@ func (v *view) tally() {
 	case v.blocked():
 		line := "Plan: BLOCKED by " + count(len(v.blocks()), "problem") + ", nothing can be applied."
 		if !v.IsEmpty() {
-			line += " Without them: " + sum + "."
+			without := " Without them: "
+			if len(v.blocks()) == 1 {
+				without = " Without it: "
+			}
+			line += without + sum + "."
 		}
 		v.put(alarm, 0, 2, line)
 	case v.IsEmpty() && v.Upgrade.Purpose == plan.ForPrune:

@@ -220,3 +220,15 @@ func TestTextOfWaitsTogether(t *testing.T) {
 		}
 	}
 }
+
+func TestBlockedByOne(t *testing.T) {
+	t.Parallel()
+	p := plans()["blocked"]
+	if got := textOf(t, p, render.Options{}); !strings.Contains(got, "BLOCKED by 2 problems, nothing can be applied. Without them:") {
+		t.Errorf("of two problems it says\n%s", got)
+	}
+	p.Findings = p.Findings[1:]
+	if got := textOf(t, p, render.Options{}); !strings.Contains(got, "BLOCKED by 1 problem, nothing can be applied. Without it:") {
+		t.Errorf("of one problem it says\n%s", got)
+	}
+}
