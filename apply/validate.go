@@ -114,7 +114,7 @@ func try(ctx context.Context, c Cluster, p plan.Plan, i int, snap plan.Snapshot,
 		target, verb = s.Create.Ref, "create"
 		body, berr := s.Create.Body(snap, secrets)
 		if berr != nil {
-			return []plan.Finding{Unvalidated(s, "the new template cannot be made up here: "+berr.Error())}, nil
+			return []plan.Finding{Unvalidated(s, "the new template cannot be made up here: "+berr.Error())}, nil //nolint:nilerr // the finding tells
 		}
 		if err = c.Create(ctx, body, DryRun); err == nil {
 			putBack = p.PutBack(s, body)

@@ -207,8 +207,8 @@ func (a asked) judge(m poolMachine) *judgement {
 	return out
 }
 
-// print digests what moves of a Machine when the rollout moves, and nothing else.
-func (r *readings) print(m seen) (digest [16]byte) {
+// sum digests what moves of a Machine when the rollout moves, and nothing else.
+func (r *readings) sum(m seen) (digest [16]byte) {
 	var b []byte
 	text := func(parts ...string) {
 		for _, part := range parts {
@@ -398,7 +398,7 @@ func (p *pool) takeMachines(memo *Memo, machines []*unstructured.Unstructured, a
 		member := poolMachine{seen: m, set: now.set, old: now.old, infra: objectOf(now.infra), config: objectOf(now.config), known: k}
 		if k.judged == nil || k.under != now {
 			member.read = &readings{m.conditions(), m.oldConditions()}
-			k.judged, k.under, k.fingerprint = p.asked.judge(member), now, member.read.print(m)
+			k.judged, k.under, k.fingerprint = p.asked.judge(member), now, member.read.sum(m)
 		}
 		member.judged = k.judged
 		p.machines = append(p.machines, member)
