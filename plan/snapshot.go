@@ -115,19 +115,36 @@ func (s *Snapshot) put(ref Ref, o *unstructured.Unstructured) {
 // Renewed gives s with other forms of objects that it holds. It takes far less
 // than With: of a pool that is followed, little changes at a time.
 func (s Snapshot) Renewed(forms ...*unstructured.Unstructured) Snapshot {
-	s.objects = slices.Clone(s.objects)
+	objects, alike := slices.Clone(s.objects), true
 	for _, o := range forms {
 		ref := capi.RefOf(o)
 		i, known := s.at[ref]
 		if !known {
 			continue
 		}
-		if !s.kinds.listAlike(ref, s.objects[i], o) {
-			s.kinds = &kinds{}
-		}
-		s.objects[i] = o
+		alike = alike && s.kinds.listAlike(ref, s.objects[i], o)
+		objects[i] = o
 	}
+	if s.kinds != nil {
+		s.kinds = s.fork(alike)
+	}
+	s.objects = objects
 	return s
+}
+
+// fork gives the kinds of s for a snapshot with other forms of the same objects:
+// with the lists that are kept where they are the same, and apart from those of
+// s, which may be asked more.
+func (s Snapshot) fork(alike bool) *kinds {
+	s.kind("", "") // makes the places, which names decide
+	out := &kinds{places: s.kinds.places}
+	out.once.Do(func() {})
+	if alike {
+		s.kinds.mu.Lock()
+		defer s.kinds.mu.Unlock()
+		out.lists = maps.Clone(s.kinds.lists)
+	}
+	return out
 }
 
 // Without gives s plus the note that an optional selector could not be read,

@@ -12,6 +12,32 @@ import (
 	"nodepool/plan/capi"
 )
 
+// TestRenewedApart: what the earlier of two snapshots is asked has no bearing on the
+// later one.
+func TestRenewedApart(t *testing.T) {
+	machine := func(cluster string) *unstructured.Unstructured {
+		return &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": capi.Group + "/v1beta2", "kind": "Machine",
+			"metadata": map[string]any{"namespace": "default", "name": "m", "labels": map[string]any{capi.ClusterNameLabel: cluster}},
+		}}
+	}
+	all := plan.Selector{Ref: plan.Ref{Group: capi.Group, Kind: "Machine", Namespace: "default"}}
+	of := all
+	of.Label, of.LabelValue = capi.ClusterNameLabel, "demo"
+	before := plan.Snapshot{}.With(all, machine("demo")).Following()
+	after := before.Renewed(machine("other"))
+	// The earlier snapshot is asked what nobody asked before there was the later one.
+	if n := len(before.List(of)); n != 1 {
+		t.Errorf("the earlier snapshot lists %d machines, want 1", n)
+	}
+	if n := len(after.List(of)); n != 0 {
+		t.Errorf("the later snapshot lists %d machines, want none", n)
+	}
+	if got := (plan.Snapshot{}).Renewed(machine("demo")).Objects(); len(got) != 0 {
+		t.Errorf("an empty snapshot holds %d objects once it is renewed", len(got))
+	}
+}
+
 // TestRenewed holds a snapshot that is followed to answer as one that was made anew
 // of the same objects, after each of many random changes.
 func TestRenewed(t *testing.T) {
