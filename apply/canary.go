@@ -76,7 +76,7 @@ func (r *run) waitCanary(ctx context.Context, i int) error {
 			if done, err := c.prove(ctx, i); done || err != nil {
 				return err
 			}
-		case late && eyes.trouble == nil && looked != c.progress:
+		case late && eyes.mayClear() && looked != c.progress:
 			if feed, err = r.lookAnew(ctx, s, feed); err != nil {
 				return r.failed(ctx, s, err)
 			}

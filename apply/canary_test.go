@@ -178,23 +178,27 @@ func TestCanaryProvesItself(t *testing.T) {
 	})
 }
 
-// TestCanarySoaksWithoutABreak: a machine that is not ready for a moment soaks
-// anew, be the moment seen or not.
 // A watch that has gone silent is no stall of the canary.
 func TestCanaryOutlivesASilentWatch(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, canaryUpgrade("canary: {soak: 1m}"))
-		c := &deaf{Cluster: s.e.Cluster}
-		s.e.Cluster = c
-		if err := s.e.Run(t.Context(), s.plan); err != nil {
-			t.Fatal(err)
-		}
-		if c.watches != 3 {
-			t.Errorf("it watched %d times, want two for the canary and one for the rollout", c.watches)
-		}
-	})
+	for name, told := range map[string]bool{"nobody knows": false, "the feed tells": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t, canaryUpgrade("canary: {soak: 1m}"))
+				c := &deaf{Cluster: s.e.Cluster, told: told}
+				s.e.Cluster = c
+				if err := s.e.Run(t.Context(), s.plan); err != nil {
+					t.Fatal(err)
+				}
+				if c.watches != 3 {
+					t.Errorf("it watched %d times, want two for the canary and one for the rollout", c.watches)
+				}
+			})
+		})
+	}
 }
 
+// TestCanarySoaksWithoutABreak: a machine that is not ready for a moment soaks
+// anew, be the moment seen or not.
 func TestCanarySoaksWithoutABreak(t *testing.T) {
 	for name, seen := range map[string]bool{"seen": true, "unseen": false} {
 		t.Run(name, func(t *testing.T) {

@@ -48,6 +48,11 @@ func (e *WriteError) Unwrap() error { return e.Err }
 // run; what was written so far is recorded and the run can be resumed.
 var ErrInterrupted = errors.New("interrupted")
 
+// ErrSilent is in the chain of what keeps a feed from following a cluster when
+// the server has taken a watch and sends nothing. Another watch may: it is begun
+// before anything is told of a stall.
+var ErrSilent = errors.New("the server took a watch and sends nothing")
+
 // ErrNotBegun is in the chain beside ErrInterrupted when nothing was written or
 // recorded yet.
 var ErrNotBegun = errors.New("it had not begun")

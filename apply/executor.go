@@ -714,7 +714,7 @@ func (r *run) wait(ctx context.Context, i int) error {
 		if err != nil {
 			switch {
 			case time.Now().Before(eyes.deadline(progress, stallAfter)):
-			case eyes.trouble == nil && looked != progress:
+			case eyes.mayClear() && looked != progress:
 				if feed, err = r.lookAnew(ctx, s, feed); err != nil {
 					return r.failed(ctx, s, err)
 				}
@@ -823,6 +823,9 @@ func (e sight) deadline(progress time.Time, stallAfter time.Duration) time.Time 
 	}
 	return progress.Add(stallAfter)
 }
+
+// mayClear reports whether another watch may show what this one does not.
+func (e sight) mayClear() bool { return e.trouble == nil || errors.Is(e.trouble, ErrSilent) }
 
 // mind tells when the feed cannot reach the cluster, and records it when it can
 // again; it gives how long it could not. seen tells that the feed just gave

@@ -512,6 +512,7 @@ func TestStall(t *testing.T) {
 type deaf struct {
 	apply.Cluster
 	watches int
+	told    bool // the feed says so
 }
 
 func (d *deaf) Watch(ctx context.Context, s []plan.Selector) (apply.Feed, error) {
@@ -519,7 +520,20 @@ func (d *deaf) Watch(ctx context.Context, s []plan.Selector) (apply.Feed, error)
 	if d.watches++; d.watches > 1 || err != nil {
 		return f, err
 	}
+	if d.told {
+		return &knownSilent{silent{Feed: f}}, nil
+	}
 	return &silent{Feed: f}, nil
+}
+
+// knownSilent is silent, and says so once it is.
+type knownSilent struct{ silent }
+
+func (m *knownSilent) Trouble() error {
+	if !m.given {
+		return nil
+	}
+	return fmt.Errorf("%w of machines", apply.ErrSilent)
 }
 
 type silent struct {
@@ -539,18 +553,22 @@ func (f *silent) Next(ctx context.Context) (plan.Snapshot, error) {
 // A watch that has gone silent is no stall: the world is looked at anew before
 // one is told.
 func TestSilentWatchIsNoStall(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := clustertest.AWSExample()
-		w.AutoStep(1)
-		c := &deaf{Cluster: w.Open(nil)}
-		p, secrets := compile(t, c, read(t, upgradeOne))
-		if err := (&apply.Executor{Cluster: c, Journal: &memory{}, Secrets: secrets}).Run(t.Context(), p); err != nil {
-			t.Fatal(err)
-		}
-		if c.watches != 2 {
-			t.Errorf("it watched %d times, want once more", c.watches)
-		}
-	})
+	for name, told := range map[string]bool{"nobody knows": false, "the feed tells": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := clustertest.AWSExample()
+				w.AutoStep(1)
+				c := &deaf{Cluster: w.Open(nil), told: told}
+				p, secrets := compile(t, c, read(t, upgradeOne))
+				if err := (&apply.Executor{Cluster: c, Journal: &memory{}, Secrets: secrets}).Run(t.Context(), p); err != nil {
+					t.Fatal(err)
+				}
+				if c.watches != 2 {
+					t.Errorf("it watched %d times, want once more", c.watches)
+				}
+			})
+		})
+	}
 }
 
 func TestInterruptFinishesTheWriteInHand(t *testing.T) {

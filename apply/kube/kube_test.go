@@ -715,7 +715,7 @@ func TestWatchWithoutFirstContent(t *testing.T) {
 		silent bool
 		says   string
 	}{
-		"the server sends nothing":       {silent: true, says: "machines.cluster.x-k8s.io in v1beta2 and has not sent what there is"},
+		"the server sends nothing":       {silent: true, says: "the server took a watch and sends nothing of machines.cluster.x-k8s.io in v1beta2; its log"},
 		"the server refuses for a while": {says: "storage is (re)initializing"},
 	} {
 		t.Run(name, func(t *testing.T) {

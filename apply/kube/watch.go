@@ -707,8 +707,8 @@ func (s *source) troubled() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.trouble == nil && !s.informer.HasSynced() && time.Since(s.begun) > s.patience {
-		return fmt.Errorf("it took the watch of %s in %s and has not sent what there is; its log says why, for example that a conversion webhook refuses an object of that kind in any namespace",
-			s.kind.resource.GroupResource(), s.kind.resource.Version)
+		return fmt.Errorf("%w of %s in %s; its log says why, for example that a conversion webhook refuses an object of that kind in any namespace",
+			apply.ErrSilent, s.kind.resource.GroupResource(), s.kind.resource.Version)
 	}
 	return s.trouble
 }
