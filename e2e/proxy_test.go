@@ -25,8 +25,9 @@ import (
 // proxy stands between one run of the product and the API server. It is how a
 // test acts at an exact instant of a run.
 type proxy struct {
-	// request is called with each request that arrives, before the server has
-	// it; false drops the connection and the server never hears of it.
+	// request is called with each request that has arrived, to the end of its
+	// body, before the server has it; false drops the connection and the server
+	// never hears of it.
 	request func(*http.Request) bool
 	// reply is called with each answer before it is passed on; an error drops
 	// the connection and the answer is lost.
@@ -63,8 +64,14 @@ func (p proxy) serve(t *testing.T) (kubeconfig string) {
 	}
 	var server *httptest.Server
 	server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if p.request != nil && !p.request(r) {
-			panic(http.ErrAbortHandler)
+		if p.request != nil {
+			// A run that is stopped here may not have sent its body yet, and the
+			// server would wait for the rest of it.
+			body, err := io.ReadAll(r.Body)
+			if err != nil || !p.request(r) {
+				panic(http.ErrAbortHandler)
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
 		}
 		if p.handle != nil {
 			p.handle(w, r, forward, server.CloseClientConnections)
