@@ -45,12 +45,14 @@ type program struct {
 	// words is the command line, next what can be typed once a run has ended.
 	words []string
 	next  ui.Commands
+	// garbage is the garbage collector's target.
+	garbage *collector
 }
 
 // run is the whole program: it gives the exit code, which Run's error alone
 // decides.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, open: openCluster, connect: connectCluster}
+	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, open: openCluster, connect: connectCluster, garbage: lateCollector()}
 	return p.run(ctx, args)
 }
 

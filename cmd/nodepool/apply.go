@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -171,7 +169,7 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 			events.Event(event)
 		}
 	}
-	e.Notify = leanWaits(e.Notify)
+	e.Notify = p.garbage.leanWaits(e.Notify)
 	err = e.Run(c.Context, made)
 	for _, stall := range apply.Stalls(err) {
 		if stall.Step.Wait == nil || !stall.Step.Wait.Rollback {
@@ -195,29 +193,6 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 		p.sayPaused(c.Context, cluster, made)
 	}
 	return err
-}
-
-// waitGC is the garbage collector's target while a run waits, in percent of what
-// is kept (debug.SetGCPercent). A wait may go on for hours beside other programs:
-// half of Go's usual garbage costs less than a hundredth of a core.
-const waitGC = 50
-
-// leanWaits gives notify, which gives back to the system what planning took
-// before the first wait begins, unless GOGC says how it is to be.
-func leanWaits(notify func(apply.Event)) func(apply.Event) {
-	if os.Getenv("GOGC") != "" {
-		return notify
-	}
-	once := sync.OnceFunc(func() {
-		debug.SetGCPercent(waitGC)
-		debug.FreeOSMemory()
-	})
-	return func(event apply.Event) {
-		if started, ok := event.(apply.StepStarted); ok && started.Step.Wait != nil {
-			once()
-		}
-		notify(event)
-	}
 }
 
 // sayBlocked says in a line what the plan has said at length, for those who see

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"os"
+	"runtime"
+	"runtime/debug"
+	"sync"
+
+	"nodepool/apply"
+)
+
+// The garbage collector's targets, in percent of what is kept
+// (debug.SetGCPercent). Where GOGC says how it is to be, it is left alone.
+const (
+	// startGC has the first collection come at 32 MiB in place of Go's 4: a
+	// command on a small cluster ends before it.
+	startGC = 800
+	usualGC = 100
+	// waitGC is that of a run that waits. A wait may go on for hours beside
+	// other programs: half of Go's usual garbage costs less than a hundredth of
+	// a core.
+	waitGC = 50
+)
+
+// collector sets the target that counts behind the first collection.
+type collector struct {
+	mu     sync.Mutex
+	target int
+}
+
+// lateCollector puts the first collection off, which then brings the usual
+// target back. It is nil where GOGC is set.
+func lateCollector() *collector {
+	if os.Getenv("GOGC") != "" {
+		return nil
+	}
+	c := &collector{target: usualGC}
+	debug.SetGCPercent(startGC)
+	// An object that nothing refers to is found by the first collection.
+	runtime.AddCleanup(&struct{ of *collector }{c}, func(c *collector) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		debug.SetGCPercent(c.target)
+	}, c)
+	return c
+}
+
+// leanWaits gives notify, which gives back to the system what planning took
+// before the first wait begins.
+func (c *collector) leanWaits(notify func(apply.Event)) func(apply.Event) {
+	if c == nil {
+		return notify
+	}
+	once := sync.OnceFunc(func() {
+		c.mu.Lock()
+		c.target = waitGC
+		debug.SetGCPercent(waitGC)
+		c.mu.Unlock()
+		debug.FreeOSMemory()
+	})
+	return func(event apply.Event) {
+		if started, ok := event.(apply.StepStarted); ok && started.Step.Wait != nil {
+			once()
+		}
+		notify(event)
+	}
+}
