@@ -2,8 +2,10 @@ package plan_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -277,6 +279,46 @@ func TestPointer(t *testing.T) {
 			t.Errorf("%q within %q: %t", test.p, test.q, got)
 		}
 	}
+}
+
+// FuzzSeen: the digest of what is not signed is the one over sorted keys of what
+// is read again, as the plans that are saved have it.
+func FuzzSeen(f *testing.F) {
+	for _, s := range []string{"", "plain", `a "b" \c`, `{"x":[1,{}],`, "}]", "\xff", "a\xff\xfe\ufffd", `\ufffd`, `\\ufffd`, "\\\xff", "<&>\u2028\n\x00\x7f", "漢字"} {
+		f.Add(s, 1)
+	}
+	f.Fuzz(func(t *testing.T, s string, n int) {
+		p := plan.Plan{
+			Blocked: true,
+			Findings: []plan.Finding{{Code: s, Severity: plan.Block, NotVerified: true, Object: plan.Ref{Kind: s, Group: "g", Namespace: "n", Name: s}, Message: s, Remedy: s, Waived: s},
+				{Pool: s, Message: "m"}, {}},
+			Impact: []plan.PoolImpact{{Pool: s, Machines: n, Reuses: []string{s, s}, Note: s}, {}},
+		}
+		for _, p := range []plan.Plan{p, {Findings: p.Findings[1:]}, {}} {
+			raw, err := json.Marshal(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got struct{ Seen plan.Digest }
+			var tree map[string]any
+			if err := errors.Join(json.Unmarshal(raw, &got), json.Unmarshal(raw, &tree)); err != nil {
+				t.Fatal(err)
+			}
+			maps.DeleteFunc(tree, func(k string, _ any) bool { return !slices.Contains([]string{"blocked", "findings", "impact"}, k) })
+			if impact, _ := tree["impact"].([]any); len(impact) > 0 {
+				impact[0].(map[string]any)["machines"] = n // and not a float
+			}
+			var want bytes.Buffer
+			enc := json.NewEncoder(&want)
+			enc.SetEscapeHTML(false)
+			if err := enc.Encode(tree); err != nil {
+				t.Fatal(err)
+			}
+			if d := plan.Digest(fmt.Sprintf("sha256:%x", sha256.Sum256(bytes.TrimSpace(want.Bytes())))); d != got.Seen {
+				t.Errorf("%s is not the digest of %s", got.Seen, want.String())
+			}
+		}
+	})
 }
 
 func FuzzPointer(f *testing.F) {

@@ -87,7 +87,10 @@ var deceptive = &unicode.RangeTable{
 // between values stays. Bytes that are no UTF-8 become U+FFFD, as
 // encoding/json reads them.
 func EscapeJSON(b []byte) []byte {
-	out := make([]byte, 0, len(b)+len(b)/64)
+	return appendEscaped(make([]byte, 0, len(b)+len(b)/64), b)
+}
+
+func appendEscaped(out, b []byte) []byte {
 	for i := 0; i < len(b); {
 		start := i
 		for i < len(b) && (b[i] >= ' ' && b[i] < 0x7f || b[i] == '\n') {

@@ -152,6 +152,13 @@ func FuzzDataReadsBack(f *testing.F) {
 		if err := render.YAML(&asYAML, p); err != nil {
 			t.Fatal(err)
 		}
+		var layout bytes.Buffer
+		if err := json.Indent(&layout, plain, "", "  "); err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(string(render.EscapeJSON(layout.Bytes()))+"\n", asJSON.String()); d != "" {
+			t.Errorf("not in the layout of json.Indent (-want +got):\n%s", d)
+		}
 		for _, l := range strings.Split(asJSON.String()+asYAML.String(), "\n") {
 			visible(t, l)
 		}
