@@ -841,6 +841,9 @@ func (c *checker) image(p *pool) {
 	if f.Message != "" {
 		c.add(f)
 	}
+	if changed {
+		c.system(p, seen)
+	}
 	switch {
 	case p.infra.create != nil && p.infra.there:
 		c.pass(CheckInfrastructureReuse, p.infra.create.Ref, fmt.Sprintf("the changed copy of %s is there already, and is used again", p.infra.ref))

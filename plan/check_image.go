@@ -16,10 +16,11 @@ type known struct {
 	// image is for messages: ami-1 (its name).
 	image  string
 	pinned bool
-	// version and architecture are empty where nobody tells them; From says who
+	// version, architecture and os are empty where nobody tells them; From says who
 	// does.
 	version, versionFrom           string
 	architecture, architectureFrom string
+	os, osFrom                     string
 	// guessed tells that the version is no more than a part of a name.
 	guessed bool
 	// conflict and architectureConflict tell of what the two say differently.
@@ -50,6 +51,7 @@ func (c *checker) known(p *pool) known {
 			k.image = cmp.Or(k.info.Image, m.image)
 			k.version, k.versionFrom, k.guessed = k.info.KubernetesVersion, k.info.VersionFrom, k.info.Guessed
 			k.architecture, k.architectureFrom = k.info.Architecture, "the provider"
+			k.os, k.osFrom = k.info.OS, "the provider"
 		}
 	}
 	k.catalogued(c)
@@ -87,6 +89,9 @@ func (k *known) catalogued(c *checker) {
 			k.architectureConflict = differ("is built for", a, k.architecture, k.architectureFrom)
 		}
 		k.architecture, k.architectureFrom = a, fromCatalogue
+	}
+	if entry.OS != "" {
+		k.os, k.osFrom = entry.OS, fromCatalogue
 	}
 }
 

@@ -150,7 +150,7 @@ func (d decoder) images(v *value, own OwnImages) []Image {
 }
 
 // contradictions tells of what item, read as image, says otherwise than own. The
-// OS is for people alone, and has many spellings.
+// OS has many spellings.
 func (d decoder) contradictions(item *value, image Image, own OwnImages) {
 	i := slices.IndexFunc(own.Images, func(o Image) bool { return o.Image == image.Image })
 	if i < 0 {

@@ -78,7 +78,7 @@ type Image struct {
 	// KubernetesVersion has a leading v, as that of a pool.
 	KubernetesVersion string       `json:"kubernetesVersion,omitempty"`
 	Architecture      Architecture `json:"architecture,omitempty"`
-	// OS is for people: the operating system and its release.
+	// OS is the operating system and its release. A change of it is told.
 	OS string `json:"os,omitempty"`
 }
 

@@ -50,7 +50,7 @@ var told = map[string]string{
 	"Image.image":                   "The image as the provider names it, as in machineImage.",
 	"Image.kubernetesVersion":       "The Kubernetes version that it carries, with its leading v and the patch release.",
 	"Image.architecture":            "The architecture that it is built for.",
-	"Image.os":                      "Its operating system, for people.",
+	"Image.os":                      "Its operating system and its release, as nodes report it (status.nodeInfo.osImage) or shorter. A new image with another one than the pool's nodes report is a warning.",
 	"Spec.defaults":                 "What holds for every pool that does not say otherwise: a pool's scalars and lists replace it, mappings merge.",
 	"Spec.pools":                    "The pools to upgrade.",
 	"ClusterRef.name":               "The name of the Cluster object in the management cluster.",
