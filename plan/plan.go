@@ -246,7 +246,10 @@ const (
 
 // Finding is the answer of one preflight check about one pool or the cluster.
 type Finding struct {
-	Code     string   `json:"code"`
+	Code string `json:"code"`
+	// Severity is what the check found, and stays block where it is waived: what
+	// blocks is a finding of severity block that has no waived, and whether any
+	// does is blocked of the plan.
 	Severity Severity `json:"severity"`
 	Pool     string   `json:"pool,omitempty"`
 	Object   Ref      `json:"object,omitzero"`
@@ -254,11 +257,12 @@ type Finding struct {
 	// plans it is set beside the severity Pass.
 	NotVerified bool `json:"notVerified,omitempty"`
 	// Message is one line, but for CheckRights, of which each missing right has
-	// one below the first.
+	// one below the first. Of a check that had nothing to look at in any pool it is
+	// "nothing to check", with the severity pass.
 	Message string `json:"message"`
 	Remedy  string `json:"remedy,omitempty"`
 	// Waived is the reason for which the upgrade lets the pool go on all the
-	// same; a finding that has one does not block.
+	// same; a finding that has one does not block, whatever its severity is.
 	Waived string `json:"waived,omitempty"`
 }
 
@@ -288,12 +292,19 @@ func inOrder(findings []Finding) []Finding {
 	return findings
 }
 
+// nothingToCheck is the message of a check that found nothing to look at.
+const nothingToCheck = "nothing to check"
+
+// Idle reports whether the check had nothing to look at in any pool: there is
+// nothing against the plan, and it is no check that was made and passed.
+func (f Finding) Idle() bool { return f.Severity == Pass && f.Message == nothingToCheck }
+
 // answerAll gives findings in order, and one more for each check that found
 // nothing to look at, so that every check that is counted has an answer.
 func answerAll(codes []string, findings []Finding) []Finding {
 	for _, code := range codes {
 		if !slices.ContainsFunc(findings, func(f Finding) bool { return f.Code == code }) {
-			findings = append(findings, Finding{Code: code, Severity: Pass, Message: "nothing to check"})
+			findings = append(findings, Finding{Code: code, Severity: Pass, Message: nothingToCheck})
 		}
 	}
 	return inOrder(findings)

@@ -289,6 +289,8 @@ func severity(f plan.Finding) string {
 		return "warning"
 	case f.NotVerified:
 		return "not verified"
+	case f.Idle():
+		return "idle"
 	case f.Severity == plan.Pass:
 		return "passed"
 	}

@@ -80,8 +80,9 @@ func ExplainMarkdown(w io.Writer, checks []plan.Check) error {
 	var b strings.Builder
 	b.WriteString("# Preflight checks\n\n")
 	b.WriteString("What `nodepool plan` looks at before anything is written, and `nodepool apply` again as its first step. `nodepool explain CODE` prints the same texts. " +
-		"A check passes, warns or blocks, or is not verified, which is never counted as passed; a plan that is blocked is shown and saved, and is not applied as long as what blocks it stands (exit code 3). " +
-		"Where a check can be waived, a pool does so with a reason, which stands in the plan and is signed with it. One about the whole cluster must be waived by every pool, in spec.defaults for instance. A waiver lets nodepool write; it does not change what Cluster API or the provider will do:\n\n" +
+		"A check passes, warns or blocks, or is not verified; one that finds nothing to look at in any pool says \"nothing to check\". Neither of these is counted as passed. A plan that is blocked is shown and saved, and is not applied as long as what blocks it stands (exit code 3). " +
+		"Where a check can be waived, a pool does so with a reason, which stands in the plan and is signed with it. One about the whole cluster must be waived by every pool, in spec.defaults for instance. A waiver lets nodepool write; it does not change what Cluster API or the provider will do. " +
+		"In JSON and YAML a waived block stays of severity `block` and has `waived` beside it: what blocks is `.findings[] | select(.severity == \"block\" and (has(\"waived\") | not))`, and whether anything does is `.blocked`.\n\n" +
 		"```yaml\npools:\n  - name: aws-example-md-0\n    waive: [{check: field-managers, reason: \"auto-sync is off until Monday, CHG-4711\"}]\n```\n\n")
 	b.WriteString("| check | asks | can at worst | can be waived |\n|---|---|---|---|\n")
 	for _, c := range checks {

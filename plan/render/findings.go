@@ -129,23 +129,32 @@ func (v *view) worst() map[string]plan.Severity {
 	return worst
 }
 
-// passedOf counts the checks that passed, and names those that could not find
-// out: nobody is to sign for a check that was not made.
+// passedOf counts the checks that passed and those that had nothing to look at,
+// and names those that could not find out: nobody is to sign for a check that was
+// not made.
 func (v *view) passedOf(checks []string) string {
 	worst := v.worst()
 	var unverified []string
+	looked := map[string]bool{}
 	for _, f := range v.Findings {
 		if f.NotVerified && worst[f.Code] == "" && !slices.Contains(unverified, f.Code) {
 			unverified = append(unverified, f.Code)
 		}
+		looked[f.Code] = looked[f.Code] || !f.Idle()
 	}
-	passed := 0
+	passed, idle := 0, 0
 	for _, c := range checks {
-		if worst[c] == "" && !slices.Contains(unverified, c) {
+		switch {
+		case !looked[c]: // plans of older releases have no finding for it
+			idle++
+		case worst[c] == "" && !slices.Contains(unverified, c):
 			passed++
 		}
 	}
 	s := fmt.Sprintf("%d of %s passed", passed, count(len(checks), "check"))
+	if idle > 0 {
+		s += fmt.Sprintf(", %d had nothing to check", idle)
+	}
 	if len(unverified) > 0 {
 		s += "; not verified: " + list(unverified)
 	}
@@ -198,10 +207,14 @@ func (v *view) checks(p plan.Preflight) string {
 	return s
 }
 
-// verdict is the mark of a finding that passed or is not verified.
+// verdict is the mark of a finding that passed, is not verified, or had nothing
+// to look at.
 func verdict(f plan.Finding) string {
-	if f.NotVerified {
+	switch {
+	case f.NotVerified:
 		return "?"
+	case f.Idle():
+		return "·"
 	}
 	return "✓"
 }
@@ -225,7 +238,7 @@ func (v *view) passed(p plan.Preflight) {
 	}
 	for _, c := range p.Checks {
 		if !said[c] {
-			v.put(faint, body, 4, "✓ "+c+": nothing to check")
+			v.put(faint, body, 4, "· "+c+": nothing to check")
 		}
 	}
 	for _, w := range v.SpareWaivers() {

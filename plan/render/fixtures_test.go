@@ -210,6 +210,7 @@ func plans() map[string]plan.Plan {
 
 	p = upgrade(preflight("cluster-paused"), wait(md0, new0, md0))
 	p.Impact = []plan.PoolImpact{{Pool: md0, Action: plan.Replace, Machines: 2, Waves: 2, Peak: 4, Floor: 3, Note: "the rollout is under way"}}
+	p.Findings = passes("cluster-paused")
 	out["wait-only"] = p
 
 	p = upgrade(preflight("cluster-paused"),
@@ -219,15 +220,18 @@ func plans() map[string]plan.Plan {
 		wait(md0, md0, md0))
 	p.Steps[1].Patch.Run.Before = "aws-example-1-34/0f0e0d0c0b0a"
 	p.Impact = []plan.PoolImpact{{Pool: md0, Action: plan.InPlace, Peak: 3, Floor: 3}}
+	p.Findings = passes("cluster-paused")
 	out["in-place"] = p
 
 	p = upgrade(preflight("cluster-paused"), create(md0, awsTemplate(new0), awsTemplate(md0), image), patch(md0, infraRef(md0, new0), version), wait(md0, new0, md0))
 	p.Impact = []plan.PoolImpact{{Pool: md0, Action: plan.Replace}}
+	p.Findings = passes("cluster-paused")
 	out["no-machines"] = p
 
 	p = upgrade(preflight("cluster-paused"), patch(md0, version), wait(md0, md0, md0))
 	p.Steps[1].Note = "The strategy is OnDelete: no machine is replaced until someone deletes it."
 	p.Impact = []plan.PoolImpact{{Pool: md0, Action: plan.Replace, Machines: 3, Note: "strategy OnDelete: nothing moves until machines are deleted"}, {Pool: md1, Action: plan.None, Peak: 2, Floor: 2}}
+	p.Findings = passes("cluster-paused")
 	out["on-delete"] = p
 
 	before := func(pool string) []plan.Step {

@@ -185,6 +185,10 @@ func (s *sheet) passedChecks() string {
 		pools := map[string]int{}
 		var order []string
 		for _, f := range passed {
+			if f.Idle() {
+				said[f.Code] = false // told below
+				continue
+			}
 			if pools[f.Code]++; pools[f.Code] == 1 {
 				order = append(order, f.Code)
 			}
@@ -203,7 +207,7 @@ func (s *sheet) passedChecks() string {
 	}
 	for _, c := range checks {
 		if !said[c] {
-			b.WriteString("- " + code(c) + "\n")
+			b.WriteString("- " + code(c) + ": nothing to check\n")
 		}
 	}
 	for _, w := range s.SpareWaivers() {
