@@ -91,19 +91,15 @@ func waives(spec schema.Pool, code string) string {
 	return ""
 }
 
-// CheckWaivers tells which waivers of up name no check, or one that cannot be
-// waived. It needs no cluster; Compile tells the same. The error is a
-// *schema.InvalidError with all of them.
-func CheckWaivers(up schema.Upgrade) error {
+// WaiverProblems tells which waivers of up name no check, or one that cannot be
+// waived. It needs no cluster; Compile tells the same.
+func WaiverProblems(up schema.Upgrade) []schema.Problem {
 	var problems []schema.Problem
 	for i, spec := range up.Spec.Pools {
 		p := pool{spec: spec, path: "spec.pools[" + strconv.Itoa(i) + "]"}
 		problems = append(problems, p.waivers()...)
 	}
-	if len(problems) > 0 {
-		return &schema.InvalidError{Problems: problems}
-	}
-	return nil
+	return problems
 }
 
 // waivers gives what is wrong with the pool's waivers.
@@ -113,6 +109,7 @@ func (p *pool) waivers() []schema.Problem {
 		at := fmt.Sprintf("%s.waive[%d].check", p.path, i)
 		c, ok := CheckOf(w.Check)
 		switch {
+		case w.Check == "": // which schema.Read tells
 		case !ok:
 			remedy := "nodepool explain lists the checks"
 			if near := NearestCheck(w.Check); near != "" {

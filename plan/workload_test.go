@@ -402,8 +402,8 @@ func TestWorkloadWaivers(t *testing.T) {
 		t.Errorf("blocked is %t: %+v", made.Blocked, f)
 	}
 	waiving(plan.CheckWorkloadData)(&up)
-	if err := plan.CheckWaivers(up); err == nil || !strings.Contains(err.Error(), "data that is lost does not come back") {
-		t.Errorf("the waiver of data: %v", err)
+	if got := plan.WaiverProblems(up); len(got) != 1 || !strings.Contains(got[0].Message, "data that is lost does not come back") {
+		t.Errorf("the waiver of data: %v", got)
 	}
 }
 

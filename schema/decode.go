@@ -496,6 +496,7 @@ func (d decoder) waive(v *value) []Waiver {
 	for _, item := range v.children {
 		if item.shape == null {
 			d.at(item, "is an empty item", remedy)
+			out = append(out, Waiver{}) // so that the others keep their number
 			continue
 		}
 		var w Waiver
@@ -511,9 +512,9 @@ func (d decoder) waive(v *value) []Waiver {
 		d.missing(item, "reason", "write why the check does not count here; it stands in the plan for the reviewer")
 		if other := first[w.Check]; other != nil && w.Check != "" {
 			d.at(item.field("check"), fmt.Sprintf("the check %s is already waived at %s", w.Check, other.pos), "write each check once")
-			continue
+		} else {
+			first[w.Check] = item
 		}
-		first[w.Check] = item
 		out = append(out, w)
 	}
 	return out

@@ -53,6 +53,19 @@ func (p Positions) Pool(name string) string {
 	return fmt.Sprintf("spec.pools[%d]", i)
 }
 
+// Place gives p, a problem by its path in u, its path and position in the file:
+// the number of a pool differs where u holds some of the pools alone.
+func (p Positions) Place(u Upgrade, problem Problem) Problem {
+	if path := steps(problem.Path); len(path) > 2 && path[0].key == "spec" && path[1].key == "pools" && path[2].inList && path[2].index < len(u.Spec.Pools) {
+		_, rest, _ := strings.Cut(problem.Path, "]")
+		if name := u.Spec.Pools[path[2].index].Name; name != "" {
+			problem.Path = p.Pool(name) + rest
+		}
+	}
+	problem.Position = p.Locate(problem.Path)
+	return problem
+}
+
 // step is one part of a path: a key, or the number of a list item.
 type step struct {
 	key    string

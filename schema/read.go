@@ -18,7 +18,11 @@ import (
 // The error is an [*InvalidError] with all problems of the file; after a
 // syntax error, which hides what follows, with that one alone. The positions
 // are of use also with an error, as far as the file could be read.
-func Read(file string, data []byte) (Upgrade, Positions, error) {
+//
+// Each of more finds problems that this package cannot know, by the paths of the
+// upgrade that it is given, in which fields with problems may be empty. They are
+// told with the others.
+func Read(file string, data []byte, more ...func(Upgrade) []Problem) (Upgrade, Positions, error) {
 	ps := &problems{}
 	root := parse(ps, data, "an upgrade", Kind)
 	if root == nil {
@@ -28,6 +32,12 @@ func Read(file string, data []byte) (Upgrade, Positions, error) {
 	positions, ok := inherit(ps, root)
 	if ok && !foreign(root) {
 		u.Spec.Pools = effective(ps, root)
+		for _, find := range more {
+			for _, p := range find(u) {
+				p = positions.Place(u, p)
+				ps.add(p.Path, p.Position, p.Message, p.Remedy)
+			}
+		}
 	}
 	if err := ps.err(file); err != nil {
 		return Upgrade{}, positions, err

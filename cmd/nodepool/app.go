@@ -15,6 +15,7 @@ import (
 	"nodepool/apply"
 	"nodepool/apply/journal"
 	"nodepool/cmd/nodepool/ui"
+	"nodepool/plan"
 	"nodepool/schema"
 )
 
@@ -195,7 +196,7 @@ func (p *program) readUpgrade(c *cli.Context) (upgrade, error) {
 	if err != nil {
 		return upgrade{}, fmt.Errorf("read the upgrade file: %w", err)
 	}
-	up, positions, err := schema.Read(file, data)
+	up, positions, err := schema.Read(file, data, plan.WaiverProblems)
 	if err != nil {
 		return upgrade{}, err
 	}
@@ -238,15 +239,7 @@ func (u upgrade) locate(err error) error {
 	}
 	out := &schema.InvalidError{File: u.file}
 	for _, problem := range invalid.Problems {
-		var index int
-		var rest string
-		if n, _ := fmt.Sscanf(problem.Path, "spec.pools[%d]", &index); n == 1 && index < len(u.Spec.Pools) {
-			// --pool narrows the list: the file's index differs from ours.
-			_, rest, _ = strings.Cut(problem.Path, "]")
-			problem.Path = u.positions.Pool(u.Spec.Pools[index].Name) + rest
-		}
-		problem.Position = u.positions.Locate(problem.Path)
-		out.Problems = append(out.Problems, problem)
+		out.Problems = append(out.Problems, u.positions.Place(u.Upgrade, problem))
 	}
 	return out
 }

@@ -36,10 +36,56 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-func TestValidateTellsWaivers(t *testing.T) {
-	files := map[string]string{"u.yaml": strings.Replace(goodUpgrade, "v1.35.2}", "v1.35.2, waive: [{check: version-screw, reason: r}]}", 1)}
-	code, stdout, stderr := runIn(t, files, "", "validate", "-f", "u.yaml")
-	if code != 1 || !strings.Contains(stderr, `u.yaml:`) || !strings.Contains(stderr, `waive[0].check: there is no check "version-screw"; did you mean version-skew?`) {
-		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+// TestWaiverMistakes: every mistake in waivers is told at once, with the other
+// mistakes of the file and its place there, and before a cluster is asked.
+func TestWaiverMistakes(t *testing.T) {
+	const upgrade = `apiVersion: nodepool/v1alpha1
+kind: NodePoolUpgrade
+metadata: {name: up}
+spec:
+  cluster: {name: c}
+  defaults:
+    waive: [{check: versoin-skew, reason: of all}]
+  pools:
+    - name: nothing
+    - name: a
+      kubernetesVersion: 1.35.2
+      waive:
+        - {check: autoscalr, reason: r}
+        - {check: topology-owned}
+        -
+        - {check: topology-owned, reason: again}
+        - {check: templates, reason: r}
+        - {reason: of nothing}
+        - {check: infrastructure-template, reason: r}
+        - {check: version-skew, reason: r}
+    - {kubernetesVersion: v1.35.2, waive: [{check: paused, reason: r}]}
+`
+	want := []string{
+		`u.yaml has 12 problems; nothing was done.`,
+		`u.yaml:7:21: spec.pools[0].waive[0].check: there is no check "versoin-skew"; did you mean version-skew? nodepool explain lists the checks`,
+		`u.yaml:9:7: spec.pools[0]: the pool changes nothing`,
+		`u.yaml:11:26: spec.pools[1].kubernetesVersion: `,
+		`u.yaml:13:19: spec.pools[1].waive[1].check: there is no check "autoscalr"; did you mean autoscaler?`,
+		`u.yaml:14:11: spec.pools[1].waive[1].reason: is missing; write why`,
+		`u.yaml:15:10: spec.pools[1].waive[2]: is an empty item`,
+		`u.yaml:16:19: spec.pools[1].waive[3].check: the check topology-owned is already waived at 14:11`,
+		`u.yaml:17:19: spec.pools[1].waive[5].check: the check templates cannot be waived: machines cannot be made without a template; remove this waiver`,
+		`u.yaml:18:11: spec.pools[1].waive[5].check: is missing`,
+		`u.yaml:19:19: spec.pools[1].waive[7].check: the check infrastructure-template cannot be waived: it never blocks`,
+		`u.yaml:21:7: spec.pools[2].name: is missing`,
+		`u.yaml:21:52: spec.pools[2].waive[1].check: there is no check "paused"`,
+	}
+	for _, command := range []string{"validate", "plan", "apply"} {
+		code, stdout, stderr := runIn(t, map[string]string{"u.yaml": upgrade}, "", command, "-f", "u.yaml")
+		if code != 1 || stdout != "" {
+			t.Errorf("%s: exit code %d\n%s", command, code, stdout)
+		}
+		said := strings.Split(strings.TrimPrefix(stderr, "error: "), "\n")
+		for i, line := range want {
+			if i >= len(said) || !strings.HasPrefix(said[i], line) {
+				t.Fatalf("%s: line %d is not %q\n%s", command, i+1, line, stderr)
+			}
+		}
 	}
 }
