@@ -342,6 +342,12 @@ var catalogue = []Check{
 		Fix:   "Set canary.machines to fewer than the replicas, and check that there are room and quota for them.",
 	},
 	{
+		Code: CheckUnfinished, OfCluster: true, Asks: "Is a run that was begun on these pools finished?", Worst: Warn,
+		Means: "Of plan: a run of this upgrade or of another one on these pools was begun and is not finished, by the journals beside the Cluster. nodepool apply refuses the plan as long as that is so, or carries on with that run in its place, where both are for the same.",
+		Why:   "Two upgrades of one pool at once replace its machines twice, and what the first one was to reach is then reached by nobody.",
+		Fix:   "Look at the run (nodepool history RUN). Carry on with it (nodepool apply RUN), take it back (nodepool rollback RUN), or give it up for this plan (nodepool apply --abandon).",
+	},
+	{
 		Code: CheckRights, Asks: "May who plans apply as well?", Worst: Warn,
 		Means:  "Of plan: carrying the plan out takes rights that you do not have; each has a line of its own. That is as it should be for those who only review. For apply a missing right is an error, before anything is written.",
 		Why:    "A right that is missed in the middle of a run leaves a pool half done.",

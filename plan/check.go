@@ -38,6 +38,8 @@ const (
 	CheckInfrastructureReuse = "infrastructure-template"
 	CheckHold                = "held-by-run"
 	CheckCanary              = "canary"
+	// CheckUnfinished says whether a run that was begun stands in a plan's way.
+	CheckUnfinished = "unfinished-run"
 	// CheckRights says whether who plans could apply.
 	CheckRights = "rights"
 	// CheckServer is what the API server says of a write before it is made.

@@ -148,44 +148,68 @@ func othersOn(ctx context.Context, r apply.Reader, runs []apply.Run, made plan.P
 	return out, nil
 }
 
-// sayUnfinished tells of runs that apply would refuse a plan for, or carry on
-// with in its place. It is a courtesy: those who may not read the journals are
-// told nothing.
-func (p *program) sayUnfinished(c *cli.Context, reader apply.Reader, made plan.Plan, snap plan.Snapshot) {
+// unfinished tells of runs that apply would refuse a plan for, or carry on with
+// in its place. Where there is nothing to do, or no live cluster, there is nothing
+// to tell.
+func (p *program) unfinished(c *cli.Context, reader apply.Reader, made plan.Plan, snap plan.Snapshot) []plan.Finding {
 	if _, live := reader.(apply.Cluster); !live || made.IsEmpty() {
-		return
+		return nil
 	}
-	store, err := p.beside(c.Context, reader, made.Upgrade, snap)
+	out, err := p.unfinishedOn(c.Context, reader, made, snap)
+	switch {
+	case err != nil:
+		why := err.Error()
+		if forbidden := (*apply.ForbiddenError)(nil); errors.As(err, &forbidden) {
+			why = "you may not " + forbidden.What()
+		}
+		return []plan.Finding{{Code: plan.CheckUnfinished, NotVerified: true, Message: "not verified: " + why}}
+	case len(out) == 0:
+		return []plan.Finding{{Code: plan.CheckUnfinished, Severity: plan.Pass, Message: "no run on these pools is unfinished"}}
+	}
+	return out
+}
+
+func (p *program) unfinishedOn(ctx context.Context, reader apply.Reader, made plan.Plan, snap plan.Snapshot) ([]plan.Finding, error) {
+	store, err := p.beside(ctx, reader, made.Upgrade, snap)
 	if err != nil {
-		return
+		return nil, err
 	}
-	runs, err := store.Runs(c.Context)
+	runs, err := store.Runs(ctx)
 	if err != nil {
-		return
+		return nil, err
 	}
-	say := func(format string, args ...any) {
-		fmt.Fprintln(p.stderr, ui.Fit("note: "+fmt.Sprintf(format, args...), width(p.stderr)))
+	var out []plan.Finding
+	say := func(severity plan.Severity, message, remedy string) {
+		out = append(out, plan.Finding{Code: plan.CheckUnfinished, Severity: severity, Message: message, Remedy: remedy})
+	}
+	refuse := func(e *apply.UnfinishedError) {
+		say(plan.Warn, fmt.Sprintf("nodepool apply refuses this plan while %s is not finished", ui.Begun(e)),
+			fmt.Sprintf("carry on with it (nodepool apply %s), take it back (nodepool rollback %[1]s), or give it up (nodepool apply with --abandon); plan again where that has changed the pools", e.Run))
 	}
 	own := apply.Unfinished(slices.DeleteFunc(slices.Clone(runs), func(r apply.Run) bool {
 		return r.Upgrade != made.Upgrade.Name || r.Plan.Upgrade.Cluster != made.Upgrade.Cluster
 	}))
-	const refuse = "nodepool apply refuses this plan while %s is not finished: nodepool apply %s carries on with it, nodepool rollback %[2]s takes it back, and --abandon gives it up."
-	switch {
-	case own == nil || own.Plan.Digest == made.Digest:
-	case own.Plan.Upgrade.SameTask(made.Upgrade):
-		say("nodepool apply carries on with %s, which was begun for the same, as long as that goes with the cluster.", ui.Begun(apply.UnfinishedRun(*own, "")))
-	default:
-		say(refuse, ui.Begun(apply.UnfinishedRun(*own, "")), render.Escape(own.Name()))
+	if own != nil {
+		switch e := apply.UnfinishedRun(*own, made.Digest); {
+		case own.Plan.Digest == made.Digest:
+			say(plan.Pass, fmt.Sprintf("%s is not finished, and has this very plan: nodepool apply carries on with it", ui.Begun(e)), "")
+		case own.Plan.Upgrade.SameTask(made.Upgrade):
+			say(plan.Warn, fmt.Sprintf("nodepool apply carries on with %s, which was begun for the same, and not with this plan, as long as that goes with the cluster", ui.Begun(e)),
+				fmt.Sprintf("go on if the plan of that run was reviewed (nodepool history %s); otherwise take it back (nodepool rollback %[1]s), or give it up (nodepool apply with --abandon)", e.Run))
+		default:
+			refuse(e)
+		}
 	}
-	others, err := othersOn(c.Context, reader, runs, made)
+	others, err := othersOn(ctx, reader, runs, made)
 	if err != nil {
-		return
+		return nil, err
 	}
 	for _, o := range others {
 		if len(o.left) > 0 {
-			say(refuse, ui.Begun(o.refusal(made)), render.Escape(o.run.Name()))
+			refuse(o.refusal(made))
 		}
 	}
+	return out, nil
 }
 
 // sayPaused tells of pools of a plan that was carried out to its end and that

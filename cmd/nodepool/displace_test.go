@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,8 +53,7 @@ func TestAnotherUpgradeIsInTheWay(t *testing.T) {
 			if n := s.patches() - patches; n != 0 {
 				t.Errorf("%d patches", n)
 			}
-			_, stderr = s.do(0, "", "plan", "-f", "other.yaml")
-			s.says(stderr, "nodepool apply refuses this plan", "run one/1", "nodepool apply one/1 carries on")
+			s.planTells("other.yaml", "nodepool apply refuses this plan while", "run one/1", "ticket CHG-7", "nodepool apply one/1")
 			if choice.args[0] == "apply" && choice.code == 0 {
 				s.world.Break(md, clustertest.Fault{})
 			}
@@ -65,6 +66,50 @@ func TestAnotherUpgradeIsInTheWay(t *testing.T) {
 				t.Errorf("journal (-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+// planTells wants a warning of an unfinished run in every form of the plan, and a
+// digest that does not depend on it.
+func (s *site) planTells(file string, words ...string) {
+	s.Helper()
+	digests := map[string]bool{}
+	for _, form := range []string{"text", "markdown", "json", "yaml"} {
+		said, _ := s.do(0, "", "plan", "-f", file, "-o", form)
+		for _, sign := range []string{"`", "\\"} {
+			said = strings.ReplaceAll(said, sign, "")
+		}
+		s.says(strings.Join(strings.Fields(said), " "), append([]string{"unfinished-run"}, words...)...)
+		digests[regexp.MustCompile(`sha256:[0-9a-f]{64}`).FindString(said)] = true
+	}
+	saved, _ := s.do(0, "", "plan", "-f", file, "-o", "json")
+	p, err := plan.Read([]byte(saved))
+	if err != nil {
+		s.Fatal(err)
+	}
+	without := p
+	without.Findings = nil
+	if at := slices.IndexFunc(p.Findings, func(f plan.Finding) bool { return f.Code == plan.CheckUnfinished }); at < 0 || p.Findings[at].Severity != plan.Warn || p.Blocked {
+		s.Errorf("no warning in %+v", p.Findings)
+	}
+	if len(digests) != 1 || without.Sum() != p.Digest {
+		s.Errorf("it is signed: %v", digests)
+	}
+}
+
+// TestNoRunIsUnfinished: that nobody is in the way is a check that passed, and
+// what could not be looked at is not verified.
+func TestNoRunIsUnfinished(t *testing.T) {
+	s := newSite(t, map[string]string{"u.yaml": badUpgrade})
+	said, _ := s.do(0, "", "plan", "-f", "u.yaml", "--full")
+	s.says(said, "✓ unfinished-run: no run on these pools is unfinished")
+	s.objects.PrependReactor("list", "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "configmaps"}, "", nil)
+	})
+	said, stderr := s.do(0, "", "plan", "-f", "u.yaml", "--full")
+	s.says(said, "? unfinished-run: not verified: you may not list configmaps", "not verified: ", "unfinished-run")
+	if stderr != "" {
+		t.Errorf("beside it: %s", stderr)
 	}
 }
 
@@ -88,11 +133,11 @@ func TestTheRefusalNamesTheRun(t *testing.T) {
 	s := newSite(t, map[string]string{"u.yaml": badUpgrade})
 	s.world.Break(clustertest.MachineDeployment(pool0), bad)
 	s.do(5, "", "apply", "-f", "u.yaml", "--auto-approve", "--ticket", "CHG-7")
+	s.planTells("u.yaml", "nodepool apply carries on with", "run one/1", "and not with this plan", "nodepool history one/1")
 	s.write("u.yaml", strings.Replace(badUpgrade, "ami-bad", "ami-0123456789abcdef0", 1))
 	_, stderr := s.do(1, "", "apply", "-f", "u.yaml", "--auto-approve")
 	s.says(stderr, "another plan of this upgrade", "run one/1", "by ", "begun at 20", "ticket CHG-7", "nodepool apply one/1", "nodepool rollback one/1", "--abandon")
-	_, stderr = s.do(0, "", "plan", "-f", "u.yaml")
-	s.says(stderr, "nodepool apply refuses this plan", "run one/1")
+	s.planTells("u.yaml", "nodepool apply refuses this plan while", "run one/1")
 
 	s.world.Break(clustertest.MachineDeployment(pool0), clustertest.Fault{})
 	s.do(0, "", "apply", "one/1", "--auto-approve")

@@ -66,20 +66,22 @@ func (p *program) plan(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	// The rights are asked for beside the dry runs, which have no bearing on them.
-	var rights []plan.Finding
+	// Rights and journals are asked for beside the dry runs, which have no bearing
+	// on them.
+	var rights, unfinished []plan.Finding
 	var beside sync.WaitGroup
 	compiled := made
 	beside.Go(func() {
 		rights = apply.ReviewRights(c.Context, reader, compiled, snap, bookkeeping(c, compiled.Upgrade.Cluster, true))
 	})
+	beside.Go(func() { unfinished = p.unfinished(c, reader, compiled, snap) })
 	if c.Bool("no-dry-run") {
 		made = made.WithFindings(apply.NotTried(made, "--no-dry-run was given")...)
 	} else {
 		made, _ = validate(c.Context, reader, made, snap, plan.SecretsOf(up.Upgrade, snap))
 	}
 	beside.Wait()
-	made = made.WithFindings(rights...)
+	made = made.WithFindings(append(unfinished, rights...)...)
 	var previews map[string]plan.Preview
 	if c.Bool("full") {
 		if previews, err = made.Previews(snap); err != nil {
@@ -89,7 +91,6 @@ func (p *program) plan(c *cli.Context) error {
 	if err := show(p.stdout, made, previews); err != nil {
 		return err
 	}
-	p.sayUnfinished(c, reader, made, snap)
 	secrets := plan.SecretsOf(up.Upgrade, snap)
 	if dir := c.String("export"); dir != "" {
 		if err := p.export(dir, made, snap, secrets, c.Bool("reveal")); err != nil {
