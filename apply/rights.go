@@ -202,7 +202,7 @@ func ReviewRights(ctx context.Context, r Reader, p plan.Plan, snap plan.Snapshot
 	case len(missing) > 0:
 		f.Severity = plan.Warn
 		f.Message = "whoever made this plan may not apply it, which takes the right to:\n" + strings.Join(missing, "\n")
-		f.Remedy = "have somebody apply who has them, or ask for them (deploy/rbac.yaml; put the kinds of your providers there, in place of those of AWS and kubeadm)"
+		f.Remedy = "have somebody apply who has them, or ask for them (" + roles + ")"
 	}
 	return []plan.Finding{f}
 }
@@ -227,3 +227,6 @@ func forbiddenAlone(err error) []error {
 	}
 	return nil
 }
+
+// roles says where the rights stand, and what to change there.
+const roles = "deploy/rbac.yaml; put the kinds of your providers there, in place of those of AWS and kubeadm"

@@ -83,7 +83,7 @@ func withoutRight(p plan.Plan, right string, writes []plan.Step) plan.Finding {
 			f.Message += " (pools " + plan.SomeOf(pools) + ")"
 		}
 	}
-	f.Remedy = "plan again with that right (deploy/rbac.yaml), or have somebody plan who has it; otherwise what the server would refuse shows at the write"
+	f.Remedy = "plan again with that right (" + roles + "), or have somebody plan who has it; otherwise what the server would refuse shows at the write"
 	return f
 }
 
@@ -207,5 +207,5 @@ func Unvalidated(s plan.Step, why string) plan.Finding {
 	target, _ := s.Writes()
 	return plan.Finding{Code: plan.CheckServer, Severity: plan.Warn, Pool: s.Pool, Object: target,
 		Message: fmt.Sprintf("the write to %s was not validated by the server: %s", target, why),
-		Remedy:  "plan again with the rights to create and patch (deploy/rbac.yaml), or have somebody plan who has them; otherwise what the server would refuse shows at the write"}
+		Remedy:  "plan again with the rights to create and patch (" + roles + "), or have somebody plan who has them; otherwise what the server would refuse shows at the write"}
 }

@@ -112,7 +112,7 @@ func TestMissingRightsAtOnce(t *testing.T) {
 	lack := func(right string) plan.Finding {
 		return plan.Finding{Code: plan.CheckServer, Severity: plan.Warn, Object: cluster,
 			Message: "50 writes were not validated by the server: whoever plans may not " + right + " in namespace default, not even as a dry run (pools aws-example-extra-000, aws-example-extra-001, aws-example-extra-002, aws-example-extra-003, aws-example-extra-004 and 45 more)",
-			Remedy:  "plan again with that right (deploy/rbac.yaml), or have somebody plan who has it; otherwise what the server would refuse shows at the write"}
+			Remedy:  "plan again with that right (deploy/rbac.yaml; put the kinds of your providers there, in place of those of AWS and kubeadm), or have somebody plan who has it; otherwise what the server would refuse shows at the write"}
 	}
 	create, patch := lack("create awsmachinetemplates.infrastructure.cluster.x-k8s.io"), lack("patch machinedeployments.cluster.x-k8s.io")
 

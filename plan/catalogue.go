@@ -134,6 +134,12 @@ func (p *pool) waivers() []schema.Problem {
 // nothingToDo is why checks of what must be there cannot be waived.
 const nothingToDo = "without it there is nothing that could be carried out"
 
+// What fixes that name fields of an upgrade file say of nodepool rollback.
+const (
+	fieldsWayBack  = " Of nodepool rollback, which reads no upgrade file: change the field of the MachineDeployment that its remedy names, once it is rolling back."
+	sourcesWayBack = " Of nodepool rollback, which reads no upgrade file: roll back again once the provider has what it lacks, or go forward by an upgrade with an image and an instance type that machines can be made of."
+)
+
 var catalogue = []Check{
 	{
 		Code: CheckCluster, Asks: "Is the Cluster there, and does it stay?", Worst: Block,
@@ -221,28 +227,28 @@ var catalogue = []Check{
 		Means:  "The account that nodepool asks with does not see the image in the cluster's region: it is not there, or it is not shared with that account, which EC2 does not tell apart; or the image is not available; or none is pinned and the provider's own lookup would find none for the wanted version. As a warning: the image is deprecated.",
 		Why:    "Cluster API takes any image. The provider's controller fails to make the machine, again and again, and the rollout stands.",
 		Source: "Amazon EC2, DescribeImages and InvalidAMIID.NotFound; the lookup is that of CAPA v2.13 (pkg/cloud/services/ec2/ami.go, DefaultAMILookup)",
-		Fix:    "Look for the image with the credentials of the cluster's own account: aws ec2 describe-images --region REGION --image-ids AMI. If it is not seen there either, correct machineImage, copy the image to the region, or share it with that account. If it is, plan again with those credentials, waive the check, or ask no provider with --no-provider.",
+		Fix:    "Look for the image with the credentials of the cluster's own account: aws ec2 describe-images --region REGION --image-ids AMI. If it is not seen there either, correct machineImage, copy the image to the region, or share it with that account. If it is, plan again with those credentials, waive the check, or ask no provider with --no-provider." + sourcesWayBack,
 	},
 	{
 		Code: CheckImageType, Asks: "Do image and instance type go together?", Worst: Block,
 		Means:  "The image is built for another architecture than the instance type has, or does not support what the type requires, such as ENA. As a warning: catalogue and provider say different architectures, and the catalogue counts.",
 		Why:    "The provider refuses to make such a machine. A change of the type alone, from Intel to Graviton, is the usual way to get there.",
 		Source: "Amazon EC2, RunInstances (InvalidParameterValue, InvalidParameterCombination); DescribeInstanceTypes, processorInfo and networkInfo.enaSupport",
-		Fix:    "Set machineImage to an image for the type's architecture, or instanceType to a type for the image's. Whether an image has drivers for NVMe disks is not looked at: no provider reports it.",
+		Fix:    "Set machineImage to an image for the type's architecture, or instanceType to a type for the image's. Whether an image has drivers for NVMe disks is not looked at: no provider reports it." + sourcesWayBack,
 	},
 	{
 		Code: CheckInstanceType, Asks: "Is the instance type offered where the pool's machines are placed?", Worst: Block,
 		Means:  "The region has no such instance type, or none of the zones that the pool's machines may be placed in offers it. As a warning: some of these zones do not offer it.",
 		Why:    "Many types are offered in some zones of a region alone, and a typing error shows only when the first machine is made. The provider then fails to make the machine, again and again, and the rollout stands.",
 		Source: "Amazon EC2, DescribeInstanceTypes and DescribeInstanceTypeOfferings; the zones are the MachineDeployment's failureDomain, or those of the subnets that CAPA v2.13 chooses from (pkg/cloud/services/ec2/instances.go, findSubnet)",
-		Fix:    "Correct instanceType, or set spec.template.spec.failureDomain of the MachineDeployment to a zone that offers it and plan again.",
+		Fix:    "Correct instanceType, or set spec.template.spec.failureDomain of the MachineDeployment to a zone that offers it and plan again." + sourcesWayBack,
 	},
 	{
 		Code: CheckQuota, Asks: "Does the quota of vCPUs have room for the rollout?", Worst: Block,
 		Means:  "The quota has no room for one more machine, and maxUnavailable is 0, so none is removed before. As a warning: it has no room for all the vCPUs that the rollout takes on top of what is used now.",
 		Why:    "New machines come before the old ones are removed. Without room for them the rollout stands, and so does every scale-up of others who share the quota.",
 		Source: "Amazon EC2 On-Demand Instance quotas (Service Quotas, ec2); used is what pending and running instances of the account take",
-		Fix:    "Have the quota raised or free vCPUs, then plan again; or lower strategy.maxSurge, or set strategy.maxUnavailable to 1 or more.",
+		Fix:    "Have the quota raised or free vCPUs, then plan again; or lower strategy.maxSurge, or set strategy.maxUnavailable to 1 or more." + sourcesWayBack,
 	},
 	{
 		Code: CheckInfrastructureReuse, Asks: "Where are the new machines made from?", Worst: Pass,
@@ -264,7 +270,7 @@ var catalogue = []Check{
 		Means:  "The strategy is OnDelete: nothing is replaced until somebody deletes machines.",
 		Why:    "apply would wait for somebody who does not know that others wait for them.",
 		Source: "MachineDeploymentRolloutStrategy (api/core/v1beta2/machinedeployment_types.go)",
-		Fix:    "Have someone delete the old machines while apply runs, and raise wait.stallAfter to what that takes; or set the strategy to RollingUpdate on the MachineDeployment, which an upgrade file cannot do.",
+		Fix:    "Have someone delete the old machines while apply runs, and raise wait.stallAfter to what that takes; or set the strategy to RollingUpdate on the MachineDeployment, which an upgrade file cannot do. Of nodepool rollback: have someone delete the machines of the new template, and give the same command again where it has stopped meanwhile.",
 	},
 	{
 		Code: CheckReplicas, Asks: "Are there machines that exercise the new template?", Worst: Warn,
@@ -284,7 +290,7 @@ var catalogue = []Check{
 		Means:  "maxSurge and maxUnavailable are both 0, which Cluster API refuses. As a warning: both are percentages that come to 0, and a machine is taken away after all; or all machines of the pool may be away at once.",
 		Why:    "A rollout adds a machine before it takes one away, or takes one away before it adds one; the strategy says how many of each.",
 		Source: "webhook of MachineDeployments (validateRolloutStrategy); internal/controllers/machinedeployment/mdutil, ResolveFenceposts: surge rounds up, unavailable rounds down, and 1 when both come to 0",
-		Fix:    "Set strategy.maxSurge to 1 or more, with maxUnavailable 0, where one machine more can be afforded; otherwise make sure that the pool can do with fewer.",
+		Fix:    "Set strategy.maxSurge to 1 or more, with maxUnavailable 0, where one machine more can be afforded; otherwise make sure that the pool can do with fewer." + fieldsWayBack,
 	},
 	{
 		Code: CheckUnhealthy, Asks: "Are all machines of the pool healthy before the rollout begins?", Worst: Warn,
@@ -299,7 +305,7 @@ var catalogue = []Check{
 		Why: "A machine that has no node in time is deleted and made again, for ever, and the rollout never ends. A limit that is passed keeps a new machine that does not come up, and others that fail. " +
 			"The default limit, 100 %, is never passed. Machines of the old template are not replaced during a rollout in any case.",
 		Source: "internal/controllers/machinehealthcheck (nodeChecks, healthCheckTargets, isAllowedRemediation): the time counts from when the machine's infrastructure is ready, 10 minutes by default, and a machine without a node does not count as healthy; internal/controllers/machinedeployment (reconcileDeadlockBreaker)",
-		Fix:    "Raise nodeStartupTimeoutSeconds (v1beta1: nodeStartupTimeout), or the limit unhealthyLessThanOrEqualTo (maxUnhealthy), for the time of the rollout, then plan again; or lower strategy.maxSurge and maxUnavailable, where more than one machine is on the way at once.",
+		Fix:    "Raise nodeStartupTimeoutSeconds (v1beta1: nodeStartupTimeout), or the limit unhealthyLessThanOrEqualTo (maxUnhealthy), for the time of the rollout, then plan again; or lower strategy.maxSurge and maxUnavailable, where more than one machine is on the way at once." + fieldsWayBack,
 	},
 	{
 		Code: CheckBootstrapEdited, Asks: "Was the bootstrap template edited since the machines were made?", Worst: Warn,
@@ -312,7 +318,7 @@ var catalogue = []Check{
 		Code: CheckImagesDiffer, Asks: "Do all machines of the pool run one image?", Worst: Warn,
 		Means: "Machines of one template run different images, and which one new machines get is not pinned.",
 		Why:   "A provider that looks images up does so for each machine anew, so new machines may run yet another image than those that were tried.",
-		Fix:   "Set machineImage, so that all new machines run the image that was reviewed.",
+		Fix:   "Set machineImage, so that all new machines run the image that was reviewed. Of nodepool rollback: do so by another upgrade afterwards.",
 	},
 	{
 		Code: CheckInPlace, Asks: "Do drain settings that change in place reach the machines that are replaced?", Worst: Warn,
@@ -359,7 +365,7 @@ var catalogue = []Check{
 		Means:  "A dry run of a create or patch was refused by the API server, a webhook or a policy; its words are quoted. As a warning: the writes were not tried, and why, so what the server would refuse shows at the write; for each missing right one warning tells of all writes that take it. The check rights lists all missing rights at once.",
 		Why:    "What the server refuses now it refuses later, after other steps have been done.",
 		Source: "Kubernetes dry run (dryRun=All) and field validation (fieldValidation=Strict)",
-		Fix:    "Correct the field that the message names, then plan again. Where the writes were not tried, plan with the rights to make them, against the management cluster.",
+		Fix:    "Correct the field that the message names, then plan again. Where the writes were not tried, plan with the rights to make them, against the management cluster; deploy/rbac.yaml holds them for the kinds of AWS and kubeadm: put those of your providers in their place.",
 		Firm:   "the API server would refuse the write all the same",
 	},
 	{
@@ -381,7 +387,7 @@ var catalogue = []Check{
 		Means:  "PodDisruptionBudgets forbid the eviction of pods on nodes to be replaced. It blocks where a budget allows nothing as things stand (it wants as many healthy pods as there are, cannot be worked out, or two budgets select one pod) and the drain has no limit. As a warning: the budget is exhausted at the moment only, or nodeDrainTimeout ends the drain, and then the pods are killed with their machine.",
 		Why:    "Cluster API evicts pods by the eviction API, which keeps to the budgets, and tries again every 20 seconds. nodeDrainTimeout is 0 by default, which means no limit: one pod that cannot be evicted stops the rollout for ever, without an error.",
 		Source: "internal/controllers/machine/drain (EvictPods) and machine_controller.go (nodeDrainTimeoutExceeded) of Cluster API v1.13; pkg/registry/core/pod/storage/eviction.go and pkg/controller/disruption of Kubernetes v1.35",
-		Fix:    "Let the workload lose a pod (more replicas, a looser budget, one budget for each pod) and plan again. Or set drain.nodeDrainTimeout, and accept that the pods are killed when it is over. Waive it where an operator moves the pod when its node is cordoned.",
+		Fix:    "Let the workload lose a pod (more replicas, a looser budget, one budget for each pod) and plan again. Or set drain.nodeDrainTimeout, and accept that the pods are killed when it is over. Waive it where an operator moves the pod when its node is cordoned." + fieldsWayBack,
 	},
 	{
 		Code: CheckWorkloadPods, Asks: "Does a drain do with the pods what one expects?", Worst: Warn,
@@ -403,7 +409,7 @@ var catalogue = []Check{
 		Means:  "The scheduler finds no node for some pods already.",
 		Why:    "Every node that is drained sends its pods to the others. Where room is short before the rollout it will be shorter during it; evicted pods then wait, and budgets stop the next drain.",
 		Source: "Kubernetes pod condition PodScheduled, reason Unschedulable",
-		Fix:    "See what the pods wait for (kubectl describe pod), make room or raise strategy.maxSurge, and plan again. Go on if the pods that are evicted do not need what these lack.",
+		Fix:    "See what the pods wait for (kubectl describe pod), make room or raise strategy.maxSurge, and plan again. Go on if the pods that are evicted do not need what these lack. Of nodepool rollback: make room, then roll back again.",
 	},
 	{
 		Code: CheckRollbackValue, Asks: "Is every value of before known?", Worst: Block,

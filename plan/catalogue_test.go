@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -46,6 +47,33 @@ func TestCatalogue(t *testing.T) {
 		if !seen[code] {
 			t.Errorf("%s is not in the catalogue", code)
 		}
+	}
+}
+
+// TestFixesOfTheWayBack: where a rollback makes the check as well and the fix
+// names a field of an upgrade file, it says what to do without one.
+func TestFixesOfTheWayBack(t *testing.T) {
+	w := clustertest.AWSExample(clustertest.PoolVersion(awsPool, "v1.35.0"))
+	up := onePool(t, toBoth)
+	forth := compile(t, w, up)
+	carryOut(t, w, up, forth)
+	codes := append(invert(t, w, forth).Steps[0].Preflight.Checks, plan.CheckWorkload, plan.CheckWorkloadNodes,
+		plan.CheckWorkloadBudgets, plan.CheckWorkloadPods, plan.CheckWorkloadData, plan.CheckWorkloadPending)
+	names := regexp.MustCompile(`(^|[^.\w])(strategy|drain|wait|canary)\.\w|\b(machineImage|instanceType|kubernetesVersion)\b`)
+	found := 0
+	for _, code := range codes {
+		c, ok := plan.CheckOf(code)
+		if !ok {
+			t.Fatalf("no check %s", code)
+		}
+		if field := names.FindString(c.Fix); field != "" {
+			if found++; !strings.Contains(c.Fix, "nodepool rollback") {
+				t.Errorf("the fix of %s names %q, and not what to do for nodepool rollback: %s", code, field, c.Fix)
+			}
+		}
+	}
+	if found < 8 {
+		t.Errorf("only %d fixes name fields: the pattern finds too little", found)
 	}
 }
 
