@@ -183,7 +183,7 @@ func (p *program) unfinishedOn(ctx context.Context, reader apply.Reader, made pl
 		out = append(out, plan.Finding{Code: plan.CheckUnfinished, Severity: severity, Message: message, Remedy: remedy})
 	}
 	refuse := func(e *apply.UnfinishedError) {
-		say(plan.Warn, fmt.Sprintf("nodepool apply refuses this plan while %s is not finished", ui.Begun(e)),
+		say(plan.Warn, fmt.Sprintf("nodepool apply refuses this plan while the plan %s is not finished", ui.Begun(e)),
 			fmt.Sprintf("carry on with it (nodepool apply %s), take it back (nodepool rollback %[1]s), or give it up (nodepool apply with --abandon); plan again where that has changed the pools", e.Run))
 	}
 	own := apply.Unfinished(slices.DeleteFunc(slices.Clone(runs), func(r apply.Run) bool {
@@ -192,9 +192,9 @@ func (p *program) unfinishedOn(ctx context.Context, reader apply.Reader, made pl
 	if own != nil {
 		switch e := apply.UnfinishedRun(*own, made.Digest); {
 		case own.Plan.Digest == made.Digest:
-			say(plan.Pass, fmt.Sprintf("%s is not finished, and has this very plan: nodepool apply carries on with it", ui.Begun(e)), "")
+			say(plan.Pass, fmt.Sprintf("the plan %s is not finished, and is this very plan: nodepool apply carries on with it", ui.Begun(e)), "")
 		case own.Plan.Upgrade.SameTask(made.Upgrade):
-			say(plan.Warn, fmt.Sprintf("nodepool apply carries on with %s, which was begun for the same, and not with this plan, as long as that goes with the cluster", ui.Begun(e)),
+			say(plan.Warn, fmt.Sprintf("nodepool apply carries on with the plan %s, which was begun for the same, and not with this plan, as long as that goes with the cluster", ui.Begun(e)),
 				fmt.Sprintf("go on if the plan of that run was reviewed (nodepool history %s); otherwise take it back (nodepool rollback %[1]s), or give it up (nodepool apply with --abandon)", e.Run))
 		default:
 			refuse(e)
