@@ -114,6 +114,8 @@ func (table *stallTable) add(t *testing.T, name string, at *scene, r result) {
 		{regexp.MustCompile(regexp.QuoteMeta(at.namespace)), "default"},
 		{regexp.MustCompile(`\b` + regexp.QuoteMeta(at.cluster.name) + `\b`), "aws-example"},
 		{timestamps, "2026-11-22T07:00:00Z"},
+		// Both say it, and which of them is in time is left to chance.
+		{regexp.MustCompile(`MachineDeployment default/md-0, condition Remediating`), "MachineSet default/md-0-x7k2q, condition Remediating"},
 		{regexp.MustCompile(`\|`), `\|`},
 	}
 	cells := []string{name}

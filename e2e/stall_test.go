@@ -23,11 +23,12 @@ import (
 // stall is a way for a rollout to get stuck, made on the real controllers.
 type stall struct {
 	name string
-	// fault, with value, is set for the pool's image; slow makes machines of
-	// that image take some seconds, so that there is a midway.
+	// fault, with value, is set for the pool's image; slow is how long machines
+	// of that image take to join, at most until the cause is taken away, so that
+	// there is a midway.
 	fault string
 	value []string
-	slow  bool
+	slow  string
 	// fields are fields of the pool in the upgrade file.
 	fields map[string]any
 	// before is done before the apply, atPatch right before its patch reaches
@@ -174,15 +175,15 @@ var stalls = []stall{
 		cause: "infrastructure-deletion", kind: "Machine", condition: "Deleting", says: []string{finalizer}},
 	{name: "a finalizer on a Machine", before: hold(machines, oldMachine), cure: undo, suspected: "deletion:",
 		cause: "machine-deletion", kind: "Machine", condition: "Deleting", says: []string{finalizer}},
-	{name: "a control plane that is being upgraded", own: true, replicas: 2, slow: true, midway: upgradeControlPlane, cure: undo,
+	{name: "a control plane that is being upgraded", own: true, replicas: 2, slow: "15s", midway: upgradeControlPlane, cure: undo,
 		cause: "machineset-preflight", kind: "MachineSet", condition: "ScalingUp", says: []string{"the control plane is being made or upgraded"}},
 	{name: "a health check that deletes the new machines", fault: "never-join", before: healthCheck, fields: map[string]any{"wait": map[string]any{"stallAfter": "40s"}},
 		cause: "health-check-churn"},
-	{name: "a MachineDeployment paused by its spec", slow: true, midway: pause(machineDeployments, func(s *scene) string { return s.pool }), cure: undo,
+	{name: "a MachineDeployment paused by its spec", slow: "1h", midway: pause(machineDeployments, func(s *scene) string { return s.pool }), cure: undo,
 		cause: "paused", kind: "MachineDeployment", says: []string{"spec.paused"}},
-	{name: "a MachineDeployment paused by annotation", slow: true, midway: annotate(machineDeployments, poolName, pausedAnnotation), cure: undo,
+	{name: "a MachineDeployment paused by annotation", slow: "1h", midway: annotate(machineDeployments, poolName, pausedAnnotation), cure: undo,
 		cause: "paused", kind: "MachineDeployment", says: []string{pausedAnnotation}},
-	{name: "a Cluster that is paused", own: true, slow: true, midway: pause(clusters, func(s *scene) string { return s.cluster.name }), cure: undo,
+	{name: "a Cluster that is paused", own: true, slow: "1h", midway: pause(clusters, func(s *scene) string { return s.cluster.name }), cure: undo,
 		cause: "paused", kind: "Cluster", says: []string{"spec.paused"}},
 }
 
@@ -228,8 +229,8 @@ func (s stall) run(t *testing.T, at *scene, table *stallTable) {
 	if s.fault != "" {
 		fault(t, s.fault, at.ami, s.value...)
 	}
-	if s.slow {
-		fault(t, "boot-delay", at.ami, "15s")
+	if s.slow != "" {
+		fault(t, "boot-delay", at.ami, s.slow)
 	}
 	if s.before != nil {
 		s.before(t, at)
@@ -264,6 +265,9 @@ func (s stall) run(t *testing.T, at *scene, table *stallTable) {
 	}
 	written := at.writesOf(t, at.pool)
 	s.cure(t, at)
+	if s.slow != "" {
+		clearFault("boot-delay")(t, at)
+	}
 	carryOn(t, own, at.file, s.cause).exits(t, 0)
 	if diff := cmp.Diff(written, at.writesOf(t, at.pool)); diff != "" || len(written) < 2 {
 		t.Errorf("writes of the first run and of both (-first +both):\n%s", diff)
