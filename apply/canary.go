@@ -183,14 +183,7 @@ func (c *canary) take(ctx context.Context, i int, snap plan.Snapshot) (done bool
 		return true, c.fail(ctx, c.failure(nil, fmt.Sprintf("The new machines of pool %s stopped being ready %d times.", c.step.Pool, c.lost), "",
 			"Find out from the conditions of the Machine and its node what comes and goes."))
 	}
-	for _, stall := range c.last.Stalls {
-		key := fmt.Sprintf("%s %s/%s/%s", stall.Cause, stall.Kind, stall.Namespace, stall.Name)
-		if !c.seen[key] {
-			c.seen[key] = true
-			c.trouble(ctx, c.step, stall.Explanation)
-			c.notify(Stalled{Step: c.step, Stall: stall})
-		}
-	}
+	c.heldUp(ctx, c.step, c.last.Stalls, c.seen)
 	return false, nil
 }
 

@@ -169,6 +169,9 @@ func (r *run) carryOut(ctx context.Context) (err error) {
 				together = append(together, i)
 			}
 		}
+		if i == len(p.Steps) && left == nil {
+			r.unproved = len(together)
+		}
 		undone, err := r.waitAll(ctx, together)
 		for _, at := range slices.Sorted(maps.Keys(undone)) {
 			ends = append(ends, undone[at])
@@ -188,6 +191,9 @@ func (r *run) carryOut(ctx context.Context) (err error) {
 	}
 	if len(ends) > 0 {
 		return end(nil)
+	}
+	if r.closed {
+		return nil
 	}
 	return r.record(ctx, "", Closed, "")
 }
@@ -268,10 +274,14 @@ type run struct {
 	resumes map[string]plan.Step
 	noted   map[string]bool    // troubles that are in the journal
 	rolls   map[plan.Ref]*call // the machines of each pool
-	failure bool               // a step has recorded why the attempt ends
-	further bool               // other pools went on after that
-	mute    bool               // the journal could not be written to
-	mu      sync.Mutex         // serialises Notify and the journal between waits
+	// unproved counts the waits behind which there is nothing left to do and that
+	// are not done: the record of the last closes the run.
+	unproved int
+	closed   bool
+	failure  bool       // a step has recorded why the attempt ends
+	further  bool       // other pools went on after that
+	mute     bool       // the journal could not be written to
+	mu       sync.Mutex // serialises Notify and the journal between waits
 }
 
 func (r *run) notify(e Event) {
@@ -302,13 +312,40 @@ func (r *run) fill(rec Record) Record {
 	return rec
 }
 
-func (r *run) append(ctx context.Context, rec Record) error {
+// append writes records at once.
+func (r *run) append(ctx context.Context, all ...Record) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	rec = r.fill(rec)
-	r.further = r.further || r.failure && (rec.Phase == Started || rec.Phase == Done)
-	if err := r.Journal.Append(context.WithoutCancel(ctx), rec); err != nil {
-		r.mute = r.mute || rec.Phase != Noted && rec.Phase != Seen
+	return r.keep(ctx, all...)
+}
+
+// proved records that a wait is done and, with the last one of the plan, that the
+// run is closed: nobody can see one without the other.
+func (r *run) proved(ctx context.Context, done Record) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := []Record{done}
+	if r.unproved == 1 {
+		all = append(all, Record{Phase: Closed})
+	}
+	if err := r.keep(ctx, all...); err != nil {
+		return err
+	}
+	r.closed = r.unproved == 1
+	r.unproved--
+	return nil
+}
+
+// keep is append under the lock.
+func (r *run) keep(ctx context.Context, all ...Record) error {
+	loud := false
+	for i, rec := range all {
+		all[i] = r.fill(rec)
+		r.further = r.further || r.failure && (rec.Phase == Started || rec.Phase == Done)
+		loud = loud || rec.Phase != Noted && rec.Phase != Seen
+	}
+	if err := r.Journal.Append(context.WithoutCancel(ctx), all...); err != nil {
+		r.mute = r.mute || loud
 		return &RecordError{Err: err}
 	}
 	return nil
@@ -613,16 +650,22 @@ func (r *run) failed(ctx context.Context, s plan.Step, err error) error {
 // same. Any other error, and the end of ctx, ends the waiting for all; their
 // rollouts go on by themselves.
 func (r *run) waitAll(ctx context.Context, together []int) (undone map[int]error, err error) {
+	if len(together) == 0 {
+		return nil, nil
+	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	errs := make([]error, len(together))
 	var wg sync.WaitGroup
+	var begun []Record
 	for _, at := range together {
-		s := r.plan.Steps[at]
-		if err := r.record(ctx, s.ID, Started, ""); err != nil {
-			return nil, err
-		}
-		r.notify(StepStarted{Step: s})
+		begun = append(begun, Record{Step: r.plan.Steps[at].ID, Phase: Started})
+	}
+	if err := r.append(ctx, begun...); err != nil {
+		return nil, err
+	}
+	for _, at := range together {
+		r.notify(StepStarted{Step: r.plan.Steps[at]})
 	}
 	for i, at := range together {
 		wg.Go(func() {
@@ -634,15 +677,16 @@ func (r *run) waitAll(ctx context.Context, together []int) (undone map[int]error
 			if errs[i] != nil && !endsAlone(errs[i]) {
 				stop()
 			}
-			if errors.Is(errs[i], context.Canceled) {
-				r.left(ctx, r.plan.Steps[at])
-			}
 		})
 	}
 	wg.Wait()
 	undone = map[int]error{}
 	var others []error
+	var left []plan.Step
 	for i, at := range together {
+		if errors.Is(errs[i], context.Canceled) {
+			left = append(left, r.plan.Steps[at])
+		}
 		switch e := errs[i]; {
 		case e == nil:
 		case endsAlone(e):
@@ -653,6 +697,7 @@ func (r *run) waitAll(ctx context.Context, together []int) (undone map[int]error
 			err = e
 		}
 	}
+	r.left(ctx, left)
 	if err == nil {
 		err = errors.Join(others...)
 	}
@@ -734,8 +779,9 @@ func (r *run) wait(ctx context.Context, i int) error {
 			if md, ok := snap.Object(s.Wait.MachineDeployment); ok && capi.IsPaused(md) {
 				r.trouble(ctx, s, "the rollout is complete, and "+s.Wait.MachineDeployment.String()+" is paused: it scales and does not roll")
 			}
-			note := fmt.Sprintf("%d machines", a.Rollout.New)
-			if err := r.recordRoll(ctx, s.ID, Done, note, roll); err != nil {
+			done := Record{Step: s.ID, Phase: Done, Note: fmt.Sprintf("%d machines", a.Rollout.New)}
+			done.Machines, done.More = roll.machines()
+			if err := r.proved(ctx, done); err != nil {
 				return err
 			}
 			r.notify(StepDone{Step: s, Took: time.Since(began)})
@@ -756,19 +802,30 @@ func (r *run) wait(ctx context.Context, i int) error {
 			looked = progress
 		}
 		r.notify(Rolling{Step: s, Rollout: last, Elapsed: time.Since(began), Idle: time.Since(progress)})
-		for _, stall := range last.Stalls {
-			key := fmt.Sprintf("%s %s/%s/%s", stall.Cause, stall.Kind, stall.Namespace, stall.Name)
-			if !seen[key] {
-				seen[key] = true
-				r.trouble(ctx, s, stall.Explanation)
-				r.notify(Stalled{Step: s, Stall: stall})
-			}
-		}
+		r.heldUp(ctx, s, last.Stalls, seen)
 		if last.Old > 1 {
 			if err := pause(ctx, min(time.Duration(last.Old)*perOld, mostPause)); err != nil {
 				return err
 			}
 		}
+	}
+}
+
+// heldUp records and tells those of stalls that were not seen before.
+func (r *run) heldUp(ctx context.Context, s plan.Step, stalls []capi.Stall, seen map[string]bool) {
+	var why []string
+	var first []Stalled
+	for _, stall := range stalls {
+		key := fmt.Sprintf("%s %s/%s/%s", stall.Cause, stall.Kind, stall.Namespace, stall.Name)
+		if !seen[key] {
+			seen[key] = true
+			why = append(why, stall.Explanation)
+			first = append(first, Stalled{Step: s, Stall: stall})
+		}
+	}
+	r.trouble(ctx, s, why...)
+	for _, stall := range first {
+		r.notify(stall)
 	}
 }
 

@@ -46,9 +46,9 @@ func (m *memory) Open(_ context.Context, p plan.Plan, first ...apply.Record) (in
 	return attempt, nil
 }
 
-func (m *memory) Append(_ context.Context, r apply.Record) error {
-	m.records = append(m.records, r)
-	if r.Phase == apply.Closed {
+func (m *memory) Append(_ context.Context, all ...apply.Record) error {
+	m.records = append(m.records, all...)
+	if all[len(all)-1].Phase == apply.Closed {
 		m.opened = false
 	}
 	return nil

@@ -147,8 +147,9 @@ type Journal interface {
 	// The first records of the attempt, whose Attempt it sets, are as durable as
 	// the plan when it returns, and come with it in one write.
 	Open(ctx context.Context, p plan.Plan, first ...Record) (attempt int, err error)
-	// Append makes the record durable before it returns.
-	Append(ctx context.Context, r Record) error
+	// Append makes the records, of one plan, durable before it returns. They are
+	// written together; a crash may leave the first of them alone.
+	Append(ctx context.Context, all ...Record) error
 	// Unfinished gives the plan that was opened last of those not closed, if any.
 	Unfinished(ctx context.Context) (plan.Plan, bool, error)
 	// Runs gives the runs that it still holds, oldest first. A journal is

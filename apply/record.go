@@ -82,11 +82,19 @@ func (r *run) before(i int) *call {
 	return nil
 }
 
-// left records how the machines of a pool were when a run left its wait in the
+// left records how the machines of pools were when a run left their waits in the
 // middle. It is for people: that it cannot be written changes nothing.
-func (r *run) left(ctx context.Context, s plan.Step) {
-	if roll := r.roll(s.Wait.MachineDeployment); len(roll.order) > 0 {
-		_ = r.recordRoll(ctx, s.ID, Seen, "", roll)
+func (r *run) left(ctx context.Context, waits []plan.Step) {
+	var all []Record
+	for _, s := range waits {
+		if roll := r.roll(s.Wait.MachineDeployment); len(roll.order) > 0 {
+			rec := Record{Step: s.ID, Phase: Seen}
+			rec.Machines, rec.More = roll.machines()
+			all = append(all, rec)
+		}
+	}
+	if len(all) > 0 {
+		_ = r.append(ctx, all...)
 	}
 }
 
@@ -124,17 +132,21 @@ func stallOf(err error) *plan.Stall {
 
 // trouble records, once for each step and reason, what was waited out. It is a
 // note for people: that it cannot be written stops nothing.
-func (r *run) trouble(ctx context.Context, s plan.Step, why string) {
-	key := s.ID + " " + why
+func (r *run) trouble(ctx context.Context, s plan.Step, why ...string) {
+	var notes []Record
 	r.mu.Lock()
-	known := r.noted[key]
+	defer r.mu.Unlock()
 	if r.noted == nil {
 		r.noted = map[string]bool{}
 	}
-	r.noted[key] = true
-	r.mu.Unlock()
-	if !known {
-		_ = r.record(ctx, s.ID, Noted, why)
+	for _, why := range why {
+		if key := s.ID + " " + why; !r.noted[key] {
+			r.noted[key] = true
+			notes = append(notes, Record{Step: s.ID, Phase: Noted, Note: why})
+		}
+	}
+	if len(notes) > 0 {
+		_ = r.keep(ctx, notes...)
 	}
 }
 

@@ -321,16 +321,17 @@ const maxLate = 100
 func isNote(r apply.Record) bool { return r.Phase == apply.Noted || r.Phase == apply.Seen }
 
 // Append implements apply.Journal. It is durable when the server has answered,
-// which is waited for. A note is tried once and, when the server does not
+// which is waited for. Notes are tried once and, when the server does not
 // answer, written with the next record: most notes are about just that.
-func (j *ConfigMap) Append(ctx context.Context, r apply.Record) error {
+func (j *ConfigMap) Append(ctx context.Context, records ...apply.Record) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	patience := j.store.patience()
-	if isNote(r) {
+	notes := !slices.ContainsFunc(records, func(r apply.Record) bool { return !isNote(r) })
+	if notes {
 		patience = 0
 	}
-	all := append(slices.Clone(j.late), r)
+	all := slices.Concat(j.late, records)
 	err := j.change(ctx, patience, func(b *book, again bool) (changed bool, err error) {
 		for _, r := range all {
 			if again && b.runs.has(r) {
@@ -344,7 +345,7 @@ func (j *ConfigMap) Append(ctx context.Context, r apply.Record) error {
 	switch {
 	case err == nil:
 		j.late = nil
-	case isNote(r) && len(all) <= maxLate:
+	case notes && len(all) <= maxLate:
 		j.late = all
 	}
 	return err

@@ -249,11 +249,17 @@ func (j *File) Open(ctx context.Context, p plan.Plan, first ...apply.Record) (at
 }
 
 // Append implements apply.Journal.
-func (j *File) Append(ctx context.Context, r apply.Record) error {
-	if err := j.write(line{Record: &r}); err != nil {
+func (j *File) Append(ctx context.Context, all ...apply.Record) error {
+	var added []line
+	for i := range all {
+		added = append(added, line{Record: &all[i]})
+	}
+	if err := j.write(added...); err != nil {
 		return err
 	}
-	j.runs.add(r)
+	for _, r := range all {
+		j.runs.add(r)
+	}
 	if j.end > maxFile {
 		return j.rewrite(slices.Clone(j.runs))
 	}

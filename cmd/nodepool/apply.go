@@ -188,10 +188,12 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 		err = markTakenBack(c.Context, j, made.Upgrade.Rollback, made, e.Holder.Actor)
 	}
 	out.Close()
-	p.sayClosing(c, cluster, j, made, err, stdout)
+	sayPaused := func() {}
 	if err == nil && made.Upgrade.Purpose != plan.ForPrune {
-		p.sayPaused(c.Context, cluster, made)
+		sayPaused = p.lookPaused(c.Context, cluster, made)
 	}
+	p.sayClosing(c, cluster, j, made, err, stdout)
+	sayPaused()
 	return err
 }
 

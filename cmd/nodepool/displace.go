@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -212,20 +213,24 @@ func (p *program) unfinishedOn(ctx context.Context, reader apply.Reader, made pl
 	return out, nil
 }
 
-// sayPaused tells of pools of a plan that was carried out to its end and that
-// somebody has paused meanwhile.
-func (p *program) sayPaused(ctx context.Context, cluster apply.Reader, made plan.Plan) {
+// lookPaused begins to look for pools of a plan that was carried out to its end
+// that somebody has paused meanwhile; what it gives waits for that and tells.
+func (p *program) lookPaused(ctx context.Context, cluster apply.Reader, made plan.Plan) (say func()) {
 	var needs []plan.Selector
 	for _, ref := range poolRefs(made) {
 		needs = append(needs, plan.Selector{Ref: ref})
 	}
-	snap, err := cluster.Fetch(ctx, needs)
-	if err != nil {
-		return // the run went well
-	}
-	for _, n := range needs {
-		if md, ok := snap.Object(n.Ref); ok && capi.IsPaused(md) {
-			fmt.Fprintln(p.stderr, ui.Fit(render.Escape(fmt.Sprintf("note: %s is paused, by somebody else: its rollout is complete, and the next change of it waits until the pause is ended.", n.Ref)), width(p.stderr)))
+	var snap plan.Snapshot
+	var looked sync.WaitGroup
+	looked.Go(func() {
+		snap, _ = cluster.Fetch(ctx, needs) // where it cannot, the run went well all the same
+	})
+	return func() {
+		looked.Wait()
+		for _, n := range needs {
+			if md, ok := snap.Object(n.Ref); ok && capi.IsPaused(md) {
+				fmt.Fprintln(p.stderr, ui.Fit(render.Escape(fmt.Sprintf("note: %s is paused, by somebody else: its rollout is complete, and the next change of it waits until the pause is ended.", n.Ref)), width(p.stderr)))
+			}
 		}
 	}
 }

@@ -91,6 +91,9 @@ func (p *program) takeBack(c *cli.Context, e *apply.Executor, made plan.Plan, st
 // sayNext adds to what is told of pools that were taken back what is to be done
 // next, once it is known of all pools.
 func sayNext(ctx context.Context, e *apply.Executor, made plan.Plan, stalls []*apply.StallError) {
+	if len(stalls) == 0 {
+		return
+	}
 	runs, err := e.Journal.Runs(ctx)
 	goesOn := err == nil && slices.ContainsFunc(runs, func(r apply.Run) bool { return r.Plan.Digest == made.Digest && !r.Closed() })
 	for _, stall := range stalls {
