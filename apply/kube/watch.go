@@ -302,7 +302,7 @@ func (c *Cluster) source(key plan.Selector, k kind) (*source, error) {
 				return nil, err
 			}
 			out.watches()
-			return watch.NewStreamWatcher(events{body, json.NewDecoderCaseSensitivePreserveInts(body)},
+			return watch.NewStreamWatcher(events{body, json.NewDecoderCaseSensitivePreserveInts(body), key},
 				apierrors.NewClientErrorReporter(http.StatusInternalServerError, http.MethodGet, "ClientWatchDecoding")), nil
 		},
 	}
@@ -332,27 +332,109 @@ func (c *Cluster) source(key plan.Selector, k kind) (*source, error) {
 }
 
 // events reads the changes of a watch. The dynamic client's own decoder goes
-// through the bytes of each change again and again; this one does so twice.
+// through the bytes of each change again and again; this one does so twice, and
+// passes over what would be dropped: see slim.
 type events struct {
 	body    io.Closer
 	decoder json.Decoder
+	key     plan.Selector
+}
+
+// changeOf is what comes of a watch, with an object of type O.
+type changeOf[O any] struct {
+	Type   watch.EventType `json:"type"`
+	Object O               `json:"object"`
 }
 
 func (e events) Decode() (watch.EventType, runtime.Object, error) {
-	var got struct {
-		Type   watch.EventType `json:"type"`
-		Object map[string]any  `json:"object"`
+	var kind watch.EventType
+	var object map[string]any
+	var err error
+	switch {
+	case e.key.Pool.IsZero():
+		var got changeOf[map[string]any]
+		err = e.decoder.Decode(&got)
+		kind, object = got.Type, got.Object
+	case e.key.Group == bootstrapGroup:
+		var got changeOf[member]
+		err = e.decoder.Decode(&got)
+		kind, object = got.Type, got.Object.object()
+	default:
+		var got changeOf[struct {
+			member
+			Spec any `json:"spec"`
+		}]
+		err = e.decoder.Decode(&got)
+		kind, object = got.Type, got.Object.object()
+		put(object, "spec", got.Object.Spec)
 	}
-	if err := e.decoder.Decode(&got); err != nil {
+	switch {
+	case err != nil:
 		return "", nil, err
-	}
-	if got.Object["kind"] == nil {
+	case object["kind"] == nil:
 		return "", nil, errors.New("the server sent a change without an object")
 	}
-	return got.Type, &unstructured.Unstructured{Object: got.Object}, nil
+	return kind, &unstructured.Unstructured{Object: object}, nil
 }
 
 func (e events) Close() { _ = e.body.Close() }
+
+// member is an object of a rollout without its managed fields and its spec, or the
+// Status by which a server ends a watch.
+type member struct {
+	APIVersion any `json:"apiVersion"`
+	Kind       any `json:"kind"`
+	Metadata   struct {
+		Name              any `json:"name"`
+		Namespace         any `json:"namespace"`
+		UID               any `json:"uid"`
+		ResourceVersion   any `json:"resourceVersion"`
+		Generation        any `json:"generation"`
+		CreationTimestamp any `json:"creationTimestamp"`
+		DeletionTimestamp any `json:"deletionTimestamp"`
+		Labels            any `json:"labels"`
+		Annotations       any `json:"annotations"`
+		Finalizers        any `json:"finalizers"`
+		OwnerReferences   any `json:"ownerReferences"`
+	} `json:"metadata"`
+	Status  any `json:"status"`
+	Message any `json:"message"`
+	Reason  any `json:"reason"`
+	Details any `json:"details"`
+	Code    any `json:"code"`
+}
+
+func (m *member) object() map[string]any {
+	metadata, out := map[string]any{}, map[string]any{}
+	from := &m.Metadata
+	put(metadata, "name", from.Name)
+	put(metadata, "namespace", from.Namespace)
+	put(metadata, "uid", from.UID)
+	put(metadata, "resourceVersion", from.ResourceVersion)
+	put(metadata, "generation", from.Generation)
+	put(metadata, "creationTimestamp", from.CreationTimestamp)
+	put(metadata, "deletionTimestamp", from.DeletionTimestamp)
+	put(metadata, "labels", from.Labels)
+	put(metadata, "annotations", from.Annotations)
+	put(metadata, "finalizers", from.Finalizers)
+	put(metadata, "ownerReferences", from.OwnerReferences)
+	out["metadata"] = metadata
+	put(out, "apiVersion", m.APIVersion)
+	put(out, "kind", m.Kind)
+	put(out, "status", m.Status)
+	put(out, "message", m.Message)
+	put(out, "reason", m.Reason)
+	put(out, "details", m.Details)
+	put(out, "code", m.Code)
+	return out
+}
+
+// put sets what is there.
+func put(to map[string]any, key string, value any) {
+	if value != nil {
+		to[key] = value
+	}
+}
 
 // triedAgain reports whether a reflector asks for the same watch again after this
 // error, for as long as it comes. The rule is isWatchErrorRetriable's, in
