@@ -1,7 +1,11 @@
 package capi
 
 import (
+	"crypto/sha256"
+	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -14,17 +18,20 @@ import (
 // each. What many of them hold in common, such as a condition that is met, is
 // kept once. Its zero value is ready for use, by several goroutines.
 type Slimmer struct {
-	mu      sync.Mutex
-	texts   map[string]string
-	shared  map[condition]map[string]any
-	holders map[[3]string][]any
+	mu     sync.Mutex
+	texts  map[string]any // each a string
+	known  map[condition]map[string]any
+	shared map[[sha256.Size]byte]any
+	buffer []byte
 }
 
 // condition is what of a condition is kept, but the time.
 type condition struct{ kind, status, reason, severity, message string }
 
-// maxShared bounds what a Slimmer keeps to compare with. Beyond it, it begins anew.
-const maxShared = 1 << 14
+// What a Slimmer keeps to compare with is bounded; beyond that, it begins anew.
+// The names of a large cluster's Machines are among the texts: what they refer to
+// often has the same.
+const maxTexts, maxShared = 1 << 15, 1 << 12
 
 // Slim gives what of o is judged by. Machines are judged by little of their
 // metadata and status, and by their whole spec; what they refer to by less. Of
@@ -41,10 +48,10 @@ func (s *Slimmer) Slim(o *unstructured.Unstructured) *unstructured.Unstructured 
 		unstructured.RemoveNestedField(o.Object, "metadata", "managedFields")
 		return o
 	}
-	out := map[string]any{"apiVersion": s.text(from.text("apiVersion")), "kind": s.text(from.kind()), "metadata": s.metadata(from)}
+	out := map[string]any{"apiVersion": s.text(from.text("apiVersion")), "kind": s.text(from.kind()), "metadata": s.metadata(from, machine)}
 	if machine {
-		if spec := from.at("spec"); spec != nil {
-			out["spec"] = s.whole(spec)
+		if spec := from.object("spec"); spec != nil {
+			out["spec"] = s.spec(spec)
 		}
 	} else if p, ok := providers[from.kind()+"Template"]; ok && p.image != nil {
 		path := append([]string{"spec"}, p.image.Path...)
@@ -52,8 +59,12 @@ func (s *Slimmer) Slim(o *unstructured.Unstructured) *unstructured.Unstructured 
 			_ = unstructured.SetNestedField(out, s.text(image), path...)
 		}
 	}
-	if status := s.status(from, machine); len(status) > 0 {
+	switch status := s.status(from, machine); {
+	case len(status) == 0:
+	case machine:
 		out["status"] = status
+	default:
+		out["status"] = s.once(status)
 	}
 	return &unstructured.Unstructured{Object: out}
 }
@@ -86,18 +97,61 @@ func (s *Slimmer) ShareMachine(o *unstructured.Unstructured) *unstructured.Unstr
 }
 
 func (s *Slimmer) begin() {
-	if s.texts == nil || len(s.texts) > maxShared || len(s.shared) > maxShared || len(s.holders) > maxShared {
-		s.texts, s.shared, s.holders = map[string]string{}, map[condition]map[string]any{}, map[[3]string][]any{}
+	if s.texts == nil || len(s.texts) > maxTexts {
+		s.texts = map[string]any{}
+	}
+	if s.known == nil || len(s.known) > maxShared {
+		s.known = map[condition]map[string]any{}
+	}
+	if s.shared == nil || len(s.shared) > maxShared {
+		s.shared = map[[sha256.Size]byte]any{}
 	}
 }
 
-// text gives a text that may stand in many objects.
-func (s *Slimmer) text(t string) string {
-	if known, ok := s.texts[t]; ok {
-		return known
+// text gives a text that may stand in many objects, as a string.
+func (s *Slimmer) text(t string) any {
+	known, ok := s.texts[t]
+	if !ok {
+		known = t
+		s.texts[t] = known
 	}
-	s.texts[t] = t
-	return t
+	return known
+}
+
+// key is text for what has to be a string.
+func (s *Slimmer) key(t string) string { return s.text(t).(string) }
+
+// once gives a value that may stand in many objects, which nobody may change.
+func (s *Slimmer) once(v any) any {
+	s.buffer = appendValue(s.buffer[:0], v)
+	sum := sha256.Sum256(s.buffer)
+	known, ok := s.shared[sum]
+	if !ok {
+		known = v
+		s.shared[sum] = v
+	}
+	return known
+}
+
+// appendValue writes a value so that no other is written the same.
+func appendValue(b []byte, v any) []byte {
+	switch v := v.(type) {
+	case string:
+		return append(append(strconv.AppendInt(append(b, 's'), int64(len(v)), 10), ':'), v...)
+	case map[string]any:
+		b = append(strconv.AppendInt(append(b, 'm'), int64(len(v)), 10), ':')
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			b = appendValue(appendValue(b, key), v[key])
+		}
+		return b
+	case []any:
+		b = append(strconv.AppendInt(append(b, 'l'), int64(len(v)), 10), ':')
+		for _, item := range v {
+			b = appendValue(b, item)
+		}
+		return b
+	}
+	return fmt.Appendf(b, "%T %v;", v, v)
 }
 
 // whole keeps a value with all that is in it.
@@ -110,7 +164,7 @@ func (s *Slimmer) whole(v any) any {
 	case map[string]any:
 		out := make(map[string]any, len(v))
 		for key, value := range v {
-			out[s.text(key)] = s.whole(value)
+			out[s.key(key)] = s.whole(value)
 		}
 		return out
 	case []any:
@@ -123,12 +177,39 @@ func (s *Slimmer) whole(v any) any {
 	return v
 }
 
-func (s *Slimmer) metadata(from seen) map[string]any {
+// spec keeps the spec of a Machine: what it refers to is its own, the rest is that
+// of its MachineSet.
+func (s *Slimmer) spec(from seen) map[string]any {
+	out := make(map[string]any, len(from))
+	for key, value := range from {
+		_, many := value.(map[string]any)
+		switch key {
+		case "providerID":
+			out[s.key(key)] = value
+		case "infrastructureRef", "bootstrap":
+			out[s.key(key)] = s.whole(value)
+		default:
+			if value = s.whole(value); many {
+				value = s.once(value)
+			}
+			out[s.key(key)] = value
+		}
+	}
+	return out
+}
+
+func (s *Slimmer) metadata(from seen, machine bool) map[string]any {
 	out := map[string]any{}
-	for _, key := range []string{"name", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp"} {
+	for _, key := range []string{"uid", "resourceVersion", "deletionTimestamp"} {
 		if v := from.at("metadata", key); v != nil {
 			out[key] = v
 		}
+	}
+	if v := from.at("metadata", "creationTimestamp"); v != nil && machine {
+		out["creationTimestamp"] = s.whole(v)
+	}
+	if name := from.name(); name != "" {
+		out["name"] = s.text(name)
 	}
 	if namespace := from.namespace(); namespace != "" {
 		out["namespace"] = s.text(namespace)
@@ -137,11 +218,11 @@ func (s *Slimmer) metadata(from seen) map[string]any {
 		kept := map[string]any{}
 		for key, value := range from.object("metadata", field) {
 			if of(key) {
-				kept[s.text(key)] = s.whole(value)
+				kept[s.key(key)] = s.whole(value)
 			}
 		}
 		if len(kept) > 0 {
-			out[field] = kept
+			out[field] = s.once(kept)
 		}
 	}
 	keep("labels", func(key string) bool {
@@ -156,41 +237,44 @@ func (s *Slimmer) metadata(from seen) map[string]any {
 		for i, f := range finalizers {
 			list[i] = s.text(f)
 		}
-		out["finalizers"] = list
+		out["finalizers"] = s.once(list)
 	}
-	if owner, ok := from.controller(); ok {
-		key := [3]string{owner.kind(), owner.text("name"), owner.text("uid")}
-		if s.holders[key] == nil {
-			s.holders[key] = []any{map[string]any{"controller": true, "kind": key[0], "name": key[1], "uid": key[2]}}
-		}
-		out["ownerReferences"] = s.holders[key]
+	if owner, ok := from.controller(); ok && machine {
+		out["ownerReferences"] = s.once([]any{map[string]any{"controller": true, "kind": owner.kind(), "name": owner.text("name"), "uid": owner.text("uid")}})
 	}
 	return out
 }
 
 // status keeps what is read of the status of a Machine or of an object that it
-// refers to; the conditions of both contracts, wherever they stand.
+// refers to; the conditions of both contracts, wherever they stand, and of the
+// older only those times for which there is no newer one.
 func (s *Slimmer) status(from seen, machine bool) map[string]any {
-	var timed []string
+	var timed, timedBefore []string
 	if machine {
 		timed = judgedBy
+		if len(from.conditions()) == 0 {
+			timedBefore = judgedBy
+		}
 	}
-	out := s.said(from.object("status"), timed)
 	status := from.object("status")
+	if from.oldForm() {
+		timed, timedBefore = timedBefore, timed
+	}
+	out := s.said(status, timed)
 	if phase := status.text("phase"); phase != "" {
 		out["phase"] = s.text(phase)
 	}
 	if node := status.text("nodeRef", "name"); node != "" {
-		out["nodeRef"] = map[string]any{"name": node}
+		out["nodeRef"] = map[string]any{"name": s.text(node)}
 	}
 	if kubelet := status.text("nodeInfo", "kubeletVersion"); kubelet != "" {
-		out["nodeInfo"] = map[string]any{"kubeletVersion": s.text(kubelet)}
+		out["nodeInfo"] = s.once(map[string]any{"kubeletVersion": s.text(kubelet)})
 	}
-	if newer := s.said(status.object("v1beta2"), timed); len(newer) > 0 {
+	if newer := s.said(status.object("v1beta2"), timedBefore); len(newer) > 0 {
 		out["v1beta2"] = newer
 	}
-	if older := s.said(status.object("deprecated", "v1beta1"), timed); len(older) > 0 {
-		out["deprecated"] = map[string]any{"v1beta1": older}
+	if older := s.said(status.object("deprecated", "v1beta1"), timedBefore); len(older) > 0 {
+		out["deprecated"] = s.once(map[string]any{"v1beta1": older})
 	}
 	return out
 }
@@ -226,16 +310,16 @@ var (
 )
 
 func (s *Slimmer) condition(from seen, timed []string) map[string]any {
-	c := condition{s.text(from.text("type")), s.text(from.text("status")), s.text(from.text("reason")), s.text(from.text("severity")), from.text("message")}
-	known, ok := s.shared[c]
+	c := condition{from.text("type"), from.text("status"), from.text("reason"), from.text("severity"), from.text("message")}
+	known, ok := s.known[c]
 	if !ok {
 		known = map[string]any{}
 		for _, f := range []struct{ key, value string }{{"type", c.kind}, {"status", c.status}, {"reason", c.reason}, {"severity", c.severity}, {"message", c.message}} {
 			if f.value != "" {
-				known[f.key] = f.value
+				known[f.key] = s.text(f.value)
 			}
 		}
-		s.shared[c] = known
+		s.known[c] = known
 	}
 	since := from.text("lastTransitionTime")
 	if since == "" || !slices.Contains(timed, c.kind) {
