@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -57,6 +58,10 @@ type Feed interface {
 	// first call gives the first complete snapshot. It returns ctx's error
 	// when ctx is done first. Many changes in a row may come as one.
 	Next(ctx context.Context) (plan.Snapshot, error)
+	// Gather has Next wait for so long, once something has changed, for what
+	// changes with it, and give all as one, or until its ctx is done. The first
+	// snapshot does not wait; nor does any while Gather was not called, or with 0.
+	Gather(d time.Duration)
 	// Stop ends the feed and frees what it holds. It may be called twice.
 	Stop()
 }

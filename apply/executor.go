@@ -803,11 +803,7 @@ func (r *run) wait(ctx context.Context, i int) error {
 		}
 		r.notify(Rolling{Step: s, Rollout: last, Elapsed: time.Since(began), Idle: time.Since(progress)})
 		r.heldUp(ctx, s, last.Stalls, seen)
-		if last.Old > 1 {
-			if err := pause(ctx, min(time.Duration(last.Old)*perOld, mostPause)); err != nil {
-				return err
-			}
-		}
+		feed.Gather(gathering(last))
 	}
 }
 
@@ -829,13 +825,16 @@ func (r *run) heldUp(ctx context.Context, s plan.Step, stalls []capi.Stall, seen
 	}
 }
 
-// A pool is judged the less often the more old machines it has left: changes that
-// come together are looked at together. One whose rollout may be complete with the
-// next change is looked at with each.
-const (
-	perOld    = 20 * time.Millisecond
-	mostPause = time.Second
-)
+// gathering tells how long changes of a pool are waited for that come with one: the
+// longer the more old machines it has left. One whose rollout may be complete with
+// the next change is judged with each.
+func gathering(last capi.Rollout) time.Duration {
+	const perOld, most = 20 * time.Millisecond, time.Second
+	if last.Old <= 1 {
+		return 0
+	}
+	return min(time.Duration(last.Old)*perOld, most)
+}
 
 // lookAnew gives another feed in the place of one that tells nothing new: a
 // watch may be silent while the world moves, behind a proxy that has lost it. No

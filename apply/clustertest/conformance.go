@@ -74,6 +74,7 @@ func Conformance(t *testing.T, open func(t *testing.T) (apply.Cluster, Seeder)) 
 		{"watch begins complete", suite.watchFirst},
 		{"watch sees what others do", suite.watchChanges},
 		{"watch joins changes", suite.watchJoins},
+		{"watch gathers changes", suite.watchGathers},
 		{"watch refuses a kind that is not installed", suite.watchNotInstalled},
 		{"watch ends with its contexts", suite.watchEnds},
 	}
@@ -691,6 +692,31 @@ func (s suite) watchJoins(t *testing.T) {
 		t.Errorf("Next does not wake: %v", err)
 	}
 	cancel()
+}
+
+// watchGathers: what changes within a time after a change comes with it.
+func (s suite) watchGathers(t *testing.T) {
+	feed := s.watch(t, s.ctx, s.templates())
+	feed.Gather(patience) // of which the first snapshot knows nothing
+	s.next(t, feed)
+
+	feed.Gather(2 * time.Second)
+	s.seed.Create(t, s.bootstrap("a"))
+	s.seed.Create(t, s.bootstrap("b"))
+	if n := len(s.next(t, feed).List(s.templates())); n != 2 {
+		t.Errorf("%d of 2 changes came together", n)
+	}
+	// The end of Next's own time ends the gathering, not the snapshot.
+	feed.Gather(patience)
+	ctx, cancel := context.WithTimeout(s.ctx, time.Second)
+	defer cancel()
+	s.seed.Create(t, s.bootstrap("c"))
+	if snapshot, err := feed.Next(ctx); err != nil || len(snapshot.List(s.templates())) != 3 {
+		t.Errorf("when its time was over Next gave %d objects and %v, want 3", len(snapshot.List(s.templates())), err)
+	}
+	feed.Gather(0)
+	s.seed.Create(t, s.bootstrap("d"))
+	s.until(t, feed, "d is listed", func(p plan.Snapshot) bool { return len(p.List(s.templates())) == 4 })
 }
 
 func (s suite) watchNotInstalled(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"nodepool/apply"
 	"nodepool/plan"
@@ -24,6 +25,7 @@ type feed struct {
 
 	// Next is called by one goroutine at a time.
 	given    bool
+	gather   time.Duration
 	versions map[plan.Ref]string
 }
 
@@ -96,7 +98,14 @@ func (f *feed) Next(ctx context.Context) (plan.Snapshot, error) {
 			}
 			continue
 		}
+		first := !f.given
 		if s, changed := f.look(); changed {
+			if f.gather > 0 && !first {
+				f.rest(ctx)
+				if newer, more := f.look(); more {
+					s = newer
+				}
+			}
 			return s, nil
 		}
 		if f.given && f.cluster.world.look() {
@@ -107,6 +116,20 @@ func (f *feed) Next(ctx context.Context) (plan.Snapshot, error) {
 		case <-f.stopped:
 		case <-ctx.Done():
 		}
+	}
+}
+
+// Gather has Next wait for what changes with a change; see apply.Feed.
+func (f *feed) Gather(d time.Duration) { f.gather = d }
+
+// rest waits until what changes together has changed.
+func (f *feed) rest(ctx context.Context) {
+	timer := time.NewTimer(f.gather)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-f.stopped:
+	case <-ctx.Done():
 	}
 }
 

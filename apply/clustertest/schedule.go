@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing/synctest"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -679,5 +680,7 @@ func (l *look) Next(ctx context.Context) (out plan.Snapshot, err error) {
 	})
 	return out, err
 }
+
+func (l *look) Gather(time.Duration) {}
 
 func (l *look) Stop() {}

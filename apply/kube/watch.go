@@ -46,6 +46,8 @@ type Feed struct {
 	end   context.CancelFunc
 	woken chan struct{} // holds one token when something has changed
 
+	gather time.Duration // see Gather
+
 	mu    sync.Mutex // the informers ask, and Trouble, while Next is at work
 	notes []string   // why a selector is left out
 	given bool
@@ -650,10 +652,35 @@ func (f *Feed) Next(ctx context.Context) (plan.Snapshot, error) {
 				return plan.Snapshot{}, err
 			}
 		}
+		if f.gather > 0 && f.stirred() {
+			f.rest(ctx)
+		}
 		if s, changed := f.look(); changed {
 			return s, nil
 		}
 		f.pause(ctx)
+	}
+}
+
+// Gather has Next wait for what changes with a change; see apply.Feed. It is
+// called where Next is, and not while Next is at work.
+func (f *Feed) Gather(d time.Duration) { f.gather = d }
+
+// stirred reports whether something has changed since the last snapshot.
+func (f *Feed) stirred() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.given && (f.anew || len(f.changed) > 0)
+}
+
+// rest waits until what changes together has changed.
+func (f *Feed) rest(ctx context.Context) {
+	timer := time.NewTimer(f.gather)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-f.ended:
+	case <-ctx.Done():
 	}
 }
 

@@ -46,7 +46,8 @@ func lateCollector() *collector {
 }
 
 // leanWaits gives notify, which gives back to the system what planning took
-// before the first wait begins.
+// before the first wait begins, and what the first lists took once all pools that
+// are waited for have been judged.
 func (c *collector) leanWaits(notify func(apply.Event)) func(apply.Event) {
 	if c == nil {
 		return notify
@@ -58,9 +59,20 @@ func (c *collector) leanWaits(notify func(apply.Event)) func(apply.Event) {
 		c.mu.Unlock()
 		debug.FreeOSMemory()
 	})
+	blind := map[string]bool{} // waits that have not been judged yet
 	return func(event apply.Event) {
-		if started, ok := event.(apply.StepStarted); ok && started.Step.Wait != nil {
-			once()
+		switch event := event.(type) {
+		case apply.StepStarted:
+			if event.Step.Wait != nil {
+				once()
+				blind[event.Step.ID] = true
+			}
+		case apply.Rolling:
+			if blind[event.Step.ID] {
+				if delete(blind, event.Step.ID); len(blind) == 0 {
+					go debug.FreeOSMemory() // which takes a while, and nothing waits for it
+				}
+			}
 		}
 		notify(event)
 	}

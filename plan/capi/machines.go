@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -129,6 +130,7 @@ type known struct {
 	fingerprint                   [16]byte
 	judged                        *judgement // the last, nil when there is none
 	under                         setting    // that judged was made for
+	turn                          int        // the last judgement that it was there for
 }
 
 func knownOf(m seen) *known {
@@ -156,6 +158,7 @@ type Memo struct {
 	mu       sync.Mutex
 	asked    asked
 	machines map[*unstructured.Unstructured]*known
+	turn     int // counts judgements
 	// external holds infrastructure machines and bootstrap configs: those of lists.
 	external map[externalKey]*unstructured.Unstructured
 	lists    [2][]*unstructured.Unstructured
@@ -166,20 +169,50 @@ func (m *Memo) begin(now asked, infra, configs []*unstructured.Unstructured) {
 	if m.asked != now {
 		m.asked, m.machines = now, nil
 	}
-	if m.external != nil && slices.Equal(m.lists[0], infra) && slices.Equal(m.lists[1], configs) {
+	if m.external != nil && m.renew(0, infra) && m.renew(1, configs) {
 		return
 	}
 	m.external = make(map[externalKey]*unstructured.Unstructured, len(infra)+len(configs))
 	m.lists = [2][]*unstructured.Unstructured{slices.Clone(infra), slices.Clone(configs)}
 	for _, list := range m.lists {
 		for _, o := range list {
-			if o != nil && o.Object != nil {
-				object := seen(o.Object)
-				group, _, _ := strings.Cut(object.text("apiVersion"), "/")
-				m.external[externalKey{group, object.kind(), object.namespace(), object.name()}] = o
+			if key, ok := externalKeyOf(o); ok {
+				m.external[key] = o
 			}
 		}
 	}
+}
+
+// renew takes in a list that differs from the last by newer forms of its objects,
+// each in its place; false when it differs by more.
+func (m *Memo) renew(i int, list []*unstructured.Unstructured) bool {
+	if len(list) != len(m.lists[i]) {
+		return false
+	}
+	for j, o := range list {
+		old := m.lists[i][j]
+		if o == old {
+			continue
+		}
+		key, ok := externalKeyOf(o)
+		if was, known := externalKeyOf(old); !ok || !known || was != key {
+			return false
+		}
+		if m.external[key] == old { // and not another one of that name
+			m.external[key] = o
+		}
+		m.lists[i][j] = o
+	}
+	return true
+}
+
+func externalKeyOf(o *unstructured.Unstructured) (externalKey, bool) {
+	if o == nil || o.Object == nil {
+		return externalKey{}, false
+	}
+	object := seen(o.Object)
+	group, _, _ := strings.Cut(object.text("apiVersion"), "/")
+	return externalKey{group, object.kind(), object.namespace(), object.name()}, true
 }
 
 // judge gives the judgement of a Machine of the pool.
@@ -343,8 +376,17 @@ func (p *pool) labelled(object seen) bool {
 }
 
 func (p *pool) takeMachines(memo *Memo, machines []*unstructured.Unstructured, allSets []seen) {
-	next := make(map[*unstructured.Unstructured]*known, len(machines))
-	defer func() { memo.machines = next }() // all others are forgotten
+	if memo.machines == nil {
+		memo.machines = make(map[*unstructured.Unstructured]*known, len(machines))
+	}
+	memo.turn++
+	there := 0
+	defer func() {
+		if there < len(memo.machines) { // the others are forgotten
+			maps.DeleteFunc(memo.machines, func(_ *unstructured.Unstructured, k *known) bool { return k.turn != memo.turn })
+		}
+	}()
+	p.machines = slices.Grow(p.machines, len(machines))
 	namespace := p.deployment.namespace()
 	own, foreign := map[string]seen{}, map[string]bool{}
 	for _, set := range slices.Concat(p.matching, p.others) {
@@ -363,8 +405,12 @@ func (p *pool) takeMachines(memo *Memo, machines []*unstructured.Unstructured, a
 		k := memo.machines[o]
 		if k == nil {
 			k = knownOf(m)
+			memo.machines[o] = k
 		}
-		next[o] = k
+		if k.turn != memo.turn {
+			k.turn = memo.turn
+			there++
+		}
 		if k.namespace != namespace {
 			continue
 		}

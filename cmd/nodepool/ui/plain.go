@@ -129,9 +129,17 @@ func (p *plainLines) rolling(e apply.Rolling) {
 		p.say(e.Step.ID, line)
 	}
 
-	now := map[string]capi.Machine{}
-	for _, m := range machines(e) {
-		now[m.Name] = m
+	list := machines(e)
+	known := p.pools[e.Step.ID]
+	if known == nil {
+		known = make(map[string]capi.Machine, len(list))
+	}
+	for _, m := range list {
+		was, there := known[m.Name]
+		if there && was == m {
+			continue // most are as they were
+		}
+		known[m.Name] = m
 		if m.Old && !m.Deleting {
 			continue // nothing happens to it yet
 		}
@@ -144,21 +152,26 @@ func (p *plainLines) rolling(e apply.Rolling) {
 		}
 		p.say(e.Step.ID+"\x00"+m.Name, line)
 	}
-	for _, name := range gone(p.pools[e.Step.ID], now) {
-		p.say("", fmt.Sprintf("%s: %s machine %s: gone", pool, age(p.pools[e.Step.ID][name], p.back), render.Escape(name)))
+	for _, name := range gone(known, list) {
+		p.say("", fmt.Sprintf("%s: %s machine %s: gone", pool, age(known[name], p.back), render.Escape(name)))
 		delete(p.last, e.Step.ID+"\x00"+name)
+		delete(known, name)
 	}
 	if p.pools == nil {
 		p.pools = map[string]map[string]capi.Machine{}
 	}
-	p.pools[e.Step.ID] = now
+	p.pools[e.Step.ID] = known
 }
 
-// gone gives the names that before holds and now does not, sorted.
-func gone(before, now map[string]capi.Machine) []string {
+// gone gives the names that known holds and list, of which known holds all, does
+// not, sorted.
+func gone(known map[string]capi.Machine, list []capi.Machine) []string {
+	if len(known) == len(list) {
+		return nil
+	}
 	var names []string
-	for name := range before {
-		if _, there := now[name]; !there {
+	for name := range known {
+		if !slices.ContainsFunc(list, func(m capi.Machine) bool { return m.Name == name }) {
 			names = append(names, name)
 		}
 	}
