@@ -143,6 +143,18 @@ func conformance(t *testing.T, fresh func(t *testing.T) store) {
 				t.Errorf("runs: %+v", runs)
 			}
 		},
+		"records come together": func(t *testing.T, s store) {
+			j := s.open(t)
+			mustOpen(t, j, one, 1)
+			all := []apply.Record{record(one, "md/wait", apply.Done, 1), record(one, "", apply.Closed, 1)}
+			if err := j.Append(t.Context(), all...); err != nil {
+				t.Fatal(err)
+			}
+			runs := allRuns(t, s.open(t))
+			if diff := cmp.Diff(all, runs[0].Records); diff != "" || !runs[0].Closed() {
+				t.Errorf("records (-want +got; closed: %t):\n%s", runs[0].Closed(), diff)
+			}
+		},
 		"a closed run stays closed": func(t *testing.T, s store) {
 			j := s.open(t)
 			mustOpen(t, j, one, 1)
