@@ -104,6 +104,48 @@ func TestWaitsShareWatches(t *testing.T) {
 	})
 }
 
+// TestChangesAreGathered: a feed that gathers gives what changes within that time
+// as one, no later, and the end of its caller's time ends the gathering.
+func TestChangesAreGathered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHerd(t, 1)
+		feed := follow(t, h, h.client(), 0)
+		defer feed.Stop()
+		random := rand.New(rand.NewPCG(1, 2))
+		nothing := func(within time.Duration) {
+			soon, cancel := context.WithTimeout(t.Context(), within)
+			defer cancel()
+			if _, err := feed.Next(soon); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("something more is told: %v", err)
+			}
+		}
+		feed.Gather(time.Second)
+		began := time.Now()
+		h.sendChange(random, "machines", 0)
+		time.AfterFunc(900*time.Millisecond, func() { h.sendChange(random, "awsmachines", 0) })
+		judgeNext(t, h, feed, 0)
+		if took := time.Since(began); took != time.Second {
+			t.Errorf("the changes are told after %s", took)
+		}
+		nothing(time.Minute)
+
+		began = time.Now()
+		soon, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		h.sendChange(random, "machines", 0)
+		if _, err := feed.Next(soon); err != nil || time.Since(began) != 100*time.Millisecond {
+			t.Errorf("at the end of its time, after %s, Next gave %v", time.Since(began), err)
+		}
+		feed.Gather(0)
+		began = time.Now()
+		h.sendChange(random, "machines", 0)
+		judgeNext(t, h, feed, 0)
+		if took := time.Since(began); took > 0 {
+			t.Errorf("a change is told after %s", took)
+		}
+	})
+}
+
 // TestTenMinutesOfWaiting: in ten minutes nothing is asked for but what begins the
 // wait, and each watch once more when the server has ended it, as it is asked to
 // after five to ten minutes; for eight pools it is the same as for one.
