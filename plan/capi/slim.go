@@ -57,6 +57,7 @@ func (s *Slimmer) Slim(o *unstructured.Unstructured) *unstructured.Unstructured 
 		path := append([]string{"spec"}, p.image.Path...)
 		if image := from.text(path...); image != "" {
 			_ = unstructured.SetNestedField(out, s.text(image), path...)
+			out["spec"] = s.once(out["spec"])
 		}
 	}
 	switch status := s.status(from, machine); {
