@@ -28,8 +28,8 @@ import (
 func Validate(ctx context.Context, c Cluster, p plan.Plan, snap plan.Snapshot, secrets plan.Secrets) ([]plan.Finding, error) {
 	said := make([][]plan.Finding, len(p.Steps))
 	missing := make([]*ForbiddenError, len(p.Steps))
-	// A few writes are tried one after the other, many several at once.
-	places := make(chan struct{}, 1+min(len(p.Steps)/stepsInTurn, dryRunsAtOnce-1))
+	// A few writes are tried two at a time, many several.
+	places := make(chan struct{}, 2+min(len(p.Steps)/stepsInTurn, dryRunsAtOnce-2))
 	var under sync.WaitGroup
 	for i := range p.Steps {
 		places <- struct{}{}

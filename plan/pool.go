@@ -100,6 +100,10 @@ func look(up schema.Upgrade, snap Snapshot) (pools []*pool, missing []Selector, 
 		pools = append(pools, p)
 		ready = need(Selector{Ref: p.ref}) && ready
 	}
+	// Every pool that is there leads to these, whatever it is like.
+	for _, sel := range append(rolloutSelectors(clusterRef, Ref{}, Ref{}), healthChecks(clusterRef)) {
+		need(sel)
+	}
 	if !ready {
 		return pools, missing, problems
 	}

@@ -50,6 +50,7 @@ type Cluster struct {
 	dynamic  dynamic.Interface
 	metadata metadata.Interface
 	kinds    kinds
+	rules    rules
 	warnings warnings
 	patience patience
 	sources  sources // of the feeds
@@ -127,6 +128,7 @@ func New(config *rest.Config) (*Cluster, error) {
 	out := &Cluster{config: config, host: config.Host, namespace: "default", patience: defaultPatience()}
 	config.WarningHandler = &out.warnings
 	config.WarningHandlerWithContext = nil
+	config.Wrap(newFirst().wrap)
 
 	client, err := rest.HTTPClientFor(config)
 	if err != nil {
@@ -141,7 +143,7 @@ func New(config *rest.Config) (*Cluster, error) {
 	if out.metadata, err = metadata.NewForConfigAndClient(metadata.ConfigFor(config), client); err != nil {
 		return nil, fmt.Errorf("use the kubeconfig: %w", err)
 	}
-	out.kinds.cluster = out
+	out.kinds.init(out)
 	return out, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -15,15 +16,23 @@ import (
 var _ apply.Inquirer = (*Cluster)(nil)
 
 // Inquire reads the labels of the definitions of the kinds that machines are
-// made from: whether Cluster API reaches them. One small request for each kind.
+// made from: whether Cluster API reaches them. One small request for each kind,
+// once: where there are versions to choose from, the labels are known.
 func (c *Cluster) Inquire(ctx context.Context, ask plan.Questions, snap plan.Snapshot) plan.Snapshot {
+	contracts := make([]plan.Contract, len(ask.Kinds))
+	var under sync.WaitGroup
+	for i, ref := range ask.Kinds {
+		under.Go(func() {
+			var err error
+			if contracts[i], err = c.kinds.contract(ctx, schema.GroupKind{Group: ref.Group, Kind: ref.Kind}); err != nil {
+				contracts[i].Unverified = err.Error()
+			}
+		})
+	}
+	under.Wait()
 	found := map[plan.Ref]plan.Contract{}
-	for _, ref := range ask.Kinds {
-		contract, err := c.kinds.contract(ctx, schema.GroupKind{Group: ref.Group, Kind: ref.Kind})
-		if err != nil {
-			contract.Unverified = err.Error()
-		}
-		found[ref] = contract
+	for i, ref := range ask.Kinds {
+		found[ref] = contracts[i]
 	}
 	return snap.WithContracts(found)
 }

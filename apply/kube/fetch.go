@@ -173,43 +173,61 @@ func merge(parts []plan.Snapshot) plan.Snapshot {
 }
 
 func (c *Cluster) fetch(ctx context.Context, s plan.Selector) ([]*unstructured.Unstructured, error) {
-	k, err := c.kinds.find(ctx, groupKind(s), s.APIVersion)
+	k, likely := c.kinds.likely(s)
+	if likely {
+		found, err := c.fetchAs(ctx, k, s)
+		if err == nil {
+			c.kinds.wasRead(groupKind(s), k)
+		}
+		if !apierrors.IsNotFound(err) {
+			return found, c.notFetched(err, k, s)
+		}
+		// There is no such object, or no such kind in this version.
+	}
+	served, err := c.kinds.find(ctx, groupKind(s), s.APIVersion)
 	if err != nil {
 		return nil, err
 	}
-	verb, what := "get", s.Ref.String()
-	if s.IsList() {
-		verb, what = "list", k.resource.GroupResource().String()
+	if likely && served == k && !s.IsList() {
+		return nil, nil
 	}
-	var found []*unstructured.Unstructured
-	if s.IsList() {
-		found, err = c.list(ctx, k, s)
-	} else {
-		found, err = c.get(ctx, k, s)
+	found, err := c.fetchAs(ctx, served, s)
+	if apierrors.IsNotFound(err) && !s.IsList() {
+		return nil, nil
 	}
-	switch {
-	case err == nil:
-		return found, nil
-	case apierrors.IsForbidden(err):
-		return nil, forbidden(s, verb, k)
-	case apierrors.IsUnauthorized(err):
-		return nil, fmt.Errorf("the management cluster does not accept the credentials of this kubeconfig context; log in again, or use another context")
-	}
-	return nil, reading(what, err)
+	return found, c.notFetched(err, served, s)
 }
 
-func (c *Cluster) get(ctx context.Context, k kind, s plan.Selector) ([]*unstructured.Unstructured, error) {
+// fetchAs reads what s selects through a kind as it is served.
+func (c *Cluster) fetchAs(ctx context.Context, k kind, s plan.Selector) ([]*unstructured.Unstructured, error) {
+	if s.IsList() {
+		return c.list(ctx, k, s)
+	}
 	o := &unstructured.Unstructured{}
 	err := c.read(ctx, func(ctx context.Context) error {
 		return c.requests.Get().AbsPath(k.path(s.Namespace, s.Name)...).MaxRetries(0).Do(ctx).Into(o)
 	})
-	if apierrors.IsNotFound(err) {
-		return nil, nil
-	}
 	if err != nil {
 		return nil, err
 	}
 	return []*unstructured.Unstructured{o}, nil
+}
+
+// notFetched words the error of a read, if it is one.
+func (c *Cluster) notFetched(err error, k kind, s plan.Selector) error {
+	verb, what := "get", s.Ref.String()
+	if s.IsList() {
+		verb, what = "list", k.resource.GroupResource().String()
+	}
+	switch {
+	case err == nil:
+		return nil
+	case apierrors.IsForbidden(err):
+		return forbidden(s, verb, k)
+	case apierrors.IsUnauthorized(err):
+		return fmt.Errorf("the management cluster does not accept the credentials of this kubeconfig context; log in again, or use another context")
+	}
+	return reading(what, err)
 }
 
 func (c *Cluster) list(ctx context.Context, k kind, s plan.Selector) ([]*unstructured.Unstructured, error) {

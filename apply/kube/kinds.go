@@ -67,8 +67,81 @@ type kinds struct {
 	groups   map[string]*metav1.APIGroup
 	versions map[schema.GroupVersion]*metav1.APIResourceList
 	chosen   map[schema.GroupKind]string
+	// read are kinds that were read without having asked for them first.
+	read map[schema.GroupVersionKind]kind
+	// marks are the labels of definitions, by their names.
+	marks map[string]map[string]string
 	// asking holds a lock for each question under way, so that it is asked once.
 	asking map[string]*sync.Mutex
+}
+
+func (k *kinds) init(c *Cluster) {
+	k.cluster = c
+	k.groups = map[string]*metav1.APIGroup{}
+	k.versions = map[schema.GroupVersion]*metav1.APIResourceList{}
+	k.chosen = map[schema.GroupKind]string{}
+	k.read = map[schema.GroupVersionKind]kind{}
+	k.marks = map[string]map[string]string{}
+	k.asking = map[string]*sync.Mutex{}
+}
+
+// builtin are the kinds of Kubernetes itself that nodepool reads and writes,
+// which every server serves so.
+var builtin = map[schema.GroupKind]kind{
+	{Kind: "ConfigMap"}: {schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}, true},
+	{Kind: "Event"}:     {schema.GroupVersionResource{Version: "v1", Resource: "events"}, true},
+	{Kind: "Secret"}:    {schema.GroupVersionResource{Version: "v1", Resource: "secrets"}, true},
+	{Group: "coordination.k8s.io", Kind: "Lease"}: {schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}, true},
+}
+
+// own are the resources of the kinds of Cluster API's core.
+var own = map[string]string{
+	"Cluster": "clusters", "MachineDeployment": "machinedeployments", "MachineSet": "machinesets",
+	"Machine": "machines", "MachineHealthCheck": "machinehealthchecks", "MachinePool": "machinepools",
+}
+
+// likely gives one of Cluster API's own kinds in v1beta2, as long as nobody
+// knows in which version it is served. That it can be read so answers the
+// question, and saves asking it first.
+func (k *kinds) likely(s plan.Selector) (kind, bool) {
+	resource, ok := own[s.Kind]
+	if !ok || s.Group != capi.Group || s.APIVersion != "" {
+		return kind{}, false
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	_, chosen := k.chosen[groupKind(s)]
+	_, asked := k.groups[capi.Group]
+	return kind{schema.GroupVersionResource{Group: capi.Group, Version: "v1beta2", Resource: resource}, true}, !chosen && !asked
+}
+
+// wasRead takes note that a likely kind was read.
+func (k *kinds) wasRead(gk schema.GroupKind, as kind) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.read[gk.WithVersion(as.resource.Version)] = as
+	k.chosen[gk] = as.resource.Version
+}
+
+// providers are the groups in which nearly all providers have their kinds.
+var providers = []string{"infrastructure." + capi.Group, "bootstrap." + capi.Group, "controlplane." + capi.Group}
+
+// Prepare asks ahead what making a plan for a cluster in namespace leads to,
+// while the caller goes on: what providers there are, and what the caller may
+// do. It returns at once. What fails is asked again when it is needed.
+func (c *Cluster) Prepare(ctx context.Context, namespace string) {
+	for _, group := range providers {
+		go func() {
+			g, err := c.kinds.group(ctx, group)
+			if err != nil {
+				return
+			}
+			for _, v := range g.Versions {
+				go func() { _, _ = c.kinds.resources(ctx, schema.GroupVersion{Group: group, Version: v.Version}) }()
+			}
+		}()
+	}
+	go c.rules.of(ctx, c, namespace)
 }
 
 // once runs find for a key, unless have gives the answer already.
@@ -77,12 +150,6 @@ func once[T any](k *kinds, key string, have func() (T, bool), find func() (T, er
 	if v, ok := have(); ok {
 		k.mu.Unlock()
 		return v, nil
-	}
-	if k.asking == nil {
-		k.asking = map[string]*sync.Mutex{}
-		k.groups = map[string]*metav1.APIGroup{}
-		k.versions = map[schema.GroupVersion]*metav1.APIResourceList{}
-		k.chosen = map[schema.GroupKind]string{}
 	}
 	lock := k.asking[key]
 	if lock == nil {
@@ -171,6 +238,9 @@ func (k *kinds) find(ctx context.Context, gk schema.GroupKind, apiVersion string
 		}
 		return out, err
 	}
+	if out, ok := builtin[gk]; ok {
+		return out, nil
+	}
 	v, err := once(k, "choice "+gk.String(), func() (string, bool) {
 		v, ok := k.chosen[gk]
 		return v, ok
@@ -191,6 +261,12 @@ func (k *kinds) find(ctx context.Context, gk schema.GroupKind, apiVersion string
 
 // in gives a kind in one version of its group.
 func (k *kinds) in(ctx context.Context, gk schema.GroupKind, v string) (kind, error) {
+	k.mu.Lock()
+	out, read := k.read[gk.WithVersion(v)]
+	k.mu.Unlock()
+	if read {
+		return out, nil
+	}
 	gv := schema.GroupVersion{Group: gk.Group, Version: v}
 	list, err := k.resources(ctx, gv)
 	switch {
@@ -263,10 +339,13 @@ func (k *kinds) choose(ctx context.Context, gk schema.GroupKind) (string, error)
 	if fallback == "" {
 		return "", &NotServedError{Group: gk.Group, Kind: gk.Kind}
 	}
-	if holding == 1 {
-		return fallback, nil // there is nothing to choose
-	}
 	if !strings.HasSuffix(gk.Group, "."+capi.Group) {
+		return fallback, nil
+	}
+	if holding == 1 { // there is nothing to choose
+		if strings.HasSuffix(gk.Kind, "Template") { // which Inquire asks about
+			go func() { _, _ = k.labels(context.WithoutCancel(ctx), plural+"."+gk.Group) }()
+		}
 		return fallback, nil
 	}
 	labels, err := k.labels(ctx, plural+"."+gk.Group)
@@ -297,6 +376,12 @@ func (k *kinds) choose(ctx context.Context, gk schema.GroupKind) (string, error)
 // contracts gives the contract versions that the core keeps to, best first: one
 // that serves v1beta2 takes providers of both, an older one only v1beta1.
 func (k *kinds) contracts(ctx context.Context) []string {
+	k.mu.Lock()
+	read := len(k.read) > 0 // in v1beta2
+	k.mu.Unlock()
+	if read {
+		return []string{"v1beta2", "v1beta1"}
+	}
 	core, err := k.group(ctx, capi.Group)
 	if err == nil && !slices.ContainsFunc(core.Versions, func(v metav1.GroupVersionForDiscovery) bool { return v.Version == "v1beta2" }) {
 		return []string{"v1beta1"}
@@ -308,12 +393,28 @@ func (k *kinds) contracts(ctx context.Context) []string {
 // API server. A missing right is an *apply.ForbiddenError: which version is read
 // decides what a plan says, and must not hang on who plans.
 func (k *kinds) labels(ctx context.Context, crd string) (map[string]string, error) {
+	return once(k, "labels "+crd, func() (map[string]string, bool) {
+		labels, ok := k.marks[crd]
+		return labels, ok
+	}, func() (map[string]string, error) {
+		labels, err := k.readLabels(ctx, crd)
+		if err == nil {
+			k.mu.Lock()
+			k.marks[crd] = labels
+			k.mu.Unlock()
+		}
+		return labels, err
+	})
+}
+
+func (k *kinds) readLabels(ctx context.Context, crd string) (map[string]string, error) {
 	var labels map[string]string
 	err := k.cluster.read(ctx, func(ctx context.Context) error {
-		// The metadata alone: a CRD's schema can be half a megabyte.
+		// The metadata alone, from the server's cache, as all discovery: a CRD's
+		// schema can be half a megabyte, and takes long to read from etcd.
 		o, err := k.cluster.metadata.Resource(schema.GroupVersionResource{
 			Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions",
-		}).Get(ctx, crd, metav1.GetOptions{})
+		}).Get(ctx, crd, metav1.GetOptions{ResourceVersion: "0"})
 		if err == nil {
 			labels = o.Labels
 		}

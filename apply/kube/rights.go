@@ -2,10 +2,15 @@ package kube
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/util/workqueue"
@@ -15,11 +20,12 @@ import (
 
 var _ apply.Guard = (*Cluster)(nil)
 
-// Denied asks the server by SelfSubjectAccessReviews, which everybody who is
-// logged in may create and which are not stored (ClusterRole
-// system:basic-user). A right is first asked for all names, and for a name
-// only where that is denied. A right to a kind that is not served is passed
-// over.
+// Denied asks the server by a SelfSubjectRulesReview for what the caller may do
+// in a namespace, once, and by a SelfSubjectAccessReview for each right that
+// this does not show: everybody who is logged in may create both, and they are
+// not stored (ClusterRole system:basic-user). A right is first asked for all
+// names, and for a name only where that is denied. A right to a kind that is not
+// served is passed over.
 func (c *Cluster) Denied(ctx context.Context, rights []apply.Right) ([]*apply.ForbiddenError, error) {
 	var all []apply.Right // without names
 	names := map[apply.Right][]string{}
@@ -58,6 +64,9 @@ func (c *Cluster) denied(ctx context.Context, r apply.Right, names []string) ([]
 	case err != nil:
 		return nil, err
 	}
+	if k.namespaced && r.Namespace != "" && c.rules.of(ctx, c, r.Namespace).allow(r.Verb, k) {
+		return nil, nil
+	}
 	whole := &apply.ForbiddenError{Verb: r.Verb, Group: r.Group, Resource: k.resource.Resource, Namespace: r.Namespace}
 	if !k.namespaced {
 		whole.Namespace = ""
@@ -85,26 +94,84 @@ func (c *Cluster) denied(ctx context.Context, r apply.Right, names []string) ([]
 
 // allowed asks whether the caller has the right that r says is missing.
 func (c *Cluster) allowed(ctx context.Context, r *apply.ForbiddenError) (bool, error) {
-	review := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "authorization.k8s.io/v1",
-		"kind":       "SelfSubjectAccessReview",
-		"spec": map[string]any{"resourceAttributes": map[string]any{
-			"verb": r.Verb, "group": r.Group, "resource": r.Resource, "namespace": r.Namespace, "name": r.Name,
+	review := &authorizationv1.SelfSubjectAccessReview{
+		TypeMeta: metav1.TypeMeta{APIVersion: "authorization.k8s.io/v1", Kind: "SelfSubjectAccessReview"},
+		Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Verb: r.Verb, Group: r.Group, Resource: r.Resource, Namespace: r.Namespace, Name: r.Name,
 		}},
-	}}
-	answer := &unstructured.Unstructured{}
-	err := c.read(ctx, func(ctx context.Context) error {
-		return c.requests.Post().AbsPath("apis", "authorization.k8s.io", "v1", "selfsubjectaccessreviews").
-			Body(review).MaxRetries(0).Do(ctx).Into(answer)
+	}
+	var body []byte
+	err := c.read(ctx, func(ctx context.Context) (err error) {
+		body, err = c.review(ctx, "selfsubjectaccessreviews", review)
+		return err
 	})
 	if err != nil {
 		return false, reading("your rights", err)
 	}
-	allowed, found, err := unstructured.NestedBool(answer.Object, "status", "allowed")
-	if err != nil || !found {
+	var answer struct {
+		Status struct{ Allowed *bool }
+	}
+	if json.Unmarshal(body, &answer) != nil || answer.Status.Allowed == nil {
 		return false, fmt.Errorf("the server does not tell whether you may %s %s", r.Verb, r.Resource)
 	}
-	return allowed, nil
+	return *answer.Status.Allowed, nil
+}
+
+// rules holds what the caller may do, by namespace.
+type rules struct {
+	mu  sync.Mutex
+	all map[string]func() grants
+}
+
+// grants are what the caller may do in a namespace for certain; there may be
+// more.
+type grants []authorizationv1.ResourceRule
+
+// of asks for the rules of a namespace, the first time. They are empty where the
+// server does not tell them, or not all: an authorizer that cannot list what it
+// allows may forbid what another one lists (SelfSubjectRulesReview, incomplete).
+func (r *rules) of(ctx context.Context, c *Cluster, namespace string) grants {
+	r.mu.Lock()
+	ask := r.all[namespace]
+	if ask == nil {
+		ask = sync.OnceValue(func() grants {
+			review := &authorizationv1.SelfSubjectRulesReview{
+				TypeMeta: metav1.TypeMeta{APIVersion: "authorization.k8s.io/v1", Kind: "SelfSubjectRulesReview"},
+				Spec:     authorizationv1.SelfSubjectRulesReviewSpec{Namespace: namespace},
+			}
+			ctx, cancel := context.WithTimeout(ctx, userTimeout)
+			defer cancel()
+			answer, err := c.review(ctx, "selfsubjectrulesreviews", review)
+			if err != nil || json.Unmarshal(answer, review) != nil || review.Status.Incomplete {
+				return nil
+			}
+			return review.Status.ResourceRules
+		})
+		if r.all == nil {
+			r.all = map[string]func() grants{}
+		}
+		r.all[namespace] = ask
+	}
+	r.mu.Unlock()
+	return ask()
+}
+
+// allow reports whether a verb on all objects of a kind is among g.
+func (g grants) allow(verb string, k kind) bool {
+	has := func(list []string, one string) bool { return slices.Contains(list, one) || slices.Contains(list, "*") }
+	return slices.ContainsFunc(g, func(r authorizationv1.ResourceRule) bool {
+		return has(r.Verbs, verb) && has(r.APIGroups, k.resource.Group) && has(r.Resources, k.resource.Resource) && len(r.ResourceNames) == 0
+	})
+}
+
+// review posts a question that is stored nowhere, and gives the answer.
+func (c *Cluster) review(ctx context.Context, resource string, question any) (answer []byte, err error) {
+	body, err := json.Marshal(question)
+	if err != nil {
+		return nil, err
+	}
+	return c.requests.Post().AbsPath("apis", "authorization.k8s.io", "v1", resource).
+		SetHeader("Content-Type", "application/json").Body(body).MaxRetries(0).Do(ctx).Raw()
 }
 
 // User gives the name by which the cluster knows the caller, by a
@@ -125,5 +192,6 @@ func (c *Cluster) User(ctx context.Context) (string, error) {
 	return name, err
 }
 
-// userTimeout bounds the question who the caller is.
+// userTimeout bounds the questions for which nothing waits long: who the caller
+// is, and what the rules are.
 const userTimeout = 5 * time.Second

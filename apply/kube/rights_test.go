@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -84,6 +85,62 @@ func TestDenied(t *testing.T) {
 	}
 	if n := asked["watch machines.cluster.x-k8s.io default"]; n != 2 {
 		t.Errorf("a question that failed was asked %d times, want twice", n)
+	}
+}
+
+// TestDeniedByRules is about a server that tells all that the caller may do: only
+// what this does not show is asked for by itself.
+func TestDeniedByRules(t *testing.T) {
+	rule := func(verbs, resources string, names ...string) map[string]any {
+		return map[string]any{"verbs": strings.Fields(verbs), "apiGroups": []string{"cluster.x-k8s.io"}, "resources": strings.Fields(resources), "resourceNames": names}
+	}
+	rules := []any{rule("list watch", "machines"), rule("patch", "*", "mine"), rule("*", "machinedeployments/status"),
+		map[string]any{"verbs": []string{"get"}, "apiGroups": []string{""}, "resources": []string{"configmaps"}},
+		map[string]any{"verbs": []string{"*"}, "apiGroups": []string{"*"}, "resources": []string{"leases"}}}
+	right := func(verb, group, kind string) apply.Right {
+		return apply.Right{Verb: verb, Group: group, Kind: kind, Namespace: "default"}
+	}
+	covered := []apply.Right{right("list", "cluster.x-k8s.io", "Machine"), right("watch", "cluster.x-k8s.io", "Machine"),
+		right("get", "", "ConfigMap"), right("delete", "coordination.k8s.io", "Lease")}
+	others := []apply.Right{right("patch", "cluster.x-k8s.io", "MachineDeployment"), right("get", "cluster.x-k8s.io", "MachineDeployment"),
+		right("update", "", "ConfigMap"), right("get", "", "Secret")}
+	for name, test := range map[string]struct {
+		status map[string]any
+		asked  int
+	}{
+		"all that is allowed": {map[string]any{"incomplete": false, "resourceRules": rules}, len(others)},
+		"not all":             {map[string]any{"incomplete": true, "resourceRules": rules}, len(others) + len(covered)},
+		"nothing":             {map[string]any{}, len(others) + len(covered)},
+		"no answer":           {nil, len(others) + len(covered)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &server{t: t, served: []served{core}}
+			s.answer = func(w http.ResponseWriter, r *http.Request, _ int) bool {
+				switch {
+				case strings.HasSuffix(r.URL.Path, "/selfsubjectrulesreviews") && test.status != nil:
+					reply(w, 201, map[string]any{"status": test.status})
+				case r.URL.Path == reviews:
+					reply(w, 201, map[string]any{"status": map[string]any{"allowed": false}})
+				default:
+					return false
+				}
+				return true
+			}
+			c := s.client()
+			denied, err := c.Denied(t.Context(), slices.Concat(covered, others))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := len(s.asked(reviews)); n != test.asked || len(denied) != test.asked {
+				t.Errorf("%d rights were asked for and %d denied, want %d: %v", n, len(denied), test.asked, denied)
+			}
+			if _, err := c.Denied(t.Context(), covered); err != nil {
+				t.Error(err)
+			}
+			if n := len(s.asked("/selfsubjectrulesreviews")); n != 1 {
+				t.Errorf("the rules were asked for %d times", n)
+			}
+		})
 	}
 }
 

@@ -294,6 +294,7 @@ func (p *program) prepare(c *cli.Context) (apply.Cluster, task, error) {
 		return nil, task{}, err
 	}
 	asked := inquirers(c, cluster, up.Upgrade, saved)
+	prepare(c.Context, cluster, up.Spec.Cluster)
 	snap, made, rights, err := compile(c.Context, cluster, up, asked)
 	var forbidden *apply.ForbiddenError
 	switch {

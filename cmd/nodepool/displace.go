@@ -16,6 +16,7 @@ import (
 	"nodepool/plan"
 	"nodepool/plan/capi"
 	"nodepool/plan/render"
+	"nodepool/schema"
 )
 
 // alive is how long ago, by its own clock, a holder may have shown a sign of
@@ -149,14 +150,31 @@ func othersOn(ctx context.Context, r apply.Reader, runs []apply.Run, made plan.P
 	return out, nil
 }
 
+// lookForRuns reads the journals beside a cluster while a plan for it is made,
+// and gives what waits for them.
+func (p *program) lookForRuns(c *cli.Context, reader apply.Reader, of schema.ClusterRef) func() ([]apply.Run, error) {
+	var runs []apply.Run
+	var err error
+	var under sync.WaitGroup
+	if _, live := reader.(apply.Cluster); live {
+		under.Go(func() {
+			var store *journal.InCluster
+			if store, err = p.connect(reader, journal.Cluster{Namespace: of.Namespace, Name: of.Name}); err == nil {
+				runs, err = store.Runs(c.Context)
+			}
+		})
+	}
+	return func() ([]apply.Run, error) { under.Wait(); return runs, err }
+}
+
 // unfinished tells of runs that apply would refuse a plan for, or carry on with
 // in its place. Where there is nothing to do, or no live cluster, there is nothing
 // to tell.
-func (p *program) unfinished(c *cli.Context, reader apply.Reader, made plan.Plan, snap plan.Snapshot) []plan.Finding {
+func (p *program) unfinished(c *cli.Context, reader apply.Reader, made plan.Plan, look func() ([]apply.Run, error)) []plan.Finding {
 	if _, live := reader.(apply.Cluster); !live || made.IsEmpty() {
 		return nil
 	}
-	out, err := p.unfinishedOn(c.Context, reader, made, snap)
+	out, err := unfinishedOn(c.Context, reader, made, look)
 	switch {
 	case err != nil:
 		why := err.Error()
@@ -170,12 +188,8 @@ func (p *program) unfinished(c *cli.Context, reader apply.Reader, made plan.Plan
 	return out
 }
 
-func (p *program) unfinishedOn(ctx context.Context, reader apply.Reader, made plan.Plan, snap plan.Snapshot) ([]plan.Finding, error) {
-	store, err := p.beside(ctx, reader, made.Upgrade, snap)
-	if err != nil {
-		return nil, err
-	}
-	runs, err := store.Runs(ctx)
+func unfinishedOn(ctx context.Context, reader apply.Reader, made plan.Plan, look func() ([]apply.Run, error)) ([]plan.Finding, error) {
+	runs, err := look()
 	if err != nil {
 		return nil, err
 	}

@@ -62,6 +62,8 @@ func (p *program) plan(c *cli.Context) error {
 	if c.Bool("workload") && c.IsSet("from") {
 		return errors.New("--workload looks at the workload cluster as it is now, and --from plans from manifests; leave one of them out")
 	}
+	prepare(c.Context, reader, up.Spec.Cluster)
+	runs := p.lookForRuns(c, reader, up.Spec.Cluster)
 	snap, made, err := inspect(c.Context, reader, up, inquirers(c, reader, up.Upgrade, plan.Plan{}))
 	if err != nil {
 		return err
@@ -74,7 +76,7 @@ func (p *program) plan(c *cli.Context) error {
 	beside.Go(func() {
 		rights = apply.ReviewRights(c.Context, reader, compiled, snap, bookkeeping(c, compiled.Upgrade.Cluster, true))
 	})
-	beside.Go(func() { unfinished = p.unfinished(c, reader, compiled, snap) })
+	beside.Go(func() { unfinished = p.unfinished(c, reader, compiled, runs) })
 	if c.Bool("no-dry-run") {
 		made = made.WithFindings(apply.NotTried(made, "--no-dry-run was given")...)
 	} else {
@@ -186,6 +188,15 @@ func openCluster(c *cli.Context) (apply.Cluster, error) {
 		Context:    c.String("context"),
 		UserAgent:  "nodepool/" + version,
 	})
+}
+
+// prepare has reader ask ahead for what a plan for a cluster leads to, where it can.
+func prepare(ctx context.Context, reader apply.Reader, of schema.ClusterRef) {
+	if ahead, ok := reader.(interface {
+		Prepare(ctx context.Context, namespace string)
+	}); ok {
+		ahead.Prepare(ctx, of.Namespace)
+	}
 }
 
 // inquirers gives what looks outside of the management cluster for a plan of up:

@@ -1,0 +1,96 @@
+package kube_test
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"nodepool/apply/kube"
+	"nodepool/plan"
+	"nodepool/plan/capi"
+)
+
+// TestOneConnection has many requests begin at once, before there is a connection.
+func TestOneConnection(t *testing.T) {
+	var connections atomic.Int64
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		name := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
+		_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
+			"metadata": map[string]any{"namespace": "default", "name": name}})
+	}))
+	s.EnableHTTP2 = true
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	s.StartTLS()
+	defer s.Close()
+	c, err := kube.New(&rest.Config{Host: s.URL, TLSClientConfig: rest.TLSClientConfig{Insecure: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Prepare(t.Context(), "default")
+	var selectors []plan.Selector
+	for _, name := range strings.Fields("a b c d e f g h") {
+		selectors = append(selectors, plan.Selector{Ref: plan.Ref{Group: capi.Group, Kind: "Machine", Namespace: "default", Name: name}})
+	}
+	if _, err := c.Fetch(t.Context(), selectors); err != nil {
+		t.Fatal(err)
+	}
+	if n := connections.Load(); n != 1 {
+		t.Errorf("%d connections for requests that go together, want 1", n)
+	}
+}
+
+// TestFirstRequestFails is about the requests that wait for the first one.
+func TestFirstRequestFails(t *testing.T) {
+	begun, release := make(chan struct{}), make(chan struct{})
+	begin := sync.OnceFunc(func() { close(begun) })
+	s := &server{t: t, served: []served{core}}
+	s.broken = func(r *http.Request, _ int) error {
+		if strings.HasSuffix(r.URL.Path, "/first") {
+			begin()
+			select {
+			case <-release:
+			case <-r.Context().Done():
+			}
+			return errLost
+		}
+		return nil
+	}
+	s.answer = func(w http.ResponseWriter, r *http.Request, _ int) bool {
+		reply(w, 200, machine("second"))
+		return true
+	}
+	c := s.client()
+	ended := make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		_, err := c.Fetch(ctx, []plan.Selector{{Ref: ref(capi.Group, "Machine", "first")}})
+		ended <- err
+	}()
+	<-begun
+	waited, stop := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer stop()
+	second := []plan.Selector{{Ref: ref(capi.Group, "Machine", "second")}}
+	if _, err := c.Fetch(waited, second); err == nil || len(s.asked("/second")) > 0 {
+		t.Errorf("a request did not wait for the first one: %v, %v", err, s.asked("/second"))
+	}
+	close(release)
+	if _, err := c.Fetch(t.Context(), second); err != nil {
+		t.Errorf("behind the first one: %v", err)
+	}
+	cancel()
+	<-ended
+}
