@@ -133,10 +133,23 @@ func (r *run) carryOut(ctx context.Context) (err error) {
 		return interrupted(ctx, err)
 	}
 	first := []Record{r.fill(Record{Phase: Opened})}
+	at := 0
 	if r.opens(0) {
 		first = append(first, r.fill(Record{Step: p.Steps[0].ID, Phase: Done}))
+		at = 1
 	}
-	r.attempt, err = r.Journal.Open(ctx, p, first...)
+	open := func() (err error) {
+		r.attempt, err = r.Journal.Open(ctx, p, first...)
+		return err
+	}
+	snap, ok := r.ahead.of(r.first())
+	if ok && p.Assess(at, snap).Verdict == plan.Pending {
+		first = append(first, r.fill(r.starts(p.Steps[at], r.before(at))))
+		r.begun = p.Steps[at].ID
+		err = r.checkBeside(ctx, r.poolOf(at), &r.checked, open)
+	} else {
+		err = open()
+	}
 	if err != nil {
 		return interrupted(ctx, err)
 	}
@@ -156,7 +169,11 @@ func (r *run) carryOut(ctx context.Context) (err error) {
 		}
 		if p.Steps[i].Wait == nil {
 			if left == nil || left[r.poolOf(i)] {
-				if err := r.act(ctx, i); err != nil {
+				var next *plan.Step
+				if i+1 < len(p.Steps) && left == nil && writes(p.Steps[i+1]) {
+					next = &p.Steps[i+1]
+				}
+				if err := r.act(ctx, i, next); err != nil {
 					return end(err)
 				}
 			}
@@ -202,6 +219,25 @@ func (r *run) carryOut(ctx context.Context) (err error) {
 // plan begins with, which looks and has been looked at by then.
 func (r *run) opens(i int) bool {
 	return i == 0 && len(r.plan.Steps) > 0 && r.plan.Steps[0].Preflight != nil
+}
+
+// first gives the ID of the step with which the run begins behind its preflight,
+// if that one writes.
+func (r *run) first() string {
+	for i, s := range r.plan.Steps {
+		if !r.opens(i) {
+			if writes(s) {
+				return s.ID
+			}
+			break
+		}
+	}
+	return ""
+}
+
+func writes(s plan.Step) bool {
+	_, ok := s.Writes()
+	return ok
 }
 
 // giveUp closes the run that this one takes the place of. Another one that was
@@ -272,8 +308,16 @@ type run struct {
 	held    Held // nil without a lock
 	// resumes are the steps that end a pause of this plan's own, by their waits.
 	resumes map[string]plan.Step
-	noted   map[string]bool    // troubles that are in the journal
-	rolls   map[plan.Ref]*call // the machines of each pool
+	// ahead is what the last look has seen of the step that comes next.
+	ahead sighting
+	// begun is the step whose start was recorded with the opening of the run, and
+	// checked the look at its lock beside that.
+	begun   string
+	checked check
+	// late are steps that are done and that the next record tells of too.
+	late  []StepDone
+	noted map[string]bool    // troubles that are in the journal
+	rolls map[plan.Ref]*call // the machines of each pool
 	// unproved counts the waits behind which there is nothing left to do and that
 	// are not done: the record of the last closes the run.
 	unproved int
@@ -312,11 +356,74 @@ func (r *run) fill(rec Record) Record {
 	return rec
 }
 
-// append writes records at once.
+// append writes records at once, and with them those of steps that were done
+// right before.
 func (r *run) append(ctx context.Context, all ...Record) error {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.keep(ctx, all...)
+	late := r.late
+	r.late = nil
+	var done []Record
+	for _, d := range late {
+		done = append(done, Record{Step: d.Step.ID, Phase: Done})
+	}
+	err := r.keep(ctx, append(done, all...)...)
+	r.mu.Unlock()
+	if err == nil {
+		for _, d := range late {
+			r.notify(d)
+		}
+	}
+	return err
+}
+
+// starts gives the record of a step that begins.
+func (r *run) starts(s plan.Step, roll *call) Record {
+	rec := Record{Step: s.ID, Phase: Started}
+	rec.Machines, rec.More = roll.machines()
+	return rec
+}
+
+// recent is how old a look at the cluster, or at the lock, may be for a write to
+// rest on it: a Lease that was ours is ours for longer, and a request may take as
+// long.
+const recent = time.Second
+
+// sighting is a look at what a step reads, which was taken for another one.
+type sighting struct {
+	step  string
+	snap  plan.Snapshot
+	began time.Time
+}
+
+// of gives the look at a step, if there is a recent one.
+func (s sighting) of(step string) (plan.Snapshot, bool) {
+	return s.snap, step != "" && s.step == step && time.Since(s.began) < recent
+}
+
+// check is a look at the lock: when it began that found it held, or that it was
+// found lost.
+type check struct {
+	began time.Time
+	lost  *LockLostError
+}
+
+// checkBeside looks whether the lock of pool is held while record writes what
+// must be written before the write itself. Where it cannot look, the look right
+// before the write tells.
+func (r *run) checkBeside(ctx context.Context, pool plan.Ref, c *check, record func() error) error {
+	if r.held == nil {
+		return record()
+	}
+	began := time.Now()
+	found := make(chan error, 1)
+	go func() { found <- r.held.Check(context.WithoutCancel(ctx), pool) }()
+	err := record()
+	if looked := <-found; looked == nil {
+		c.began = began
+	} else {
+		errors.As(looked, &c.lost)
+	}
+	return err
 }
 
 // proved records that a wait is done and, with the last one of the plan, that the
@@ -376,10 +483,12 @@ func (r *run) verify(ctx context.Context) (done int, err error) {
 	if len(needs) == 0 {
 		return 0, nil
 	}
+	began := time.Now()
 	snap, err := r.Cluster.Fetch(ctx, distinct(needs))
 	if err != nil {
 		return 0, err
 	}
+	r.ahead = sighting{r.first(), snap, began}
 	for i, s := range r.plan.Steps {
 		if resume, paused := s.Resume(snap); paused {
 			if r.resumes == nil {
@@ -425,8 +534,10 @@ func compareSelectors(a, b plan.Selector) int {
 }
 
 // act carries one writing step out: look, assess, record, write, look again.
-// The write's own reply is not believed, neither its success nor its error.
-func (r *run) act(ctx context.Context, i int) error {
+// The write's own reply is not believed, neither its success nor its error. The
+// look behind the write is the one before that of next, if there is one, and what
+// is recorded behind the one comes with what is recorded before the other.
+func (r *run) act(ctx context.Context, i int, next *plan.Step) error {
 	s := r.plan.Steps[i]
 	began := time.Now()
 	if s.Preflight != nil {
@@ -439,23 +550,27 @@ func (r *run) act(ctx context.Context, i int) error {
 		r.notify(StepDone{Step: s, Took: time.Since(began)})
 		return nil
 	}
-	return r.perform(ctx, s, r.poolOf(i), func(snap plan.Snapshot) plan.Assessment { return r.plan.Assess(i, snap) },
+	return r.perform(ctx, s, next, r.poolOf(i), func(snap plan.Snapshot) plan.Assessment { return r.plan.Assess(i, snap) },
 		func() *call { return r.before(i) })
 }
 
 // perform carries out a step that writes, which assess judges; before gives
-// what the journal keeps of it at its start.
-func (r *run) perform(ctx context.Context, s plan.Step, pool plan.Ref, assess func(plan.Snapshot) plan.Assessment, before func() *call) error {
-	began := time.Now()
+// what the journal keeps of it at its start. Next is the step behind it, if that
+// is to be looked at with it.
+func (r *run) perform(ctx context.Context, s plan.Step, next *plan.Step, pool plan.Ref, assess func(plan.Snapshot) plan.Assessment, before func() *call) error {
+	start := time.Now()
 	var away outage
 	defer func() { r.noteOutage(ctx, s, away) }()
 	// Refusals of a plan that is still as reviewed may be a race with an
 	// unrelated writer of the same object (annotations); try a few times.
 	const refusals = 3
 	for tries, refused := 1, 0; ; tries++ {
-		snap, err := r.look(ctx, ctx, s, &away)
-		if err != nil {
-			return err
+		snap, seen := r.ahead.of(s.ID)
+		if !seen || tries > 1 {
+			var err error
+			if snap, err = r.look(ctx, ctx, s, s.Reads(), &away); err != nil {
+				return err
+			}
 		}
 		a := assess(snap)
 		switch a.Verdict {
@@ -467,15 +582,18 @@ func (r *run) perform(ctx context.Context, s plan.Step, pool plan.Ref, assess fu
 			if err := r.record(ctx, s.ID, Done, ""); err != nil {
 				return err
 			}
-			r.notify(StepDone{Step: s, Took: time.Since(began)})
+			r.notify(StepDone{Step: s, Took: time.Since(start)})
 			return nil
 		case plan.Drifted:
 			drift := &DriftError{Step: s.ID, Differences: a.Differences, Written: r.written.Load()}
 			return r.failed(ctx, s, drift)
 		case plan.Pending:
 		}
+		var checked check
 		if tries == 1 {
-			if err := r.recordRoll(ctx, s.ID, Started, "", before()); err != nil {
+			if r.begun == s.ID {
+				checked = r.checked
+			} else if err := r.checkBeside(ctx, pool, &checked, func() error { return r.append(ctx, r.starts(s, before())) }); err != nil {
 				return err
 			}
 			r.notify(StepStarted{Step: s})
@@ -483,9 +601,13 @@ func (r *run) perform(ctx context.Context, s plan.Step, pool plan.Ref, assess fu
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		err = r.write(context.WithoutCancel(ctx), s, pool, snap)
+		err := r.write(context.WithoutCancel(ctx), s, pool, snap, checked)
 		if err == nil {
-			snap, err := r.look(ctx, context.WithoutCancel(ctx), s, &away)
+			began, reads := time.Now(), s.Reads()
+			if next != nil {
+				reads = distinct(append(reads, next.Reads()...))
+			}
+			snap, err := r.look(ctx, context.WithoutCancel(ctx), s, reads, &away)
 			if err != nil {
 				return err
 			}
@@ -493,10 +615,15 @@ func (r *run) perform(ctx context.Context, s plan.Step, pool plan.Ref, assess fu
 			if a.Verdict != plan.Satisfied {
 				return r.failed(ctx, s, &DriftError{Step: s.ID, Differences: undone(s, a), Written: true})
 			}
+			done := StepDone{Step: s, Took: time.Since(start)}
+			if next != nil {
+				r.ahead, r.late = sighting{next.ID, snap, began}, append(r.late, done)
+				return nil
+			}
 			if err := r.record(ctx, s.ID, Done, ""); err != nil {
 				return err
 			}
-			r.notify(StepDone{Step: s, Took: time.Since(began)})
+			r.notify(done)
 			return nil
 		}
 		var we *WriteError
@@ -505,7 +632,7 @@ func (r *run) perform(ctx context.Context, s plan.Step, pool plan.Ref, assess fu
 		}
 		if we.Outcome == Refused {
 			// Look first: a drift explains the refusal better than the server.
-			snap, ferr := r.look(ctx, ctx, s, &away)
+			snap, ferr := r.look(ctx, ctx, s, s.Reads(), &away)
 			if ferr != nil {
 				return ferr
 			}
@@ -535,11 +662,11 @@ func (r *run) noteOutage(ctx context.Context, s plan.Step, away outage) {
 	}
 }
 
-// look fetches what s reads, and again while the cluster does not answer and
+// look fetches what s needs, and again while the cluster does not answer and
 // ctx is not done. The tries themselves end with reads.
-func (r *run) look(ctx, reads context.Context, s plan.Step, away *outage) (plan.Snapshot, error) {
+func (r *run) look(ctx, reads context.Context, s plan.Step, needs []plan.Selector, away *outage) (plan.Snapshot, error) {
 	for {
-		snap, err := r.Cluster.Fetch(reads, s.Reads())
+		snap, err := r.Cluster.Fetch(reads, needs)
 		if err == nil || !Passes(err) {
 			return snap, err
 		}
@@ -585,9 +712,13 @@ func undone(s plan.Step, a plan.Assessment) []plan.Difference {
 	return []plan.Difference{d}
 }
 
-// write sends the one write of a step for a pool, if the lock is still held.
-func (r *run) write(ctx context.Context, s plan.Step, pool plan.Ref, snap plan.Snapshot) error {
-	if r.held != nil {
+// write sends the one write of a step for a pool, if the lock is still held, as
+// checked has just found or is looked at now.
+func (r *run) write(ctx context.Context, s plan.Step, pool plan.Ref, snap plan.Snapshot, checked check) error {
+	if checked.lost != nil {
+		return checked.lost
+	}
+	if r.held != nil && time.Since(checked.began) >= recent {
 		if err := r.held.Check(ctx, pool); err != nil {
 			return err
 		}
@@ -725,7 +856,7 @@ func (r *run) wait(ctx context.Context, i int) error {
 	}
 	if resume, paused := r.resumes[s.ID]; paused {
 		assess := func(snap plan.Snapshot) plan.Assessment { return plan.Assess(resume, snap) }
-		if err := r.perform(ctx, resume, s.Wait.MachineDeployment, assess, func() *call { return nil }); err != nil {
+		if err := r.perform(ctx, resume, nil, s.Wait.MachineDeployment, assess, func() *call { return nil }); err != nil {
 			return err
 		}
 	}
@@ -971,7 +1102,7 @@ func (r *run) pausePool(ctx context.Context, s plan.Step) string {
 	}
 	pause := plan.Step{ID: s.ID + "/pause", Pool: s.Pool, Patch: s.Wait.Pause}
 	assess := func(snap plan.Snapshot) plan.Assessment { return plan.Assess(pause, snap) }
-	if err := r.perform(ctx, pause, s.Wait.MachineDeployment, assess, func() *call { return nil }); err != nil {
+	if err := r.perform(ctx, pause, nil, s.Wait.MachineDeployment, assess, func() *call { return nil }); err != nil {
 		return unpaused + err.Error() + "."
 	}
 	return "The pool is paused now (spec.paused), so that its rollout does not go on by itself; to run the plan again ends the pause and carries on."

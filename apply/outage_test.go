@@ -35,8 +35,8 @@ func TestOutagesAreWaitedOut(t *testing.T) {
 	}{
 		{"before the create", clustertest.Create, 1, refuses, nil, time.Minute},
 		{"before the patch", clustertest.Patch, 1, refuses, nil, time.Minute},
-		{"behind the patch", clustertest.Fetch, 5, refuses, nil, time.Minute},
-		{"behind the create, for looks alone", clustertest.Fetch, 3, refuses, []clustertest.Op{clustertest.Fetch}, time.Minute},
+		{"behind the patch", clustertest.Fetch, 3, refuses, nil, time.Minute},
+		{"behind the create, for looks alone", clustertest.Fetch, 2, refuses, []clustertest.Op{clustertest.Fetch}, time.Minute},
 		{"the webhook of a create", clustertest.Create, 1, webhook, []clustertest.Op{clustertest.Create}, 4 * time.Minute},
 		{"the webhook of a patch", clustertest.Patch, 1, webhook, []clustertest.Op{clustertest.Patch}, 4 * time.Minute},
 		{"as the wait begins", clustertest.Watch, 1, refuses, nil, 3 * time.Minute},

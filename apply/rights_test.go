@@ -49,8 +49,8 @@ func TestAllMissingRightsAtOnce(t *testing.T) {
 		"of two rounds": {
 			forbidden: []forbidden{{"get", core, "Cluster"}, {"get", infra, "AWSMachineTemplate"}, {"list", core, "MachineSet"}},
 			// The list of clusters shows what a get would have.
-			observe: []string{"get clusters.cluster.x-k8s.io in namespace default", "get awsmachinetemplates.infrastructure.cluster.x-k8s.io in namespace default",
-				"list machinesets.cluster.x-k8s.io in namespace default"},
+			observe: []string{"get clusters.cluster.x-k8s.io in namespace default", "list machinesets.cluster.x-k8s.io in namespace default",
+				"get awsmachinetemplates.infrastructure.cluster.x-k8s.io in namespace default"},
 			read: []string{"get awsmachinetemplates.infrastructure.cluster.x-k8s.io in namespace default", "get clusters.cluster.x-k8s.io in namespace default",
 				"list machinesets.cluster.x-k8s.io in namespace default"},
 			write:  []string{"list machinesets.cluster.x-k8s.io in namespace default"},
@@ -58,8 +58,8 @@ func TestAllMissingRightsAtOnce(t *testing.T) {
 		},
 		"of the second and the third round": {
 			forbidden: []forbidden{{"list", core, "MachineSet"}, {"get", infra, "AWSMachineTemplate"}, {"create", infra, "AWSMachineTemplate"}, {"patch", core, "MachineDeployment"}},
-			observe: []string{"get awsmachinetemplates.infrastructure.cluster.x-k8s.io in namespace default",
-				"list machinesets.cluster.x-k8s.io in namespace default"},
+			observe: []string{"list machinesets.cluster.x-k8s.io in namespace default",
+				"get awsmachinetemplates.infrastructure.cluster.x-k8s.io in namespace default"},
 			read: []string{"get awsmachinetemplates.infrastructure.cluster.x-k8s.io in namespace default",
 				"list machinesets.cluster.x-k8s.io in namespace default"},
 			write: []string{"create awsmachinetemplates.infrastructure.cluster.x-k8s.io in namespace default",

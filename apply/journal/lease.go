@@ -302,12 +302,6 @@ func (l *Leases) Acquire(ctx context.Context, pools []plan.Ref, h apply.Holder) 
 	for _, pool := range slices.Compact(pools) {
 		wanted = append(wanted, l.store.lease(pool, me, identity))
 	}
-	// All are looked at once, so that those of one dead runner expire together.
-	errs := make([]error, len(wanted))
-	workqueue.ParallelizeUntil(ctx, atOnce, len(wanted), func(i int) { errs[i] = wanted[i].look(ctx) })
-	if err := errors.Join(append(errs, ctx.Err())...); err != nil {
-		return nil, err
-	}
 	deadline := time.Now().Add(l.timeout)
 	held := hold(ctx)
 	defer func() {
@@ -315,6 +309,22 @@ func (l *Leases) Acquire(ctx context.Context, pools []plan.Ref, h apply.Holder) 
 			err = errors.Join(err, held.Release(context.WithoutCancel(ctx)))
 		}
 	}()
+	if len(wanted) > 0 {
+		// Mostly there is no Lease. Where there is one, it is looked at.
+		if _, err := wanted[0].take(ctx); err != nil {
+			return nil, err
+		}
+		if wanted[0].mine() {
+			held.add(wanted[0])
+			wanted = wanted[1:]
+		}
+	}
+	// All are looked at once, so that those of one dead runner expire together.
+	errs := make([]error, len(wanted))
+	workqueue.ParallelizeUntil(ctx, atOnce, len(wanted), func(i int) { errs[i] = wanted[i].look(ctx) })
+	if err := errors.Join(append(errs, ctx.Err())...); err != nil {
+		return nil, err
+	}
 	for _, w := range wanted {
 		told := ""
 		for !w.mine() {
