@@ -56,8 +56,8 @@ func TestFaultsThawedHolder(t *testing.T) {
 						replied()
 					}
 					if i == 1 && r.Request.Method == http.MethodGet && strings.Contains(r.Request.URL.Path, "/leases/") {
-						// It looks to take the lock, before the create, and before the patch.
-						if looks++; looks == 3 {
+						// It looks before the create, and before the patch.
+						if looks++; looks == 2 {
 							stop()
 						}
 					}
