@@ -171,7 +171,7 @@ func machineDeploymentsOf(cluster Ref) Selector {
 }
 
 func machinesOf(cluster Ref) Selector {
-	return Selector{Ref: Ref{Group: capi.Group, Kind: "Machine", Namespace: cluster.Namespace}, Label: capi.ClusterNameLabel, LabelValue: cluster.Name}
+	return Selector{Ref: Ref{Group: capi.Group, Kind: "Machine", Namespace: cluster.Namespace}, Label: capi.ClusterNameLabel, LabelValue: cluster.Name, Slim: true}
 }
 
 // rolloutSelectors are what the judge of a rollout looks at beside the
@@ -181,7 +181,7 @@ func machinesOf(cluster Ref) Selector {
 func rolloutSelectors(cluster, infraMachine, bootstrapConfig Ref) []Selector {
 	list := func(group, kind string, optional bool) Selector {
 		return Selector{Ref: Ref{Group: group, Kind: kind, Namespace: cluster.Namespace},
-			Label: capi.ClusterNameLabel, LabelValue: cluster.Name, Optional: optional}
+			Label: capi.ClusterNameLabel, LabelValue: cluster.Name, Slim: true, Optional: optional}
 	}
 	out := []Selector{list(capi.Group, "MachineSet", false), machinesOf(cluster)}
 	if infraMachine.Kind != "" {

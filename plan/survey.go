@@ -75,7 +75,7 @@ func StallOf(s capi.Stall) Stall {
 }
 
 func (s Scope) list(kind string) Selector {
-	sel := Selector{Ref: Ref{Group: capi.Group, Kind: kind, Namespace: s.Namespace}}
+	sel := Selector{Ref: Ref{Group: capi.Group, Kind: kind, Namespace: s.Namespace}, Slim: kind == "Machine"}
 	if s.Cluster != "" {
 		sel.Label, sel.LabelValue = capi.ClusterNameLabel, s.Cluster
 	}

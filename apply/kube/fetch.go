@@ -113,19 +113,16 @@ func (c *Cluster) together(ctx context.Context, s plan.Selector, reads int) (map
 	}
 	s.Name = ""
 	found := map[string]*unstructured.Unstructured{}
-	err = c.pages(ctx, k, s, func(page *unstructured.UnstructuredList) error {
-		if page == nil {
-			clear(found)
-			return nil
-		}
-		if left := page.GetRemainingItemCount(); left != nil && *left/pageSize >= int64(reads) {
+	var common capi.Slimmer
+	err = c.pages(ctx, k, s, common.Share, func(items []*unstructured.Unstructured, got page) error {
+		if got.RemainingItemCount != nil && *got.RemainingItemCount/pageSize >= int64(reads) {
 			return errTooMany
 		}
-		for i := range page.Items {
-			found[page.Items[i].GetName()] = &page.Items[i]
+		for _, o := range items {
+			found[o.GetName()] = o
 		}
 		return nil
-	})
+	}, func() { clear(found) })
 	return found, err == nil
 }
 
@@ -233,54 +230,57 @@ func (c *Cluster) notFetched(err error, k kind, s plan.Selector) error {
 func (c *Cluster) list(ctx context.Context, k kind, s plan.Selector) ([]*unstructured.Unstructured, error) {
 	var out []*unstructured.Unstructured
 	var common capi.Slimmer
-	err := c.pages(ctx, k, s, func(page *unstructured.UnstructuredList) error {
-		if page == nil {
-			out = nil
-			return nil
-		}
-		for i := range page.Items {
-			o := &page.Items[i]
-			if s.Kind != "MachineDeployment" { // which alone is asked for its field managers
-				o.SetManagedFields(nil) // half of a Machine's bytes
-			}
-			if s.Group == capi.Group && s.Kind == "Machine" { // of which there are most
-				o = common.ShareMachine(o)
-			}
-			out = append(out, o)
-		}
+	slim := common.Share
+	if s.Slim {
+		slim = common.SlimForPlan
+	}
+	err := c.pages(ctx, k, s, slim, func(items []*unstructured.Unstructured, _ page) error {
+		out = append(out, items...)
 		return nil
-	})
+	}, func() { out = nil })
 	return out, err
 }
 
-// pages reads a list page by page and gives each to take. A nil page says that
-// all begins anew. An error of take ends it.
-func (c *Cluster) pages(ctx context.Context, k kind, s plan.Selector, take func(*unstructured.UnstructuredList) error) error {
+// pages reads a list page by page and gives each to take, its objects as slim
+// leaves them. When all begins anew, it calls anew. An error of take ends it.
+func (c *Cluster) pages(ctx context.Context, k kind, s plan.Selector, slim func(*unstructured.Unstructured) *unstructured.Unstructured,
+	take func([]*unstructured.Unstructured, page) error, anew func()) error {
 	options := listOptions(s)
 	options.Limit = pageSize
+	managed := s.Kind == "MachineDeployment" // which alone is asked for its field managers
 	for {
-		page := &unstructured.UnstructuredList{}
-		err := c.read(ctx, func(ctx context.Context) error {
-			*page = unstructured.UnstructuredList{}
-			return c.requests.Get().AbsPath(k.path(s.Namespace, "")...).
+		var got page
+		var items []*unstructured.Unstructured
+		err := c.read(ctx, func(ctx context.Context) (err error) {
+			body, err := c.requests.Get().AbsPath(k.path(s.Namespace, "")...).
 				SpecificallyVersionedParams(&options, metav1.ParameterCodec, metav1.SchemeGroupVersion).
-				MaxRetries(0).Do(ctx).Into(page)
+				MaxRetries(0).Stream(ctx)
+			if err != nil {
+				return err
+			}
+			defer body.Close()
+			items = nil
+			got, err = readPage(body, managed, func(item map[string]any) {
+				if item["kind"] == nil { // as in the lists of Kubernetes' own kinds
+					item["apiVersion"], item["kind"] = k.resource.GroupVersion().String(), s.Kind
+				}
+				items = append(items, slim(&unstructured.Unstructured{Object: item}))
+			})
+			return err
 		})
 		if apierrors.IsResourceExpired(err) && options.Continue != "" {
 			// The pages that are left are gone: all again, in one piece.
 			options.Continue, options.Limit = "", 0
-			if err := take(nil); err != nil {
-				return err
-			}
+			anew()
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		if err := take(page); err != nil {
+		if err := take(items, got); err != nil {
 			return err
 		}
-		if options.Continue = page.GetContinue(); options.Continue == "" {
+		if options.Continue = got.Continue; options.Continue == "" {
 			return nil
 		}
 	}

@@ -2,13 +2,16 @@ package capi_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"nodepool/plan/capi"
 )
@@ -150,42 +153,97 @@ func TestSlimIsSmall(t *testing.T) {
 	}
 }
 
-// TestShareMachine: of a Machine for a plan nothing is missing but, of its
-// conditions, what is not read.
-func TestShareMachine(t *testing.T) {
+// TestSlimForPlan says what is kept of a Machine and of what it refers to.
+func TestSlimForPlan(t *testing.T) {
+	const infrastructure, bootstrap = "infrastructure.cluster.x-k8s.io/v1beta2", "bootstrap.cluster.x-k8s.io/v1beta2"
+	at := func(kind string, more map[string]any) map[string]any {
+		maps.Copy(more, map[string]any{"type": kind, "status": "True", "reason": "R", "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": int64(1), "message": ""})
+		return more
+	}
+	kept := func(kind string, timed bool) map[string]any {
+		out := map[string]any{"type": kind, "status": "True", "reason": "R"}
+		if timed {
+			out["lastTransitionTime"] = "2026-01-01T00:00:00Z"
+		}
+		return out
+	}
+	metadata := func(more map[string]any) map[string]any {
+		maps.Copy(more, map[string]any{"name": "m", "namespace": "team", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z",
+			"labels": map[string]any{"any": "label"}, "annotations": map[string]any{"any": "annotation"}, "finalizers": []any{"f"}})
+		return more
+	}
+	long := strings.Repeat("x", 100)
+	spec := map[string]any{"ami": map[string]any{"id": "ami-1"}, "joinConfiguration": map[string]any{"x": []any{int64(1), nil, true, long}, "y": map[string]any{}, "z": []any{}}}
+	for name, c := range map[string]struct {
+		apiVersion, kind string
+		spec             any
+		status           map[string]any
+	}{
+		"machine": {"cluster.x-k8s.io/v1beta2", "Machine", spec, map[string]any{
+			"conditions": []any{kept("Available", true), kept("InfrastructureReady", true), kept("NodeReady", true), kept("Updating", false)},
+			"nodeRef":    map[string]any{"name": "node"}, "nodeInfo": map[string]any{"kubeletVersion": "v1"}, "phase": "Running"}},
+		"infrastructure machine":              {infrastructure, "AWSMachine", map[string]any{"ami": map[string]any{"id": "ami-1"}}, nil},
+		"infrastructure machine of any other": {infrastructure, "OtherMachine", spec, nil},
+		"bootstrap config":                    {bootstrap, "KubeadmConfig", spec, nil},
+	} {
+		if c.status == nil {
+			c.status = map[string]any{"conditions": []any{kept("Available", false), kept("InfrastructureReady", false), kept("NodeReady", false), kept("Updating", false)}, "phase": "Running",
+				"nodeRef": map[string]any{"name": "node"}, "nodeInfo": map[string]any{"kubeletVersion": "v1"}}
+		}
+		owner := map[string]any{"kind": "MachineSet", "name": "s", "uid": "us", "controller": true}
+		whole := &object{Object: map[string]any{"apiVersion": c.apiVersion, "kind": c.kind, "spec": runtime.DeepCopyJSONValue(spec),
+			"metadata": metadata(map[string]any{"generation": int64(1), "resourceVersion": "7", "managedFields": []any{map[string]any{"manager": "m"}},
+				"ownerReferences": []any{map[string]any{"kind": "Cluster", "name": "c"}, maps.Clone(owner)}}),
+			"status": map[string]any{"addresses": []any{"10.0.0.1"}, "phase": "Running", "nodeRef": map[string]any{"name": "node", "uid": "n"}, "nodeInfo": map[string]any{"kubeletVersion": "v1", "bootID": "b"},
+				"conditions": []any{at("Available", map[string]any{}), at("InfrastructureReady", map[string]any{}), at("NodeReady", map[string]any{}), at("Updating", map[string]any{})}}}}
+		want := &object{Object: map[string]any{"apiVersion": c.apiVersion, "kind": c.kind, "spec": c.spec, "status": c.status,
+			"metadata": metadata(map[string]any{"ownerReferences": []any{owner}})}}
+		var s capi.Slimmer
+		for range 2 { // the second finds all kept already
+			if diff := cmp.Diff(want, s.SlimForPlan(whole.DeepCopy())); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", name, diff)
+			}
+		}
+	}
+}
+
+// TestShare: nothing is left out, and what two objects hold in common is kept once.
+func TestShare(t *testing.T) {
 	forms(t, func(t *testing.T, version string) {
 		w := midway(version)
 		var s capi.Slimmer
-		for _, m := range slices.Concat(w.old, w.new) {
-			m.SetLabels(map[string]string{"any": "label"})
-			m.SetAnnotations(map[string]string{"any": "annotation"})
-			unstructured.SetNestedField(m.Object, "10.0.0.1", "status", "addresses", "internal")
-			want := m.DeepCopy()
-			got := s.ShareMachine(m.DeepCopy())
-			for _, place := range [][]string{{"status", "conditions"}, {"status", "v1beta2", "conditions"}, {"status", "deprecated", "v1beta1", "conditions"}} {
-				read, _, _ := unstructured.NestedSlice(got.Object, place...)
-				all, _, _ := unstructured.NestedSlice(want.Object, place...)
-				for i, c := range all {
-					c := c.(map[string]any)
-					delete(c, "observedGeneration")
-					if c["message"] == "" {
-						delete(c, "message")
-					}
-					if !slices.Contains([]any{"Available", "Ready", "InfrastructureReady", "NodeReady", "NodeHealthy"}, c["type"]) {
-						delete(c, "lastTransitionTime")
-					} else if i < len(read) && read[i].(map[string]any)["lastTransitionTime"] != c["lastTransitionTime"] {
-						t.Errorf("the time of %s is lost", c["type"])
-					}
-				}
-				if len(all) > 0 {
-					unstructured.SetNestedSlice(want.Object, all, place...)
-				}
+		all := slices.Concat(w.old, w.new, []*object{w.md, w.oldSet, w.newSet})
+		for _, o := range all {
+			o.Object["other"] = map[string]any{"deep": []any{map[string]any{"n": int64(1), "none": nil, "half": 0.5}, []any{}, map[string]any{}}}
+			first, second := s.Share(o.DeepCopy()), s.Share(o.DeepCopy())
+			if diff := cmp.Diff(o, first); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", o.GetName(), diff)
 			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("%s (-want +got):\n%s", m.GetName(), diff)
+			first.Object["other"].(map[string]any)["mark"] = true
+			if second.Object["other"].(map[string]any)["mark"] != true {
+				t.Errorf("%s: what is the same is kept twice", o.GetName())
 			}
+			delete(first.Object["other"].(map[string]any), "mark")
 		}
 	})
+}
+
+// TestShareTellsApart: what is nearly the same stays what it is.
+func TestShareTellsApart(t *testing.T) {
+	trees := []any{
+		map[string]any{"a": "1"}, map[string]any{"a": int64(1)}, map[string]any{"a": 1.0}, map[string]any{"a": nil}, map[string]any{}, []any{}, nil, "", "a", false,
+		map[string]any{"a": map[string]any{}}, map[string]any{"a": []any{}}, map[string]any{"b": "1"}, map[string]any{"a": "b", "b": "a"}, map[string]any{"a": "a", "b": "b"},
+		[]any{"a", "b"}, []any{"b", "a"}, []any{[]any{"a"}, "b"}, []any{[]any{"a", "b"}}, []any{nil}, []any{map[string]any{}},
+	}
+	var s capi.Slimmer
+	var got []any
+	for _, tree := range trees {
+		o := &object{Object: map[string]any{"apiVersion": "v1", "kind": "Any", "metadata": map[string]any{"name": "a"}, "tree": runtime.DeepCopyJSONValue(tree)}}
+		got = append(got, s.Share(o).Object["tree"])
+	}
+	if diff := cmp.Diff(trees, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 }
 
 // TestStartupOfShared: how long machines took to start is told of shared ones too.
@@ -203,7 +261,7 @@ func TestStartupOfShared(t *testing.T) {
 			conditions := []any{at("InfrastructureReady", "2026-01-01T00:01:00Z"), at("NodeReady", "2026-01-01T00:05:00Z"), at("NodeHealthy", "2026-01-01T00:04:00Z")}
 			place := map[string][]string{"v1beta1": {"status", "v1beta2", "conditions"}, "v1beta2": {"status", "conditions"}}[version]
 			unstructured.SetNestedSlice(m.Object, conditions, place...)
-			machines, shared = append(machines, m), append(shared, s.ShareMachine(m.DeepCopy()))
+			machines, shared = append(machines, m), append(shared, s.SlimForPlan(m.DeepCopy()))
 		}
 		want, n := capi.StartupOf(machines)
 		if got, m := capi.StartupOf(shared); n == 0 || got != want || m != n || want != 3*time.Minute {
