@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 )
@@ -15,6 +16,9 @@ import (
 // object as it is. Lists of one length are compared item by item, others are
 // replaced whole.
 func changesBetween(at Pointer, before, after any) []Change {
+	if one(before, after) {
+		return nil
+	}
 	switch b := before.(type) {
 	case map[string]any:
 		a, ok := after.(map[string]any)
@@ -63,6 +67,19 @@ func changesBetween(at Pointer, before, after any) []Change {
 		return nil
 	}
 	return []Change{{Path: at, Before: bRaw, After: aRaw}}
+}
+
+// one reports whether two lists or maps are the very same.
+func one(a, b any) bool {
+	switch a.(type) {
+	case map[string]any:
+		_, ok := b.(map[string]any)
+		return ok && reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
+	case []any:
+		x, y := reflect.ValueOf(a), reflect.ValueOf(b)
+		return x.Kind() == y.Kind() && x.Len() == y.Len() && x.Pointer() == y.Pointer()
+	}
+	return false
 }
 
 // write makes the change on tree, whose parents at c.Path must be there, with

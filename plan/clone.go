@@ -3,6 +3,7 @@ package plan
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
@@ -249,4 +250,23 @@ func isOurs(live *unstructured.Unstructured, content Digest, s sealer, cluster *
 		return true, ""
 	}
 	return false, "it was edited after nodepool made it"
+}
+
+// toWrite gives a copy of an object whose spec and annotations can be written to.
+// The managed fields, which nobody writes to and which are half of a
+// MachineDeployment, are those of o.
+func toWrite(o *unstructured.Unstructured) *unstructured.Unstructured {
+	metadata, _ := o.Object["metadata"].(map[string]any)
+	managed, ok := metadata["managedFields"]
+	if !ok {
+		return o.DeepCopy()
+	}
+	bare := maps.Clone(metadata)
+	delete(bare, "managedFields")
+	out := maps.Clone(o.Object)
+	out["metadata"] = bare
+	out = runtime.DeepCopyJSON(out)
+	metadata, _ = out["metadata"].(map[string]any)
+	metadata["managedFields"] = managed
+	return &unstructured.Unstructured{Object: out}
 }

@@ -72,7 +72,7 @@ func holdOn(md *unstructured.Unstructured, f capi.Fields) map[string]heldField {
 // unheld gives md without the hold that is on it: each field that is still as
 // the hold left it gets back its value from before.
 func unheld(md *unstructured.Unstructured, f capi.Fields, hold map[string]heldField) *unstructured.Unstructured {
-	out := md.DeepCopy()
+	out := toWrite(md)
 	for name, h := range hold {
 		path := heldPath(f, name)
 		was, err := decodeValue(h.Was)
@@ -89,7 +89,7 @@ func unheld(md *unstructured.Unstructured, f capi.Fields, hold map[string]heldFi
 // holding gives md with fields of a hold set, and the annotation that records
 // what base has in their places.
 func holding(md, base *unstructured.Unstructured, f capi.Fields, values map[string]any) *unstructured.Unstructured {
-	out := md.DeepCopy()
+	out := toWrite(md)
 	record := map[string]heldField{}
 	for name, v := range values {
 		path := heldPath(f, name)

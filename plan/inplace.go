@@ -33,7 +33,7 @@ func (p *pool) drain() []Field {
 
 // withDrain gives the MachineDeployment md with the drain settings of the upgrade.
 func (p *pool) withDrain(md *unstructured.Unstructured) *unstructured.Unstructured {
-	w := md.DeepCopy()
+	w := toWrite(md)
 	for _, f := range p.drain() {
 		value, err := decodeValue(f.Value)
 		if err != nil {
