@@ -31,19 +31,21 @@ func (c *checker) latent(p *pool) {
 	if !p.rolls() {
 		return
 	}
-	list := rolloutSelectors(capi.RefOf(p.cluster), cloned(p.infra.ref), cloned(p.bootstrap.ref))
+	list := p.lists()
 	var configs, infraMachines []*unstructured.Unstructured
 	for _, sel := range list {
+		whole := sel
+		whole.Pools = ""
 		switch sel.Kind {
 		case cloned(p.bootstrap.ref).Kind:
-			configs = p.index.madeFrom(p.bootstrap.ref, sel)
+			configs = p.index.madeFrom(p.bootstrap.ref, whole)
 			if why, unread := c.snap.Unread(sel); unread && p.bootstrap.obj != nil {
 				c.add(Finding{Code: CheckBootstrapEdited, Severity: Warn, Object: p.bootstrap.ref,
 					Message: fmt.Sprintf("whether %s was edited after the machines were made from it is not known: %s. This rollout would ship such an edit", p.bootstrap.ref, why),
 					Remedy:  fmt.Sprintf("plan again with the right to list %s, or from manifests that hold them; or compare the template with what was last reviewed, and go on if nothing differs", sel.Kind)})
 			}
 		case cloned(p.infra.ref).Kind:
-			infraMachines = p.index.madeFrom(p.infra.ref, sel)
+			infraMachines = p.index.madeFrom(p.infra.ref, whole)
 		}
 	}
 	c.bootstrapEdited(p, configs)

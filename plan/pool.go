@@ -22,7 +22,8 @@ type pool struct {
 	path string // of the pool in the upgrade file: spec.pools[0]
 	ref  Ref
 
-	index        index // of the snapshot
+	index        index  // of the snapshot
+	names        string // by which Machines are looked up, empty for those of all pools
 	cluster      *unstructured.Unstructured
 	controlPlane *unstructured.Unstructured
 	md           *unstructured.Unstructured // nil when it is not there
@@ -74,8 +75,8 @@ func (t template) name() string {
 // missing reports whether the template that is named is not there.
 func (t template) missing() bool { return !t.ref.IsZero() && t.obj == nil }
 
-// look gathers pools in three rounds, each of which needs the answers of the
-// one before. It gives the selectors whose answers are still missing; while
+// look gathers pools in rounds, each of which needs the answers of the one
+// before. It gives the selectors whose answers are still missing; while
 // there are any, the pools are incomplete.
 func look(up schema.Upgrade, snap Snapshot) (pools []*pool, missing []Selector, problems []schema.Problem) {
 	wanted := map[Selector]bool{}
@@ -117,13 +118,24 @@ func look(up schema.Upgrade, snap Snapshot) (pools []*pool, missing []Selector, 
 		ready = need(Selector{Ref: ref}) && ready
 		controlPlane, _ = snap.Object(ref)
 	}
-	near := indexOf(snap)
+	near, names := indexOf(snap), poolNames(up)
 	for _, p := range pools {
-		p.cluster, p.controlPlane, p.index = cluster, controlPlane, near
+		p.cluster, p.controlPlane, p.index, p.names = cluster, controlPlane, near, names
 		ready = p.lookAround(snap, need, &problems) && ready
+	}
+	if ready && names != "" && !enough(pools, snap) {
+		for _, p := range pools {
+			for _, sel := range p.lists() {
+				sel.Pools = ""
+				ready = need(sel) && ready
+			}
+		}
 	}
 	if !ready {
 		return pools, missing, problems
+	}
+	for _, p := range pools {
+		p.judge(snap)
 	}
 	for _, p := range pools {
 		if p.md != nil && !p.foreign() {
@@ -258,14 +270,20 @@ func (p *pool) lookAround(snap Snapshot, need func(Selector) bool, problems *[]s
 		ready = need(Selector{Ref: ref}) && ready
 		p.bootstrap.obj, _ = snap.Object(ref)
 	}
-	for _, sel := range rolloutSelectors(clusterRef, cloned(p.infra.ref), cloned(p.bootstrap.ref)) {
+	for _, sel := range p.lists() {
 		ready = need(sel) && ready
 	}
-	if ready = need(healthChecks(clusterRef)) && ready; ready {
-		p.rollout = capi.Judge(p.index.observed(snap, md, clusterRef, cloned(p.infra.ref), cloned(p.bootstrap.ref)))
-		p.reachesOld = p.index.reachesOld(snap, clusterRef, fields.APIVersion)
+	return need(healthChecks(clusterRef)) && ready
+}
+
+// judge judges the rollout of a pool around which all has been looked up.
+func (p *pool) judge(snap Snapshot) {
+	if p.md == nil || p.foreign() {
+		return
 	}
-	return ready
+	cluster := capi.RefOf(p.cluster)
+	p.rollout = capi.Judge(p.index.observed(snap, p.md, cluster, cloned(p.infra.ref), cloned(p.bootstrap.ref)))
+	p.reachesOld = p.index.reachesOld(snap, cluster, p.fields.APIVersion)
 }
 
 func (p *pool) machinePool() Selector {

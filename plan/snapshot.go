@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -25,6 +26,9 @@ type Selector struct {
 	APIVersion string
 	// Label and LabelValue narrow a list to objects that carry the label.
 	Label, LabelValue string
+	// Pools narrows a list further, to objects whose label capi.DeploymentNameLabel
+	// is among these names, with commas between them; empty does not.
+	Pools string
 	// Pool says that a list is for the judgement of the rollout of this
 	// MachineDeployment. A reader that follows the cluster may leave out objects
 	// that the judgement cannot rest on, and fields that it does not read: see
@@ -55,11 +59,17 @@ func (s Selector) matches(ref Ref, obj *unstructured.Unstructured) bool {
 	if !s.IsList() {
 		return ref.Name == s.Name
 	}
-	if s.Label == "" {
+	if s.Label == "" && s.Pools == "" {
 		return true
 	}
 	metadata, _ := obj.Object["metadata"].(map[string]any)
 	labels, _ := metadata["labels"].(map[string]any)
+	if s.Pools != "" {
+		pool, _ := labels[capi.DeploymentNameLabel].(string)
+		if pool == "" || !strings.Contains(","+s.Pools+",", ","+pool+",") {
+			return false
+		}
+	}
 	value, _ := labels[s.Label].(string)
 	return value == s.LabelValue
 }

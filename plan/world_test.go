@@ -105,50 +105,52 @@ func observe(t testing.TB, w *clustertest.World, up schema.Upgrade) plan.Snapsho
 	return snap
 }
 
-// compile holds the plan to be the same, to the byte, from what a reader may leave
-// of the objects that are listed.
+// compile holds the plan to be the same, to the byte, from the objects of all pools
+// and from what a reader may leave of those that are listed.
 func compile(t testing.TB, w *clustertest.World, up schema.Upgrade) plan.Plan {
 	t.Helper()
-	snap := observe(t, w, up)
-	p, err := plan.Compile(up, snap)
+	p, err := plan.Compile(up, observe(t, w, up))
 	if err != nil {
 		t.Fatal(err)
 	}
-	slim, err := plan.Compile(up, slimmed(t, w, up))
+	other, err := plan.Compile(up, wideAndSlim(t, w, up))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(string(encode(t, p)), string(encode(t, slim))); d != "" {
-		t.Errorf("the plan from slim objects is another (-whole +slim):\n%s", d)
+	if d := cmp.Diff(string(encode(t, p)), string(encode(t, other))); d != "" {
+		t.Errorf("the plan from slim objects of all pools is another (-whole +slim):\n%s", d)
 	}
 	return p
 }
 
-// slimmed is observe, with of each object what apply/kube leaves of it.
-func slimmed(t testing.TB, w *clustertest.World, up schema.Upgrade) plan.Snapshot {
+// wideAndSlim is observe, with the objects of all pools where those of some are
+// asked for, and of each object what apply/kube leaves of it.
+func wideAndSlim(t testing.TB, w *clustertest.World, up schema.Upgrade) plan.Snapshot {
 	t.Helper()
 	var snap plan.Snapshot
 	var s capi.Slimmer
-	left := 0
 	for needs := plan.Needs(up, snap); len(needs) > 0; needs = plan.Needs(up, snap) {
-		got, err := w.Open(nil).Fetch(t.Context(), needs)
-		if err != nil {
-			t.Fatal(err)
-		}
-		snap = snap.Merge(got)
 		for _, sel := range needs {
-			slim := s.Share
-			if sel.Slim {
-				slim = s.SlimForPlan
+			wide := sel
+			wide.Pools = ""
+			got, err := w.Open(nil).Fetch(t.Context(), []plan.Selector{wide})
+			if err != nil {
+				t.Fatal(err)
 			}
-			for _, o := range got.List(sel) {
-				left++
-				snap = snap.Renewed(slim(o.DeepCopy()))
+			if why, unread := got.Unread(wide); unread {
+				snap = snap.Without(sel, why)
+				continue
 			}
+			found := got.List(wide)
+			for i, o := range found {
+				if sel.Slim {
+					found[i] = s.SlimForPlan(o.DeepCopy())
+				} else {
+					found[i] = s.Share(o.DeepCopy())
+				}
+			}
+			snap = snap.With(sel, found...)
 		}
-	}
-	if left == 0 {
-		t.Fatal("nothing was made slim")
 	}
 	return snap
 }

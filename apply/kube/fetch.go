@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/client-go/util/workqueue"
 
 	"nodepool/apply"
@@ -291,8 +293,17 @@ func listOptions(s plan.Selector) metav1.ListOptions {
 	var o metav1.ListOptions
 	if !s.IsList() {
 		o.FieldSelector = fields.OneTermEqualSelector("metadata.name", s.Name).String()
-	} else if s.Label != "" {
-		o.LabelSelector = labels.SelectorFromSet(labels.Set{s.Label: s.LabelValue}).String()
+		return o
 	}
+	selector := labels.Everything()
+	if s.Label != "" {
+		selector = labels.SelectorFromSet(labels.Set{s.Label: s.LabelValue})
+	}
+	if s.Pools != "" {
+		if among, err := labels.NewRequirement(capi.DeploymentNameLabel, selection.In, strings.Split(s.Pools, ",")); err == nil {
+			selector = selector.Add(*among)
+		}
+	}
+	o.LabelSelector = selector.String()
 	return o
 }

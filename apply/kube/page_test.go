@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -87,6 +88,23 @@ func TestFetchSlim(t *testing.T) {
 		if diff := cmp.Diff([]*unstructured.Unstructured{{Object: want}}, got.List(sel)); diff != "" {
 			t.Errorf("slim: %v (-want +got):\n%s", sel.Slim, diff)
 		}
+	}
+}
+
+// TestFetchOfPools: objects of some pools are asked for by one selector of labels.
+func TestFetchOfPools(t *testing.T) {
+	s := lists(t, `{"kind": "MachineList", "items": []}`)
+	sel := plan.Selector{Ref: machines.Ref, Label: capi.ClusterNameLabel, LabelValue: "demo", Pools: "b,a"}
+	if _, err := s.client().Fetch(t.Context(), []plan.Selector{sel}); err != nil {
+		t.Fatal(err)
+	}
+	asked := s.asked("labelSelector")
+	if len(asked) != 1 {
+		t.Fatalf("it asked %q", asked)
+	}
+	const want = "labelSelector=cluster.x-k8s.io/cluster-name=demo,cluster.x-k8s.io/deployment-name in (a,b)&"
+	if got, err := url.QueryUnescape(asked[0]); err != nil || !strings.Contains(got+"&", want) {
+		t.Errorf("it asked %q", got)
 	}
 }
 
