@@ -172,6 +172,17 @@ func preflight(ctx context.Context, e *Env) (Section, error) {
 	}, nil
 }
 
+// once counts requests, the pages of a list as one.
+func once(made []Request) float64 {
+	n := 0
+	for _, r := range made {
+		if !strings.Contains(r.RequestURI, "continue=") {
+			n++
+		}
+	}
+	return float64(n)
+}
+
 // kinds tells how many requests there were of each kind, in the order of their
 // coming.
 func kinds(made []Request) string {
@@ -205,7 +216,9 @@ func planMany(ctx context.Context, e *Env) (Section, error) {
 	out := Section{
 		Title: "Plans of many pools",
 		Text: fmt.Sprintf("One upgrade file for the first pools of a generated cluster of %d MachineDeployments and %d Machines. "+
-			"Without the server's validation, which is two dry runs for each pool, in the rows of their own.", e.Pools, e.Machines),
+			"Without the server's validation, which is two dry runs for each pool, in the rows of their own. "+
+			"The floor makes the same reads as the plan, so that of few pools it reads the Machines of these alone. "+
+			"Of requests a list is one in the table, however many pages of 500 objects it has; here each page counts.", e.Pools, e.Machines),
 	}
 	var smallest float64
 	for _, pools := range []int{10, 100, 1000} {
@@ -234,13 +247,14 @@ func planMany(ctx context.Context, e *Env) (Section, error) {
 		work := fmt.Sprintf("plan of %d pools", pools)
 		out.Series = append(out.Series, series...)
 		if smallest == 0 {
-			smallest = float64(len(made))
+			smallest = once(made)
 		}
 		out.Rows = append(out.Rows,
 			within(work, "the floor", nanoseconds, series[0], series[1], 2),
 			atMost(work+", peak memory", peak, series[0].Worst(peak), 200<<20),
-			Row{Work: work + ", requests", Got: number(float64(len(made))), Against: "plan of 10 pools", Base: number(smallest),
-				Ratio: fmt.Sprintf("%.2f", float64(len(made))/smallest), Aim: "no more", Met: float64(len(made)) <= smallest})
+			Row{Work: work + ", requests", Got: number(once(made)), Against: "plan of 10 pools", Base: number(smallest),
+				Ratio: fmt.Sprintf("%.2f", once(made)/smallest), Aim: "no more", Met: once(made) <= smallest})
+		out.Text += fmt.Sprintf(" For %d pools they are %d.", pools, len(made))
 
 		// Once: thousands of dry runs take long, and their number is what counts.
 		validated := e.nodepool(ctx, fmt.Sprintf("PlanManyValidated/pools=%d/nodepool", pools), "plan", "-f", file)
