@@ -32,10 +32,7 @@ func readPage(body io.Reader, managed bool, take func(item map[string]any)) (pag
 		}
 		return r.skip()
 	})
-	switch {
-	case errors.Is(err, io.EOF):
-		err = io.ErrUnexpectedEOF // as of an answer that is cut off anywhere else
-	case err == nil && !listed:
+	if err == nil && !listed {
 		err = errors.New("the server sent something else than a list")
 	}
 	return out, err

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -111,21 +112,23 @@ func TestFetchOfPools(t *testing.T) {
 // TestFetchListCutOff asks again for a page that broke off, wherever it did, and
 // takes each object once.
 func TestFetchListCutOff(t *testing.T) {
-	text, err := json.Marshal(machineList("", machine("a"), machine("b")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for at := 1; at < len(text); at += 7 {
-		c := lists(t, string(text[:at]), string(text)).client()
-		sel := plan.Selector{Ref: machines.Ref}
-		got, err := c.Fetch(t.Context(), []plan.Selector{sel})
+	synctest.Test(t, func(t *testing.T) {
+		text, err := json.Marshal(machineList("", machine("a"), machine("b")))
 		if err != nil {
-			t.Fatalf("cut off after %d bytes: %v", at, err)
+			t.Fatal(err)
 		}
-		if n := len(got.List(sel)); n != 2 {
-			t.Fatalf("cut off after %d bytes: %d machines", at, n)
+		for at := 1; at < len(text); at += 7 {
+			s := lists(t, string(text[:at]), string(text))
+			sel := plan.Selector{Ref: machines.Ref}
+			got, err := s.client().Fetch(t.Context(), []plan.Selector{sel})
+			if err != nil {
+				t.Fatalf("cut off after %d bytes: %v", at, err)
+			}
+			if n, asked := len(got.List(sel)), len(s.asked(listPath)); n != 2 || asked != 2 {
+				t.Fatalf("cut off after %d bytes: %d machines of %d requests", at, n, asked)
+			}
 		}
-	}
+	})
 }
 
 // TestFetchNoList: what is no list is told as such, and not as a list of nothing.
