@@ -24,6 +24,9 @@ const (
 	pageSize = 500
 	// atOnce bounds the reads of one Fetch that are under way together.
 	atOnce = 8
+	// poolsPageSize is for lists of some pools' objects: the server looks through
+	// all others for each page, the one that ends the list too.
+	poolsPageSize = 5000
 )
 
 // Fetch answers selectors; see apply.Reader. All missing rights and kinds are
@@ -249,6 +252,9 @@ func (c *Cluster) pages(ctx context.Context, k kind, s plan.Selector, slim func(
 	take func([]*unstructured.Unstructured, page) error, anew func()) error {
 	options := listOptions(s)
 	options.Limit = pageSize
+	if s.Pools != "" {
+		options.Limit = poolsPageSize
+	}
 	managed := s.Kind == "MachineDeployment" // which alone is asked for its field managers
 	for {
 		var got page

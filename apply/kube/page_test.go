@@ -103,7 +103,7 @@ func TestFetchOfPools(t *testing.T) {
 	if len(asked) != 1 {
 		t.Fatalf("it asked %q", asked)
 	}
-	const want = "labelSelector=cluster.x-k8s.io/cluster-name=demo,cluster.x-k8s.io/deployment-name in (a,b)&"
+	const want = "labelSelector=cluster.x-k8s.io/cluster-name=demo,cluster.x-k8s.io/deployment-name in (a,b)&limit=5000&"
 	if got, err := url.QueryUnescape(asked[0]); err != nil || !strings.Contains(got+"&", want) {
 		t.Errorf("it asked %q", got)
 	}
