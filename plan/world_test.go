@@ -128,7 +128,7 @@ func compile(t testing.TB, w *clustertest.World, up schema.Upgrade) plan.Plan {
 func wideAndSlim(t testing.TB, w *clustertest.World, up schema.Upgrade) plan.Snapshot {
 	t.Helper()
 	var snap plan.Snapshot
-	var s capi.Slimmer
+	var s capi.Sharer
 	for needs := plan.Needs(up, snap); len(needs) > 0; needs = plan.Needs(up, snap) {
 		for _, sel := range needs {
 			wide := sel

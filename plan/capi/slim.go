@@ -13,10 +13,10 @@ import (
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 )
 
-// Slimmer takes out of the objects of a rollout what is not read of them. A
-// cluster of 5,000 Machines has 15,000 of them, of ten kilobytes each. What many
-// of them hold in common, such as a condition that is met, is kept once. Its zero
-// value is ready for use, by several goroutines.
+// Slimmer takes out of the objects of a rollout what Judge and JudgeInPlace do
+// not read. A cluster of 5,000 Machines has 15,000 of them, of ten kilobytes
+// each. What many of them hold in common, such as a condition that is met, is
+// kept once. Its zero value is ready for use, by several goroutines.
 type Slimmer struct {
 	mu     sync.Mutex
 	texts  map[string]any // each a string
@@ -33,11 +33,11 @@ type condition struct{ kind, status, reason, severity, message string }
 // often has the same.
 const maxTexts, maxShared = 1 << 15, 1 << 12
 
-// Slim gives what of o is judged by Judge and JudgeInPlace. Machines are judged
-// by little of their metadata and status, and by their whole spec; what they refer
-// to by less. Of MachineSets, MachineDeployments and Clusters, of which there are
-// few, all is kept but the managed fields. It takes what it keeps out of o, which
-// must not be used any more.
+// Slim gives what of o is judged by. Machines are judged by little of their
+// metadata and status, and by their whole spec; what they refer to by less. Of
+// MachineSets, MachineDeployments and Clusters, of which there are few, all is
+// kept but the managed fields. It takes what it keeps out of o, which must not
+// be used any more.
 func (s *Slimmer) Slim(o *unstructured.Unstructured) *unstructured.Unstructured {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,68 +70,6 @@ func (s *Slimmer) Slim(o *unstructured.Unstructured) *unstructured.Unstructured 
 	return &unstructured.Unstructured{Object: out}
 }
 
-// SlimForPlan gives what of a Machine, or of what one refers to, a plan is made
-// from: what Slim gives, all labels and annotations, the times that StartupOf
-// reads, and of a bootstrap config its spec, which is held against its template.
-// What it gives is a form of the object for one plan, without a resourceVersion.
-// Any other object it gives as Share does. It takes what it keeps out of o, which
-// must not be used any more.
-func (s *Slimmer) SlimForPlan(o *unstructured.Unstructured) *unstructured.Unstructured {
-	from, group := seen(o.Object), RefOf(o).Group
-	machine := group == Group && o.GetKind() == "Machine"
-	if group == Group && !machine {
-		return s.Share(o)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.begin()
-	metadata := s.metadata(from)
-	delete(metadata, "resourceVersion")
-	for _, field := range []string{"labels", "annotations"} {
-		if all := from.at("metadata", field); all != nil {
-			metadata[field] = s.whole(all)
-		}
-	}
-	out := map[string]any{"apiVersion": s.text(from.text("apiVersion")), "kind": s.text(from.kind()), "metadata": metadata}
-	if p := providers[from.kind()+"Template"]; machine || p.image == nil {
-		if spec := from.at("spec"); spec != nil {
-			out["spec"] = s.whole(spec)
-		}
-	} else if image := s.image(from); image != nil {
-		out["spec"] = image
-	}
-	if machine {
-		if status := s.status(from, plannedBy); len(status) > 0 {
-			out["status"] = status
-		}
-	} else if status := s.status(from, nil); len(status) > 0 {
-		out["status"] = s.whole(status)
-	}
-	return &unstructured.Unstructured{Object: out}
-}
-
-// Share gives o with all that it holds in common with others kept once. It takes
-// what it keeps out of o, which must not be used any more.
-func (s *Slimmer) Share(o *unstructured.Unstructured) *unstructured.Unstructured {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.begin()
-	out := make(map[string]any, len(o.Object))
-	for key, value := range o.Object {
-		if metadata, ok := value.(map[string]any); ok && key == "metadata" { // no two are the same
-			own := make(map[string]any, len(metadata))
-			for key, value := range metadata {
-				own[s.key(key)] = s.whole(value)
-			}
-			value = own
-		} else {
-			value = s.whole(value)
-		}
-		out[s.key(key)] = value
-	}
-	return &unstructured.Unstructured{Object: out}
-}
-
 func (s *Slimmer) begin() {
 	if s.texts == nil || len(s.texts) > maxTexts {
 		s.texts = map[string]any{}
@@ -142,8 +80,6 @@ func (s *Slimmer) begin() {
 	if s.shared == nil || len(s.shared) > maxShared {
 		s.shared = map[[sha256.Size]byte]any{}
 	}
-	s.texts, s.conditions = map[string]any{}, map[condition]shared{}
-	s.trees, s.hashes = map[uint64][]any{}, map[uintptr]uint64{}
 }
 
 // text gives a text that may stand in many objects, as a string.
@@ -194,62 +130,24 @@ func appendValue(b []byte, v any) []byte {
 
 // whole keeps a value with all that is in it.
 func (s *Slimmer) whole(v any) any {
-	v, _ = s.tree(v)
-	return v
-}
-
-// tree keeps a value with all that is in it, each part once, and gives its hash.
-// It writes to no map or list that it has given before: others may read these.
-func (s *Slimmer) tree(v any) (any, uint64) {
-	var hash uint64
 	switch v := v.(type) {
 	case string:
-		hash = maphash.String(s.seed, v)
 		if len(v) <= 64 {
-			return s.text(v), hash
+			return s.text(v)
 		}
-		return v, hash
 	case map[string]any:
-		if hash, known := s.hashes[address(v)]; known {
-			return v, hash
-		}
+		out := make(map[string]any, len(v))
 		for key, value := range v {
 			out[s.key(key)] = s.whole(value)
 		}
+		return out
 	case []any:
-		if hash, known := s.hashes[address(v)]; known {
-			return v, hash
+		out := make([]any, len(v))
+		for i := range v {
+			out[i] = s.whole(v[i])
 		}
-		for i, value := range v {
-			child, h := s.tree(value)
-			v[i] = child
-			hash = mix(hash, h)
-		}
-	default:
-		return v, maphash.Comparable(s.seed, v)
+		return out
 	}
-	return s.once(v, hash), hash
-}
-
-// once gives what is kept of a map or list whose parts are kept already.
-func (s *Slimmer) once(v any, hash uint64) any {
-	for _, known := range s.trees[hash] {
-		if alike(known, v) {
-			return known
-		}
-	}
-	switch from := v.(type) {
-	case map[string]any:
-		out := make(map[string]any, len(from))
-		for key, value := range from {
-			out[s.key(key)] = value
-		}
-		v = out
-	case []any:
-		v = slices.Clip(slices.Clone(from))
-	}
-	s.trees[hash] = append(s.trees[hash], v)
-	s.hashes[address(v)] = hash
 	return v
 }
 
@@ -364,30 +262,17 @@ func (s *Slimmer) said(from seen, timed []string) map[string]any {
 		}
 	}
 	if items := from.objects("conditions"); len(items) > 0 {
-		out["conditions"] = s.list(items, timed)
+		out["conditions"] = s.conditions(items, timed)
 	}
 	return out
 }
 
-// list keeps conditions: all in one where none has a time of its own.
-func (s *Slimmer) list(items []seen, timed []string) any {
-	list, hash, own := make([]any, len(items)), uint64(0), false
+func (s *Slimmer) conditions(items []seen, timed []string) []any {
+	list := make([]any, len(items))
 	for i, item := range items {
-		known := s.condition(item)
-		list[i], hash = known.tree, mix(hash, known.hash)
-		since := item.text("lastTransitionTime")
-		if since == "" || !slices.Contains(timed, item.text("type")) {
-			continue
-		}
-		with := make(map[string]any, len(known.tree)+1)
-		maps.Copy(with, known.tree)
-		with["lastTransitionTime"] = s.text(since)
-		list[i], own = with, true
+		list[i] = s.condition(item, timed)
 	}
-	if own {
-		return list
-	}
-	return s.once(list, hash)
+	return list
 }
 
 // The conditions of a Machine whose time is read: by Judge, since when it is
@@ -402,7 +287,7 @@ func (s *Slimmer) condition(from seen, timed []string) map[string]any {
 	c := condition{from.text("type"), from.text("status"), from.text("reason"), from.text("severity"), from.text("message")}
 	known, ok := s.known[c]
 	if !ok {
-		tree := map[string]any{}
+		known = map[string]any{}
 		for _, f := range []struct{ key, value string }{{"type", c.kind}, {"status", c.status}, {"reason", c.reason}, {"severity", c.severity}, {"message", c.message}} {
 			if f.value != "" {
 				known[f.key] = s.text(f.value)
@@ -410,5 +295,14 @@ func (s *Slimmer) condition(from seen, timed []string) map[string]any {
 		}
 		s.known[c] = known
 	}
-	return known
+	since := from.text("lastTransitionTime")
+	if since == "" || !slices.Contains(timed, c.kind) {
+		return known
+	}
+	own := make(map[string]any, len(known)+1)
+	for key, value := range known {
+		own[key] = value
+	}
+	own["lastTransitionTime"] = since
+	return own
 }

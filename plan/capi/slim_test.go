@@ -198,7 +198,7 @@ func TestSlimForPlan(t *testing.T) {
 				"conditions": []any{at("Available", map[string]any{}), at("InfrastructureReady", map[string]any{}), at("NodeReady", map[string]any{}), at("Updating", map[string]any{})}}}}
 		want := &object{Object: map[string]any{"apiVersion": c.apiVersion, "kind": c.kind, "spec": c.spec, "status": c.status,
 			"metadata": metadata(map[string]any{"ownerReferences": []any{owner}})}}
-		var s capi.Slimmer
+		var s capi.Sharer
 		for range 2 { // the second finds all kept already
 			if diff := cmp.Diff(want, s.SlimForPlan(whole.DeepCopy())); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", name, diff)
@@ -211,7 +211,7 @@ func TestSlimForPlan(t *testing.T) {
 func TestShare(t *testing.T) {
 	forms(t, func(t *testing.T, version string) {
 		w := midway(version)
-		var s capi.Slimmer
+		var s capi.Sharer
 		all := slices.Concat(w.old, w.new, []*object{w.md, w.oldSet, w.newSet})
 		for _, o := range all {
 			o.Object["other"] = map[string]any{"deep": []any{map[string]any{"n": int64(1), "none": nil, "half": 0.5}, []any{}, map[string]any{}}}
@@ -235,7 +235,7 @@ func TestShareTellsApart(t *testing.T) {
 		map[string]any{"a": map[string]any{}}, map[string]any{"a": []any{}}, map[string]any{"b": "1"}, map[string]any{"a": "b", "b": "a"}, map[string]any{"a": "a", "b": "b"},
 		[]any{"a", "b"}, []any{"b", "a"}, []any{[]any{"a"}, "b"}, []any{[]any{"a", "b"}}, []any{nil}, []any{map[string]any{}},
 	}
-	var s capi.Slimmer
+	var s capi.Sharer
 	var got []any
 	for _, tree := range trees {
 		o := &object{Object: map[string]any{"apiVersion": "v1", "kind": "Any", "metadata": map[string]any{"name": "a"}, "tree": runtime.DeepCopyJSONValue(tree)}}
@@ -249,7 +249,7 @@ func TestShareTellsApart(t *testing.T) {
 // TestStartupOfShared: how long machines took to start is told of shared ones too.
 func TestStartupOfShared(t *testing.T) {
 	forms(t, func(t *testing.T, version string) {
-		var s capi.Slimmer
+		var s capi.Sharer
 		var machines, shared []*object
 		for _, m := range midway(version).old {
 			m = m.DeepCopy()
