@@ -102,7 +102,11 @@ func look(up schema.Upgrade, snap Snapshot) (pools []*pool, missing []Selector, 
 		ready = need(Selector{Ref: p.ref}) && ready
 	}
 	// Every pool that is there leads to these, whatever it is like.
+	names := poolNames(up)
 	for _, sel := range append(rolloutSelectors(clusterRef, Ref{}, Ref{}), healthChecks(clusterRef)) {
+		if sel.Kind == "Machine" {
+			sel.Pools = names
+		}
 		need(sel)
 	}
 	if !ready {
@@ -118,7 +122,7 @@ func look(up schema.Upgrade, snap Snapshot) (pools []*pool, missing []Selector, 
 		ready = need(Selector{Ref: ref}) && ready
 		controlPlane, _ = snap.Object(ref)
 	}
-	near, names := indexOf(snap), poolNames(up)
+	near := indexOf(snap)
 	for _, p := range pools {
 		p.cluster, p.controlPlane, p.index, p.names = cluster, controlPlane, near, names
 		ready = p.lookAround(snap, need, &problems) && ready
