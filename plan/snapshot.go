@@ -35,7 +35,7 @@ type Selector struct {
 	// capi.Belonging and capi.Slimmer. Only what it gives is narrowed by it.
 	Pool Ref
 	// Slim says that of what is listed no more is read than what
-	// capi.Sharer.SlimForPlan keeps. A reader may leave out the rest.
+	// capi.Slimmer.SlimForPlan keeps. A reader may leave out the rest.
 	Slim bool
 	// Optional marks what only makes a message better. A missing right or a
 	// missing kind leaves it out; for any other selector a missing right is

@@ -105,51 +105,42 @@ func observe(t testing.TB, w *clustertest.World, up schema.Upgrade) plan.Snapsho
 	return snap
 }
 
-// compile holds the plan to be the same, to the byte, from the objects of all pools
-// and from what a reader may leave of those that are listed.
+// compile holds the plan to be the same, to the byte, from the whole objects of all
+// pools.
 func compile(t testing.TB, w *clustertest.World, up schema.Upgrade) plan.Plan {
 	t.Helper()
 	p, err := plan.Compile(up, observe(t, w, up))
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := plan.Compile(up, wideAndSlim(t, w, up))
+	other, err := plan.Compile(up, observeAll(t, w, up))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(string(encode(t, p)), string(encode(t, other))); d != "" {
-		t.Errorf("the plan from slim objects of all pools is another (-whole +slim):\n%s", d)
+	if d := cmp.Diff(string(encode(t, other)), string(encode(t, p))); d != "" {
+		t.Errorf("the plan from whole objects of all pools is another (-all +some and slim):\n%s", d)
 	}
 	return p
 }
 
-// wideAndSlim is observe, with the objects of all pools where those of some are
-// asked for, and of each object what apply/kube leaves of it.
-func wideAndSlim(t testing.TB, w *clustertest.World, up schema.Upgrade) plan.Snapshot {
+// observeAll is observe, with the objects of all pools where those of some are
+// asked for, and whole ones where slim ones would do.
+func observeAll(t testing.TB, w *clustertest.World, up schema.Upgrade) plan.Snapshot {
 	t.Helper()
 	var snap plan.Snapshot
-	var s capi.Sharer
 	for needs := plan.Needs(up, snap); len(needs) > 0; needs = plan.Needs(up, snap) {
 		for _, sel := range needs {
-			wide := sel
-			wide.Pools = ""
-			got, err := w.Open(nil).Fetch(t.Context(), []plan.Selector{wide})
+			all := sel
+			all.Pools, all.Slim = "", false
+			got, err := w.Open(nil).Fetch(t.Context(), []plan.Selector{all})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if why, unread := got.Unread(wide); unread {
+			if why, unread := got.Unread(all); unread {
 				snap = snap.Without(sel, why)
 				continue
 			}
-			found := got.List(wide)
-			for i, o := range found {
-				if sel.Slim {
-					found[i] = s.SlimForPlan(o.DeepCopy())
-				} else {
-					found[i] = s.Share(o.DeepCopy())
-				}
-			}
-			snap = snap.With(sel, found...)
+			snap = snap.With(sel, got.List(all)...)
 		}
 	}
 	return snap

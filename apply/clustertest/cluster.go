@@ -144,6 +144,7 @@ func (w *World) answer(selectors []plan.Selector, verb string) (plan.Snapshot, m
 	var parts []plan.Snapshot
 	versions := map[plan.Ref]string{}
 	var problems []error
+	var slimmer capi.Slimmer
 	for _, s := range selectors {
 		if err := w.readable(s, verb); err != nil {
 			if s.Optional {
@@ -170,6 +171,8 @@ func (w *World) answer(selectors []plan.Selector, verb string) (plan.Snapshot, m
 			found[i] = o.DeepCopy()
 			if verb == "watch" { // as apply/kube's feeds, which have no use for them
 				found[i].SetManagedFields(nil)
+			} else if s.IsList() && s.Slim { // as apply/kube reads
+				found[i] = slimmer.SlimForPlan(found[i])
 			}
 		}
 		parts = append(parts, plan.Snapshot{}.With(s, found...))

@@ -118,7 +118,7 @@ func (c *Cluster) together(ctx context.Context, s plan.Selector, reads int) (map
 	}
 	s.Name = ""
 	found := map[string]*unstructured.Unstructured{}
-	var common capi.Sharer
+	var common capi.Slimmer
 	err = c.pages(ctx, k, s, common.Share, func(items []*unstructured.Unstructured, got page) error {
 		if got.RemainingItemCount != nil && *got.RemainingItemCount/pageSize >= int64(reads) {
 			return errTooMany
@@ -234,7 +234,7 @@ func (c *Cluster) notFetched(err error, k kind, s plan.Selector) error {
 
 func (c *Cluster) list(ctx context.Context, k kind, s plan.Selector) ([]*unstructured.Unstructured, error) {
 	var out []*unstructured.Unstructured
-	var common capi.Sharer
+	var common capi.Slimmer
 	slim := common.Share
 	if s.Slim {
 		slim = common.SlimForPlan

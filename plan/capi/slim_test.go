@@ -181,24 +181,24 @@ func TestSlimForPlan(t *testing.T) {
 	}{
 		"machine": {"cluster.x-k8s.io/v1beta2", "Machine", spec, map[string]any{
 			"conditions": []any{kept("Available", true), kept("InfrastructureReady", true), kept("NodeReady", true), kept("Updating", false)},
-			"nodeRef":    map[string]any{"name": "node"}, "nodeInfo": map[string]any{"kubeletVersion": "v1"}, "phase": "Running"}},
+			"nodeRef":    map[string]any{"name": "node"}, "nodeInfo": map[string]any{"kubeletVersion": "v1", "osImage": "Linux 1"}, "phase": "Running"}},
 		"infrastructure machine":              {infrastructure, "AWSMachine", map[string]any{"ami": map[string]any{"id": "ami-1"}}, nil},
 		"infrastructure machine of any other": {infrastructure, "OtherMachine", spec, nil},
 		"bootstrap config":                    {bootstrap, "KubeadmConfig", spec, nil},
 	} {
 		if c.status == nil {
 			c.status = map[string]any{"conditions": []any{kept("Available", false), kept("InfrastructureReady", false), kept("NodeReady", false), kept("Updating", false)}, "phase": "Running",
-				"nodeRef": map[string]any{"name": "node"}, "nodeInfo": map[string]any{"kubeletVersion": "v1"}}
+				"nodeRef": map[string]any{"name": "node"}, "nodeInfo": map[string]any{"kubeletVersion": "v1", "osImage": "Linux 1"}}
 		}
 		owner := map[string]any{"kind": "MachineSet", "name": "s", "uid": "us", "controller": true}
 		whole := &object{Object: map[string]any{"apiVersion": c.apiVersion, "kind": c.kind, "spec": runtime.DeepCopyJSONValue(spec),
 			"metadata": metadata(map[string]any{"generation": int64(1), "resourceVersion": "7", "managedFields": []any{map[string]any{"manager": "m"}},
 				"ownerReferences": []any{map[string]any{"kind": "Cluster", "name": "c"}, maps.Clone(owner)}}),
-			"status": map[string]any{"addresses": []any{"10.0.0.1"}, "phase": "Running", "nodeRef": map[string]any{"name": "node", "uid": "n"}, "nodeInfo": map[string]any{"kubeletVersion": "v1", "bootID": "b"},
+			"status": map[string]any{"addresses": []any{"10.0.0.1"}, "phase": "Running", "nodeRef": map[string]any{"name": "node", "uid": "n"}, "nodeInfo": map[string]any{"kubeletVersion": "v1", "osImage": "Linux 1", "bootID": "b"},
 				"conditions": []any{at("Available", map[string]any{}), at("InfrastructureReady", map[string]any{}), at("NodeReady", map[string]any{}), at("Updating", map[string]any{})}}}}
 		want := &object{Object: map[string]any{"apiVersion": c.apiVersion, "kind": c.kind, "spec": c.spec, "status": c.status,
 			"metadata": metadata(map[string]any{"ownerReferences": []any{owner}})}}
-		var s capi.Sharer
+		var s capi.Slimmer
 		for range 2 { // the second finds all kept already
 			if diff := cmp.Diff(want, s.SlimForPlan(whole.DeepCopy())); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", name, diff)
@@ -211,7 +211,7 @@ func TestSlimForPlan(t *testing.T) {
 func TestShare(t *testing.T) {
 	forms(t, func(t *testing.T, version string) {
 		w := midway(version)
-		var s capi.Sharer
+		var s capi.Slimmer
 		all := slices.Concat(w.old, w.new, []*object{w.md, w.oldSet, w.newSet})
 		for _, o := range all {
 			o.Object["other"] = map[string]any{"deep": []any{map[string]any{"n": int64(1), "none": nil, "half": 0.5}, []any{}, map[string]any{}}}
@@ -235,7 +235,7 @@ func TestShareTellsApart(t *testing.T) {
 		map[string]any{"a": map[string]any{}}, map[string]any{"a": []any{}}, map[string]any{"b": "1"}, map[string]any{"a": "b", "b": "a"}, map[string]any{"a": "a", "b": "b"},
 		[]any{"a", "b"}, []any{"b", "a"}, []any{[]any{"a"}, "b"}, []any{[]any{"a", "b"}}, []any{nil}, []any{map[string]any{}},
 	}
-	var s capi.Sharer
+	var s capi.Slimmer
 	var got []any
 	for _, tree := range trees {
 		o := &object{Object: map[string]any{"apiVersion": "v1", "kind": "Any", "metadata": map[string]any{"name": "a"}, "tree": runtime.DeepCopyJSONValue(tree)}}
@@ -249,7 +249,7 @@ func TestShareTellsApart(t *testing.T) {
 // TestStartupOfShared: how long machines took to start is told of shared ones too.
 func TestStartupOfShared(t *testing.T) {
 	forms(t, func(t *testing.T, version string) {
-		var s capi.Sharer
+		var s capi.Slimmer
 		var machines, shared []*object
 		for _, m := range midway(version).old {
 			m = m.DeepCopy()
