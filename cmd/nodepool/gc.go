@@ -61,17 +61,13 @@ func (c *collector) leanWaits(notify func(apply.Event)) func(apply.Event) {
 	})
 	blind := map[string]bool{} // waits that have not been judged yet
 	return func(event apply.Event) {
-		switch event := event.(type) {
-		case apply.StepStarted:
-			if event.Step.Wait != nil {
-				once()
-				blind[event.Step.ID] = true
-			}
-		case apply.Rolling:
-			if blind[event.Step.ID] {
-				if delete(blind, event.Step.ID); len(blind) == 0 {
-					go debug.FreeOSMemory() // which takes a while, and nothing waits for it
-				}
+		if started, ok := event.(apply.StepStarted); ok && started.Step.Wait != nil {
+			once()
+			blind[started.Step.ID] = true
+		}
+		if rolling, ok := event.(apply.Rolling); ok && blind[rolling.Step.ID] {
+			if delete(blind, rolling.Step.ID); len(blind) == 0 {
+				go debug.FreeOSMemory() // which takes a while, and nothing waits for it
 			}
 		}
 		notify(event)

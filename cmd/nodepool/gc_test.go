@@ -21,13 +21,13 @@ func TestLateCollector(t *testing.T) {
 		metrics.Read(s)
 		return s[0].Value.Uint64()
 	}
-	c := lateCollector()
+	lateCollector()
 	if got := target(); got != startGC {
 		t.Errorf("the target at the start is %d, want %d", got, startGC)
 	}
 	collected(t, target, usualGC)
 
-	c = lateCollector()
+	c := lateCollector()
 	told := 0
 	notify := c.leanWaits(func(apply.Event) { told++ })
 	notify(apply.StepStarted{Step: plan.Step{Patch: &plan.Patch{}}})
