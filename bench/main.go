@@ -50,6 +50,13 @@ var parts = []struct {
 }
 
 func main() {
+	if len(os.Args) > 2 && os.Args[1] == starter {
+		if err := start(os.Args[2], os.Args[3:]...); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx); err != nil {
