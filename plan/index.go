@@ -12,23 +12,23 @@ import (
 // index finds what belongs to one of many pools without looking through what
 // belongs to the others.
 type index struct {
-	near map[string][]*unstructured.Unstructured
+	near map[string][]*capi.Packed
 	// clones are by the name of their template and by their own kind.
-	clones map[Ref][]*unstructured.Unstructured
+	clones map[Ref][]*capi.Packed
 	// reaches holds what was found out so far of in-place changes, by API version.
 	reaches map[string]bool
 }
 
 func indexOf(snap Snapshot) index {
-	out := index{near: map[string][]*unstructured.Unstructured{}, clones: map[Ref][]*unstructured.Unstructured{}, reaches: map[string]bool{}}
-	for ref, i := range snap.at {
-		o := snap.objects[i]
+	out := index{near: map[string][]*capi.Packed{}, clones: map[Ref][]*capi.Packed{}, reaches: map[string]bool{}}
+	for _, kept := range snap.objects {
+		o, ref := kept.Object(), kept.Ref()
 		for _, key := range capi.Keys(o) {
-			out.near[key] = append(out.near[key], o)
+			out.near[key] = append(out.near[key], kept)
 		}
 		if from := capi.StringAt(o, "metadata", "annotations", clonedFromName); from != "" {
 			ref.Name = from
-			out.clones[ref] = append(out.clones[ref], o)
+			out.clones[ref] = append(out.clones[ref], kept)
 		}
 	}
 	for _, clones := range out.clones {
@@ -40,10 +40,10 @@ func indexOf(snap Snapshot) index {
 // observed gives the judge what of the pool md is in the index: no less than the
 // observed of the whole snapshot, as far as the judgement goes.
 func (i index) observed(snap Snapshot, md *unstructured.Unstructured, cluster, infraMachine, bootstrapConfig Ref) capi.Observed {
-	near := capi.Belonging(capi.RefOf(md), func(key string) []*unstructured.Unstructured { return i.near[key] })
+	near := capi.Belonging(capi.RefOf(md), func(key string) []*capi.Packed { return i.near[key] }, (*capi.Packed).Object)
 	sortByName(near)
 	return observedOf(snap, md, cluster, infraMachine, bootstrapConfig, func(sel Selector) []*unstructured.Unstructured {
-		return slices.DeleteFunc(slices.Clone(near), func(o *unstructured.Unstructured) bool { return !sel.Matches(o) })
+		return chosen(near, sel)
 	})
 }
 
@@ -63,13 +63,21 @@ func (i index) reachesOld(snap Snapshot, cluster Ref, apiVersion string) bool {
 func (i index) madeFrom(template Ref, sel Selector) []*unstructured.Unstructured {
 	ref := sel.Ref
 	ref.Name = template.Name
-	return slices.DeleteFunc(slices.Clone(i.clones[ref]), func(o *unstructured.Unstructured) bool {
-		return !sel.Matches(o) || o.GetDeletionTimestamp() != nil
-	})
+	return slices.DeleteFunc(chosen(i.clones[ref], sel), func(o *unstructured.Unstructured) bool { return o.GetDeletionTimestamp() != nil })
 }
 
-func sortByName(objs []*unstructured.Unstructured) {
-	slices.SortFunc(objs, func(a, b *unstructured.Unstructured) int {
-		return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
+// chosen gives the objects among those kept that sel selects.
+func chosen(kept []*capi.Packed, sel Selector) (out []*unstructured.Unstructured) {
+	for _, o := range kept {
+		if sel.matches(o.Ref(), o.Labels()) {
+			out = append(out, o.Object())
+		}
+	}
+	return out
+}
+
+func sortByName(objs []*capi.Packed) {
+	slices.SortFunc(objs, func(a, b *capi.Packed) int {
+		return cmp.Or(cmp.Compare(a.Ref().Namespace, b.Ref().Namespace), cmp.Compare(a.Ref().Name, b.Ref().Name))
 	})
 }

@@ -23,7 +23,7 @@ func (s Snapshot) Objects() []*unstructured.Unstructured {
 	})
 	out := make([]*unstructured.Unstructured, len(refs))
 	for i, ref := range refs {
-		out[i] = s.objects[s.at[ref]]
+		out[i] = s.objects[s.at[ref]].Object()
 	}
 	return out
 }
@@ -37,7 +37,7 @@ func (s Snapshot) Sealed(cluster Ref) Snapshot {
 	out := s.clone()
 	key, known := s.Object(cluster)
 	for ref, i := range s.at {
-		obj := s.objects[i]
+		obj := s.objects[i].Object()
 		if !known {
 			key = obj
 		}
@@ -46,7 +46,7 @@ func (s Snapshot) Sealed(cluster Ref) Snapshot {
 			// It was read with its managed fields, and none of them counts.
 			sealed.SetManagedFields([]metav1.ManagedFieldsEntry{{}})
 		}
-		out.objects[i] = sealed
+		out.objects[i] = capi.Whole(sealed)
 	}
 	return out
 }

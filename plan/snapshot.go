@@ -48,11 +48,13 @@ func (s Selector) IsList() bool { return s.Name == "" }
 
 // Matches reports whether s selects obj.
 func (s Selector) Matches(obj *unstructured.Unstructured) bool {
-	return s.matches(capi.RefOf(obj), obj)
+	metadata, _ := obj.Object["metadata"].(map[string]any)
+	labels, _ := metadata["labels"].(map[string]any)
+	return s.matches(capi.RefOf(obj), labels)
 }
 
-// matches is Matches of an object whose identity is known.
-func (s Selector) matches(ref Ref, obj *unstructured.Unstructured) bool {
+// matches is Matches of an object whose identity and labels are known.
+func (s Selector) matches(ref Ref, labels map[string]any) bool {
 	if ref.Group != s.Group || ref.Kind != s.Kind || (s.Namespace != "" && ref.Namespace != s.Namespace) {
 		return false
 	}
@@ -62,8 +64,6 @@ func (s Selector) matches(ref Ref, obj *unstructured.Unstructured) bool {
 	if s.Label == "" && s.Pools == "" {
 		return true
 	}
-	metadata, _ := obj.Object["metadata"].(map[string]any)
-	labels, _ := metadata["labels"].(map[string]any)
 	if s.Pools != "" {
 		pool, _ := labels[capi.DeploymentNameLabel].(string)
 		if pool == "" || !strings.Contains(","+s.Pools+",", ","+pool+",") {
@@ -78,7 +78,7 @@ func (s Selector) matches(ref Ref, obj *unstructured.Unstructured) bool {
 // It is a value: With and Merge give a new one and leave the old as it was.
 // Objects in it must not be changed.
 type Snapshot struct {
-	objects []*unstructured.Unstructured
+	objects []*capi.Packed
 	at      map[Ref]int // their places among objects
 	asked   map[Selector]bool
 	unread  map[Selector]string
@@ -107,16 +107,27 @@ func (s Snapshot) Following() Snapshot {
 // With gives s plus the answer to one selector: the objects found, possibly
 // none.
 func (s Snapshot) With(asked Selector, found ...*unstructured.Unstructured) Snapshot {
+	kept := make([]*capi.Packed, len(found))
+	for i, o := range found {
+		kept[i] = capi.Whole(o)
+	}
+	return s.WithPacked(asked, kept...)
+}
+
+// WithPacked is With of objects as they are kept. Of those that are packed, Object
+// and List give another copy each time.
+func (s Snapshot) WithPacked(asked Selector, found ...*capi.Packed) Snapshot {
 	out := s.clone()
 	out.asked[asked] = true
 	for _, o := range found {
-		out.put(capi.RefOf(o), o)
+		out.put(o)
 	}
 	return out
 }
 
 // put is for snapshots that nobody has yet but who made them.
-func (s *Snapshot) put(ref Ref, o *unstructured.Unstructured) {
+func (s *Snapshot) put(o *capi.Packed) {
+	ref := o.Ref()
 	if i, known := s.at[ref]; known {
 		s.objects[i] = o
 		return
@@ -135,8 +146,9 @@ func (s Snapshot) Renewed(forms ...*unstructured.Unstructured) Snapshot {
 		if !known {
 			continue
 		}
-		alike = alike && s.kinds.listAlike(ref, s.objects[i], o)
-		objects[i] = o
+		form := capi.Whole(o)
+		alike = alike && s.kinds.listAlike(ref, s.objects[i].Labels(), form.Labels())
+		objects[i] = form
 	}
 	if s.kinds != nil {
 		s.kinds = s.fork(alike)
@@ -183,8 +195,8 @@ func (s Snapshot) LacksManagers() bool { return s.managers != "" }
 // Merge gives all that s and t hold; where both hold an object, t's is taken.
 func (s Snapshot) Merge(t Snapshot) Snapshot {
 	out := s.clone()
-	for ref, i := range t.at {
-		out.put(ref, t.objects[i])
+	for _, o := range t.objects {
+		out.put(o)
 	}
 	for k := range t.asked {
 		out.asked[k] = true
@@ -258,7 +270,7 @@ func (s Snapshot) Object(ref Ref) (*unstructured.Unstructured, bool) {
 	if !ok {
 		return nil, false
 	}
-	return s.objects[i], true
+	return s.objects[i].Object(), true
 }
 
 // List gives the objects seen that sel selects, ordered by namespace and name.
@@ -269,7 +281,7 @@ func (s Snapshot) List(sel Selector) []*unstructured.Unstructured {
 	}
 	out := make([]*unstructured.Unstructured, len(places))
 	for i, at := range places {
-		out[i] = s.objects[at]
+		out[i] = s.objects[at].Object()
 	}
 	return out
 }
@@ -285,7 +297,7 @@ func (s Snapshot) placesOf(sel Selector) (places []int) {
 		}
 	}
 	for _, p := range s.kind(sel.Group, sel.Kind) {
-		if sel.matches(p.ref, s.objects[p.at]) {
+		if sel.matches(p.ref, s.objects[p.at].Labels()) {
 			places = append(places, p.at)
 		}
 	}
@@ -316,8 +328,8 @@ func (k *kinds) list(sel Selector) (places []int, known bool) {
 }
 
 // listAlike reports whether the lists that are kept hold either both forms of an
-// object or none.
-func (k *kinds) listAlike(ref Ref, a, b *unstructured.Unstructured) bool {
+// object or none, by its labels in both.
+func (k *kinds) listAlike(ref Ref, a, b map[string]any) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for sel := range k.lists {

@@ -166,16 +166,21 @@ func (w *World) answer(selectors []plan.Selector, verb string) (plan.Snapshot, m
 				}
 			}
 		}
+		kept := make([]*capi.Packed, len(found))
 		for i, o := range found {
 			versions[capi.RefOf(o)] = string(o.GetUID()) + "@" + o.GetResourceVersion()
-			found[i] = o.DeepCopy()
-			if verb == "watch" { // as apply/kube's feeds, which have no use for them
-				found[i].SetManagedFields(nil)
-			} else if s.IsList() && s.Slim { // as apply/kube reads
-				found[i] = slimmer.SlimForPlan(found[i])
+			o = o.DeepCopy()
+			switch {
+			case verb == "watch": // as apply/kube's feeds, which have no use for them
+				o.SetManagedFields(nil)
+				kept[i] = capi.Whole(o)
+			case s.IsList() && s.Slim: // as apply/kube reads
+				kept[i] = slimmer.Pack(o)
+			default:
+				kept[i] = capi.Whole(o)
 			}
 		}
-		parts = append(parts, plan.Snapshot{}.With(s, found...))
+		parts = append(parts, plan.Snapshot{}.WithPacked(s, kept...))
 	}
 	if len(problems) > 0 {
 		return plan.Snapshot{}, nil, errors.Join(problems...)

@@ -43,7 +43,7 @@ func (c *Cluster) Fetch(ctx context.Context, selectors []plan.Selector) (plan.Sn
 		found, err := c.fetch(ctx, s)
 		switch {
 		case err == nil:
-			parts[i] = plan.Snapshot{}.With(s, found...)
+			parts[i] = plan.Snapshot{}.WithPacked(s, found...)
 		case s.Optional && leavesOut(err):
 			parts[i] = plan.Snapshot{}.Without(s, err.Error())
 		default:
@@ -67,7 +67,7 @@ func (c *Cluster) Fetch(ctx context.Context, selectors []plan.Selector) (plan.Sn
 		}
 		for _, i := range batch {
 			if o := found[selectors[i].Name]; o != nil {
-				parts[i] = plan.Snapshot{}.With(selectors[i], o)
+				parts[i] = plan.Snapshot{}.WithPacked(selectors[i], o)
 			} else {
 				parts[i] = plan.Snapshot{}.With(selectors[i])
 			}
@@ -111,20 +111,21 @@ func batched(selectors []plan.Selector) [][]int {
 // that many reads of single ones. It reports false where that would take more
 // requests than the single reads, and where it fails, for want of a right or for
 // any other reason: then those tell.
-func (c *Cluster) together(ctx context.Context, s plan.Selector, reads int) (map[string]*unstructured.Unstructured, bool) {
+func (c *Cluster) together(ctx context.Context, s plan.Selector, reads int) (map[string]*capi.Packed, bool) {
 	k, err := c.kinds.find(ctx, groupKind(s), s.APIVersion)
 	if err != nil {
 		return nil, false
 	}
 	s.Name = ""
-	found := map[string]*unstructured.Unstructured{}
-	var common capi.Slimmer
-	err = c.pages(ctx, k, s, common.Share, func(items []*unstructured.Unstructured, got page) error {
+	found := map[string]*capi.Packed{}
+	var slimmer capi.Slimmer
+	share := func(o *unstructured.Unstructured) *capi.Packed { return capi.Whole(slimmer.Share(o)) }
+	err = c.pages(ctx, k, s, share, func(items []*capi.Packed, got page) error {
 		if got.RemainingItemCount != nil && *got.RemainingItemCount/pageSize >= int64(reads) {
 			return errTooMany
 		}
 		for _, o := range items {
-			found[o.GetName()] = o
+			found[o.Ref().Name] = o
 		}
 		return nil
 	}, func() { clear(found) })
@@ -174,7 +175,7 @@ func merge(parts []plan.Snapshot) plan.Snapshot {
 	return merge(parts[:half]).Merge(merge(parts[half:]))
 }
 
-func (c *Cluster) fetch(ctx context.Context, s plan.Selector) ([]*unstructured.Unstructured, error) {
+func (c *Cluster) fetch(ctx context.Context, s plan.Selector) ([]*capi.Packed, error) {
 	k, likely := c.kinds.likely(s)
 	if likely {
 		found, err := c.fetchAs(ctx, k, s)
@@ -201,7 +202,7 @@ func (c *Cluster) fetch(ctx context.Context, s plan.Selector) ([]*unstructured.U
 }
 
 // fetchAs reads what s selects through a kind as it is served.
-func (c *Cluster) fetchAs(ctx context.Context, k kind, s plan.Selector) ([]*unstructured.Unstructured, error) {
+func (c *Cluster) fetchAs(ctx context.Context, k kind, s plan.Selector) ([]*capi.Packed, error) {
 	if s.IsList() {
 		return c.list(ctx, k, s)
 	}
@@ -212,7 +213,7 @@ func (c *Cluster) fetchAs(ctx context.Context, k kind, s plan.Selector) ([]*unst
 	if err != nil {
 		return nil, err
 	}
-	return []*unstructured.Unstructured{o}, nil
+	return []*capi.Packed{capi.Whole(o)}, nil
 }
 
 // notFetched words the error of a read, if it is one.
@@ -232,24 +233,24 @@ func (c *Cluster) notFetched(err error, k kind, s plan.Selector) error {
 	return reading(what, err)
 }
 
-func (c *Cluster) list(ctx context.Context, k kind, s plan.Selector) ([]*unstructured.Unstructured, error) {
-	var out []*unstructured.Unstructured
-	var common capi.Slimmer
-	slim := common.Share
+func (c *Cluster) list(ctx context.Context, k kind, s plan.Selector) ([]*capi.Packed, error) {
+	var out []*capi.Packed
+	var slimmer capi.Slimmer
+	keep := func(o *unstructured.Unstructured) *capi.Packed { return capi.Whole(slimmer.Share(o)) }
 	if s.Slim {
-		slim = common.SlimForPlan
+		keep = slimmer.Pack
 	}
-	err := c.pages(ctx, k, s, slim, func(items []*unstructured.Unstructured, _ page) error {
+	err := c.pages(ctx, k, s, keep, func(items []*capi.Packed, _ page) error {
 		out = append(out, items...)
 		return nil
 	}, func() { out = nil })
 	return out, err
 }
 
-// pages reads a list page by page and gives each to take, its objects as slim
-// leaves them. When all begins anew, it calls anew. An error of take ends it.
-func (c *Cluster) pages(ctx context.Context, k kind, s plan.Selector, slim func(*unstructured.Unstructured) *unstructured.Unstructured,
-	take func([]*unstructured.Unstructured, page) error, anew func()) error {
+// pages reads a list page by page and gives each to take, its objects as keep
+// keeps them. When all begins anew, it calls anew. An error of take ends it.
+func (c *Cluster) pages(ctx context.Context, k kind, s plan.Selector, keep func(*unstructured.Unstructured) *capi.Packed,
+	take func([]*capi.Packed, page) error, anew func()) error {
 	options := listOptions(s)
 	options.Limit = pageSize
 	if s.Pools != "" {
@@ -258,7 +259,7 @@ func (c *Cluster) pages(ctx context.Context, k kind, s plan.Selector, slim func(
 	managed := s.Kind == "MachineDeployment" // which alone is asked for its field managers
 	for {
 		var got page
-		var items []*unstructured.Unstructured
+		var items []*capi.Packed
 		err := c.read(ctx, func(ctx context.Context) (err error) {
 			body, err := c.requests.Get().AbsPath(k.path(s.Namespace, "")...).
 				SpecificallyVersionedParams(&options, metav1.ParameterCodec, metav1.SchemeGroupVersion).
@@ -272,7 +273,7 @@ func (c *Cluster) pages(ctx context.Context, k kind, s plan.Selector, slim func(
 				if item["kind"] == nil { // as in the lists of Kubernetes' own kinds
 					item["apiVersion"], item["kind"] = k.resource.GroupVersion().String(), s.Kind
 				}
-				items = append(items, slim(&unstructured.Unstructured{Object: item}))
+				items = append(items, keep(&unstructured.Unstructured{Object: item}))
 			})
 			return err
 		})

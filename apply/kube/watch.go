@@ -756,7 +756,7 @@ func (f *Feed) lookAtAll(sources []*source) (plan.Snapshot, bool) {
 					}
 				}
 				return found
-			})
+			}, func(o *unstructured.Unstructured) *unstructured.Unstructured { return o })
 		}
 	}
 	content := make(map[plan.Ref]string, len(newest))

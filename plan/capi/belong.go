@@ -57,12 +57,13 @@ var machineRefs = [][]string{{"spec", "infrastructureRef"}, {"spec", "bootstrap"
 // MachineSets that own those Machines, and what the Machines refer to. It may
 // be a little more than what is the pool's, which Judge tells. find gives the
 // objects that are kept under a key, in any order; the answer depends on the
-// answers of find and on nothing else.
-func Belonging(pool Ref, find func(key string) []*unstructured.Unstructured) []*unstructured.Unstructured {
-	var out []*unstructured.Unstructured
-	known := map[*unstructured.Unstructured]bool{}
+// answers of find and on nothing else. The objects are kept as O, of which whole
+// gives the object.
+func Belonging[O comparable](pool Ref, find func(key string) []O, whole func(O) *unstructured.Unstructured) []O {
+	var out []O
+	known := map[O]bool{}
 	asked := map[string]bool{}
-	take := func(key string) (taken []*unstructured.Unstructured) {
+	take := func(key string) (taken []O) {
 		if asked[key] {
 			return nil
 		}
@@ -76,17 +77,17 @@ func Belonging(pool Ref, find func(key string) []*unstructured.Unstructured) []*
 		out = append(out, taken...)
 		return taken
 	}
-	var sets, machines []*unstructured.Unstructured
+	var sets, machines []O
 	for _, md := range take(identityKey(pool)) {
-		sets = append(sets, take(ownerKey("MachineSet", string(md.GetUID())))...)
+		sets = append(sets, take(ownerKey("MachineSet", string(whole(md).GetUID())))...)
 	}
 	sets = append(sets, take(labelKey("MachineSet", pool.Namespace, pool.Name))...)
 	for _, set := range sets {
-		machines = append(machines, take(ownerKey("Machine", string(set.GetUID())))...)
+		machines = append(machines, take(ownerKey("Machine", string(whole(set).GetUID())))...)
 	}
 	machines = append(machines, take(labelKey("Machine", pool.Namespace, pool.Name))...)
 	for _, m := range machines {
-		machine := seen(m.Object)
+		machine := seen(whole(m).Object)
 		if owner, ok := machine.controller(); ok {
 			take(uidKey(owner.text("uid")))
 		}

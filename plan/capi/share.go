@@ -17,6 +17,8 @@ type store struct {
 	// tells these from others by their address.
 	trees  map[uint64][]any
 	hashes map[uintptr]uint64
+	// packer begins anew with them, since what it knows is bounded as well.
+	packer packer
 }
 
 // What a store keeps to compare with is bounded; beyond that, it begins anew. The
@@ -28,11 +30,12 @@ const maxTexts, maxTrees = 1 << 15, 1 << 14
 func (s *store) begin() {
 	if s.texts == nil {
 		s.seed = maphash.MakeSeed()
-	} else if len(s.texts) < maxTexts && len(s.conditions) < maxTrees && len(s.hashes) < maxTrees {
+	} else if len(s.texts) < maxTexts && len(s.conditions) < maxTrees && len(s.hashes) < maxTrees && len(s.packer.texts) < maxTexts {
 		return
 	}
 	s.texts, s.conditions = map[string]any{}, map[condition]map[string]any{}
 	s.trees, s.hashes = map[uint64][]any{}, map[uintptr]uint64{}
+	s.packer = packer{common: &common{}, keys: map[string]uint64{}, texts: map[string]uint64{}, trees: map[uintptr]uint64{}}
 }
 
 // text gives a text that may stand in many objects, as a value.

@@ -68,6 +68,10 @@ func (s *Slimmer) SlimForPlan(o *unstructured.Unstructured) *unstructured.Unstru
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.slimForPlan(o, machine)
+}
+
+func (s *store) slimForPlan(o *unstructured.Unstructured, machine bool) *unstructured.Unstructured {
 	s.begin()
 	from := seen(o.Object)
 	metadata := s.metadata(from)

@@ -100,7 +100,7 @@ func belonging(o capi.Observed) capi.Observed {
 		}
 	}
 	out := capi.Observed{Cluster: o.Cluster, MachineDeployment: o.MachineDeployment}
-	for _, obj := range capi.Belonging(capi.RefOf(o.MachineDeployment), func(key string) []*object { return index[key] }) {
+	for _, obj := range capi.Belonging(capi.RefOf(o.MachineDeployment), func(key string) []*object { return index[key] }, func(o *object) *object { return o }) {
 		switch ref := capi.RefOf(obj); {
 		case ref.Group != capi.Group:
 			out.InfraMachines = append(out.InfraMachines, obj)
