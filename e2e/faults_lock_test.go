@@ -167,7 +167,8 @@ func TestFaultsTwoApplies(t *testing.T) {
 		meet  bool
 		codes []int // sorted
 	}{
-		{name: "one waits for the other", codes: []int{0, 0}},
+		// The rollout may take longer than the time for which a run waits unless it is told to.
+		{name: "one waits for the other", flags: [2][]string{{"--lock-timeout", "10m"}, {"--lock-timeout", "10m"}}, codes: []int{0, 0}},
 		{name: "one does not wait", flags: [2][]string{{"--lock-timeout", "0s"}, {"--lock-timeout", "0s"}}, codes: []int{0, 6}},
 		{name: "without a lock", flags: [2][]string{{"--journal", "file:one.jsonl"}, {"--journal", "file:two.jsonl"}}, meet: true, codes: []int{0, 0}},
 	} {

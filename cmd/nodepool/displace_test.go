@@ -185,6 +185,30 @@ func TestLookBeforeAsking(t *testing.T) {
 	}
 }
 
+// TestLockedTellsNoRun: who does not get the lock has no run, and is not told that
+// the run of another is his, though it may be of the same plan.
+func TestLockedTellsNoRun(t *testing.T) {
+	s := newSite(t, map[string]string{"u.yaml": badUpgrade})
+	md := clustertest.MachineDeployment(pool0)
+	s.world.Break(md, bad)
+	stdout, _ := s.do(5, "", "apply", "-f", "u.yaml", "--auto-approve")
+	s.says(stdout, "closing document")
+	s.world.Break(md, clustertest.Fault{})
+	s.meanwhile = func(ctx context.Context) func() {
+		held, err := s.beside(journal.Cluster{Namespace: "default", Name: "aws-example"}).Lock(0, nil).
+			Acquire(ctx, []plan.Ref{md}, apply.Holder{Actor: "bob@there", Host: "there", Process: 7, Upgrade: "one", Plan: "sha256:other"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return func() { _ = held.Release(ctx) }
+	}
+	stdout, stderr := s.do(6, "", "apply", "-f", "u.yaml", "--auto-approve", "--lock-timeout", "0s")
+	s.says(stderr, "bob@there", "Nothing was written")
+	if strings.Contains(stdout, "closing document") {
+		t.Errorf("it says:\n%s", stdout)
+	}
+}
+
 // TestWithoutATerminal: commands look first, and refuse only what there is to
 // approve.
 func TestWithoutATerminal(t *testing.T) {

@@ -71,7 +71,8 @@ func question(of plan.Purpose) string {
 func (p *program) sayClosing(c *cli.Context, cluster apply.Reader, j keeping, made plan.Plan, err error, w io.Writer) {
 	var unrecorded *apply.RecordError
 	var away *apply.UnreachableError
-	if errors.As(err, &unrecorded) || errors.As(err, &away) || errors.Is(err, apply.ErrNotBegun) {
+	var locked *apply.LockedError // a run of the same plan may be there, and is another's
+	if errors.As(err, &unrecorded) || errors.As(err, &away) || errors.As(err, &locked) || errors.Is(err, apply.ErrNotBegun) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context), 5*time.Second)
