@@ -137,44 +137,26 @@ func Read(data []byte) (Plan, error) {
 	if !utf8.Valid(data) || bytes.HasPrefix(data, []byte("\ufeff")) {
 		return Plan{}, &FileError{"this file was re-encoded: a plan is UTF-8 without a byte order mark", "give the file as nodepool plan wrote it"}
 	}
-	var head map[string]any
-	if err := yaml.Unmarshal(data, &head); err != nil {
-		return Plan{}, &FileError{"this is neither JSON nor YAML, or it is cut off", "give a file that nodepool plan --out, -o json or -o yaml wrote; text and Markdown are for people"}
-	}
-	kind, _ := head["kind"].(string)
-	version, _ := head["apiVersion"].(string)
-	if kind != Kind {
-		return Plan{}, &FileError{fmt.Sprintf("this is of kind %q, not a %s", kind, Kind), "give a file that nodepool plan wrote"}
-	}
-	if version != APIVersion {
-		return Plan{}, &FileError{fmt.Sprintf("this plan is in the format %q, and this release reads %s", version, APIVersion),
-			"use the release of nodepool that wrote it, or plan again"}
-	}
-	if !alone(data) {
-		return Plan{}, &FileError{"there is more than one document in this file, and a plan is one", "give the file as nodepool plan wrote it"}
-	}
-	stored := struct {
-		*planFields
-		Seen Digest `json:"seen"`
-	}{planFields: &planFields{}}
-	if err := yaml.UnmarshalStrict(data, &stored); err != nil {
-		return Plan{}, &FileError{"this plan cannot be read: " + oneLine(err), "make it again with nodepool plan"}
-	}
-	p := Plan(*stored.planFields)
-	if err := p.normalise(); err != nil {
-		return Plan{}, &FileError{"this plan cannot be read: " + oneLine(err), "make it again with nodepool plan"}
+	p, seen, written := asWritten(data)
+	if !written {
+		var err error
+		if p, seen, err = decodeStored(data); err != nil {
+			return Plan{}, err
+		}
 	}
 	if got := p.Sum(); got != p.Digest {
 		return Plan{}, &FileError{fmt.Sprintf("this plan was edited or cut: its content has the digest %s, and it says %s", got.Short(), p.Digest.Short()),
 			"make it again with nodepool plan and have it reviewed"}
 	}
-	if p.seen() != stored.Seen {
+	if p.seen() != seen {
 		return Plan{}, &FileError{"what this plan says of machines and checks (impact, findings, blocked) was edited", "make it again with nodepool plan and have it reviewed"}
 	}
 	// Keys are read whatever their case is; one that is not as it was written
 	// tells of another hand.
-	if again, err := json.Marshal(p); err != nil || !sameTree(data, again) {
-		return Plan{}, &FileError{"this plan was edited or re-encoded: it is not what nodepool wrote", "make it again with nodepool plan"}
+	if !written {
+		if again, err := json.Marshal(p); err != nil || !sameTree(data, again) {
+			return Plan{}, &FileError{"this plan was edited or re-encoded: it is not what nodepool wrote", "make it again with nodepool plan"}
+		}
 	}
 	if len(p.Upgrade.Content) > 0 && digestOf(p.Upgrade.Content) != p.Upgrade.Spec {
 		return Plan{}, &FileError{"this plan does not go with the upgrade that it holds", "make it again with nodepool plan"}
@@ -185,6 +167,57 @@ func Read(data []byte) (Plan, error) {
 		}
 	}
 	return p, nil
+}
+
+// storedPlan is a plan as it is written down.
+type storedPlan struct {
+	*planFields
+	Seen Digest `json:"seen"`
+}
+
+// asWritten decodes a plan whose bytes are those that json.Marshal gives for it:
+// so it is in the journal, and there is nothing more in it than the plan. Of any
+// other it is false.
+func asWritten(data []byte) (p Plan, seen Digest, ok bool) {
+	stored := storedPlan{planFields: &planFields{}}
+	if data[0] != '{' || json.Unmarshal(data, &stored) != nil {
+		return Plan{}, "", false
+	}
+	p = Plan(*stored.planFields)
+	if p.Kind != Kind || p.APIVersion != APIVersion || p.normalise() != nil {
+		return Plan{}, "", false
+	}
+	again, err := json.Marshal(p)
+	return p, stored.Seen, err == nil && bytes.Equal(data, again)
+}
+
+// decodeStored decodes a plan in any layout, JSON or YAML.
+func decodeStored(data []byte) (Plan, Digest, error) {
+	var head map[string]any
+	if err := yaml.Unmarshal(data, &head); err != nil {
+		return Plan{}, "", &FileError{"this is neither JSON nor YAML, or it is cut off", "give a file that nodepool plan --out, -o json or -o yaml wrote; text and Markdown are for people"}
+	}
+	kind, _ := head["kind"].(string)
+	version, _ := head["apiVersion"].(string)
+	if kind != Kind {
+		return Plan{}, "", &FileError{fmt.Sprintf("this is of kind %q, not a %s", kind, Kind), "give a file that nodepool plan wrote"}
+	}
+	if version != APIVersion {
+		return Plan{}, "", &FileError{fmt.Sprintf("this plan is in the format %q, and this release reads %s", version, APIVersion),
+			"use the release of nodepool that wrote it, or plan again"}
+	}
+	if !alone(data) {
+		return Plan{}, "", &FileError{"there is more than one document in this file, and a plan is one", "give the file as nodepool plan wrote it"}
+	}
+	stored := storedPlan{planFields: &planFields{}}
+	if err := yaml.UnmarshalStrict(data, &stored); err != nil {
+		return Plan{}, "", &FileError{"this plan cannot be read: " + oneLine(err), "make it again with nodepool plan"}
+	}
+	p := Plan(*stored.planFields)
+	if err := p.normalise(); err != nil {
+		return Plan{}, "", &FileError{"this plan cannot be read: " + oneLine(err), "make it again with nodepool plan"}
+	}
+	return p, stored.Seen, nil
 }
 
 // alone reports whether nothing stands behind the first document of data: the

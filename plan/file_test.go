@@ -61,6 +61,10 @@ func TestReadOtherLayout(t *testing.T) {
 	if err := json.Compact(&compact, data); err != nil {
 		t.Fatal(err)
 	}
+	kept, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var wide bytes.Buffer
 	if err := json.Indent(&wide, data, "\t", "     "); err != nil {
 		t.Fatal(err)
@@ -74,14 +78,15 @@ func TestReadOtherLayout(t *testing.T) {
 		t.Fatal("the comment has no place")
 	}
 	for name, other := range map[string]string{
-		"compact":            compact.String(),
-		"wide":               wide.String(),
-		"no newline":         strings.TrimSpace(string(data)),
-		"more newlines":      "\n\n" + string(data) + "\n\n",
-		"CRLF":               strings.ReplaceAll(string(data), "\n", "\r\n"),
-		"YAML":               string(reflowed),
-		"YAML with comments": commented,
-		"escaped":            strings.ReplaceAll(string(data), "RollingUpdate", `\u0052olling\u0055pdate`),
+		"compact":             compact.String(),
+		"as a journal has it": string(kept),
+		"wide":                wide.String(),
+		"no newline":          strings.TrimSpace(string(data)),
+		"more newlines":       "\n\n" + string(data) + "\n\n",
+		"CRLF":                strings.ReplaceAll(string(data), "\n", "\r\n"),
+		"YAML":                string(reflowed),
+		"YAML with comments":  commented,
+		"escaped":             strings.ReplaceAll(string(data), "RollingUpdate", `\u0052olling\u0055pdate`),
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := plan.Read([]byte(other))
@@ -171,6 +176,17 @@ func TestReadRefuses(t *testing.T) {
 			}
 			if refused.Why == "" || refused.Remedy == "" || strings.Contains(err.Error(), "\n") {
 				t.Errorf("not in one line why and what to do: %q", err)
+			}
+			mustContain(t, err.Error(), test.words...)
+			// In the layout of the journal it is refused as well, and for the same.
+			var compact, kept bytes.Buffer
+			if json.Compact(&compact, []byte(test.data)) != nil {
+				return
+			}
+			json.HTMLEscape(&kept, compact.Bytes())
+			_, err = plan.Read(kept.Bytes())
+			if err == nil {
+				t.Fatal("as a journal has it, it is taken")
 			}
 			mustContain(t, err.Error(), test.words...)
 		})

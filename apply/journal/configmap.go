@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,6 +41,10 @@ type ConfigMap struct {
 	seen *corev1.ConfigMap
 	// late are notes that could not be written yet.
 	late []apply.Record
+	// prepared is the plan that Open is about to be given, and packs gives how it
+	// is kept; nil when there is none.
+	prepared plan.Plan
+	packs    func() []byte
 }
 
 var _ apply.Journal = (*ConfigMap)(nil)
@@ -231,11 +236,7 @@ func (b *book) tryWrite(cm *corev1.ConfigMap, limit int) (size int, err error) {
 		run := &b.runs[i]
 		run.Records = lighten(run.Records, limit)
 		if b.plans[run.Number] == nil {
-			raw, err := json.Marshal(run.Plan)
-			if err != nil {
-				return 0, fmt.Errorf("encode: %w", err)
-			}
-			if b.plans[run.Number], err = pack(raw); err != nil {
+			if b.plans[run.Number], err = packPlan(run.Plan); err != nil {
 				return 0, err
 			}
 		}
@@ -262,6 +263,14 @@ func (b *book) tryWrite(cm *corev1.ConfigMap, limit int) (size int, err error) {
 	return size, nil
 }
 
+func packPlan(p plan.Plan) ([]byte, error) {
+	raw, err := json.Marshal(p)
+	if err != nil {
+		return nil, fmt.Errorf("encode: %w", err)
+	}
+	return pack(raw)
+}
+
 func pack(raw []byte) ([]byte, error) {
 	var out bytes.Buffer
 	w := gzip.NewWriter(&out)
@@ -284,6 +293,24 @@ func unpack(packed []byte) ([]byte, error) {
 	return raw, errors.Join(err, r.Close())
 }
 
+// Prepare packs a plan that Open is about to be given and reads it back, as the
+// first record behind the opening does, while the caller goes on. It sends no
+// request and returns at once. What fails is told by Open.
+func (j *ConfigMap) Prepare(p plan.Plan) {
+	packs := sync.OnceValue(func() []byte {
+		packed, err := packPlan(p)
+		if err != nil {
+			return nil
+		}
+		_, _ = j.store.plans.read(packed)
+		return packed
+	})
+	j.mu.Lock()
+	j.prepared, j.packs = p, packs
+	j.mu.Unlock()
+	go packs()
+}
+
 // Open implements apply.Journal.
 func (j *ConfigMap) Open(ctx context.Context, p plan.Plan, first ...apply.Record) (attempt int, err error) {
 	j.mu.Lock()
@@ -295,6 +322,9 @@ func (j *ConfigMap) Open(ctx context.Context, p plan.Plan, first ...apply.Record
 		}
 		if attempt, changed, err = b.runs.open(p); err != nil {
 			return false, err
+		}
+		if changed && j.packs != nil && reflect.DeepEqual(p, j.prepared) {
+			b.plans[b.runs[len(b.runs)-1].Number] = j.packs()
 		}
 		sent = numbered(first, attempt)
 		for _, r := range sent {

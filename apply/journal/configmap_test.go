@@ -446,3 +446,34 @@ func TestEvents(t *testing.T) {
 		time.Sleep(time.Hour) // what was queued is still being dropped
 	})
 }
+
+// TestPrepare holds a journal whose plan was prepared to one whose plan was not;
+// of another plan than the one that is opened nothing is kept.
+func TestPrepare(t *testing.T) {
+	one := planNamed("one")
+	kept := func(prepare ...plan.Plan) map[string][]byte {
+		client := journaltest.NewClientset()
+		j := inCluster(client).Journal("up")
+		for _, p := range prepare {
+			j.Prepare(p)
+		}
+		mustOpen(t, j, one, 1)
+		appendAll(t, j, record(one, "", apply.Opened, 1))
+		runs, err := j.Runs(t.Context())
+		if err != nil || len(runs) != 1 || len(runs[0].Records) != 1 || runs[0].Plan.Digest != one.Digest {
+			t.Errorf("prepared %d plans: the journal holds %v, %v", len(prepare), runs, err)
+		}
+		return configMaps(t, client)[0].BinaryData
+	}
+	want := kept()
+	if diff := cmp.Diff(want, kept(one)); diff != "" {
+		t.Errorf("prepared (-want +got):\n%s", diff)
+	}
+	later := one
+	later.Findings = []plan.Finding{{Code: plan.CheckRights, Severity: plan.Pass, Message: "more"}}
+	for _, other := range []plan.Plan{planNamed("two"), later} {
+		if diff := cmp.Diff(want, kept(other)); diff != "" {
+			t.Errorf("another one prepared (-want +got):\n%s", diff)
+		}
+	}
+}

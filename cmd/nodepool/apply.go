@@ -117,6 +117,9 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 	if expect := plan.Digest(c.String("expect")); expect != "" && expect != made.Digest && !made.IsEmpty() {
 		return &apply.StaleError{Reviewed: expect, Found: made.Digest}
 	}
+	if ahead, ok := j.Journal.(interface{ Prepare(plan.Plan) }); ok && !made.Blocked && !made.IsEmpty() {
+		ahead.Prepare(made)
+	}
 	// Where progress is for a program, the plan goes to the people's side.
 	stdout := p.stdout
 	if progress.Mode == ui.JSONLines {
