@@ -19,7 +19,7 @@ help: ## List the targets
 build: bin/nodepool ## Build bin/nodepool
 
 bin/nodepool: $(SOURCES)
-	$(GO) build -ldflags '$(LDFLAGS)' -o $@ ./cmd/nodepool
+	CGO_ENABLED=0 $(GO) build -ldflags '$(LDFLAGS)' -o $@ ./cmd/nodepool
 
 .PHONY: sandbox
 sandbox: ## Build bin/sandbox, the embedded management cluster (about 8 minutes the first time)

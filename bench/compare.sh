@@ -10,7 +10,7 @@ rounds=${ROUNDS:-6}
 work=$(mktemp -d)
 trap 'git worktree remove --force "$work/base" 2>/dev/null || true; rm -rf "$work"' EXIT
 git worktree add --quiet --detach "$work/base" "$1"
-(cd "$work/base" && go build -o "$work/nodepool" ./cmd/nodepool)
+(cd "$work/base" && CGO_ENABLED=0 go build -o "$work/nodepool" ./cmd/nodepool)
 
 # By turns, so that what slows the machine down slows both.
 for round in $(seq "$rounds"); do

@@ -125,9 +125,11 @@ func run(ctx context.Context) (err error) {
 	return e.report(ctx, filepath.Join(e.Root, "docs"), sections, time.Since(began))
 }
 
-// build runs go build in a folder.
+// build runs go build in a folder, for programs that need no library of the
+// system, as nodepool is built and kubectl is published.
 func (e *Env) build(ctx context.Context, dir string, args ...string) error {
 	cmd := exec.CommandContext(ctx, "go", append([]string{"build"}, args...)...)
 	cmd.Dir, cmd.Stderr = dir, os.Stderr
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	return cmd.Run()
 }

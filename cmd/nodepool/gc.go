@@ -7,14 +7,15 @@ import (
 	"sync"
 
 	"nodepool/apply"
+	"nodepool/cmd/nodepool/early"
 )
 
 // The garbage collector's targets, in percent of what is kept
 // (debug.SetGCPercent). Where GOGC says how it is to be, it is left alone.
 const (
-	// startGC has the first collection come at 32 MiB in place of Go's 4: a
-	// command on a small cluster ends before it.
-	startGC = 800
+	// startGC has the first collection come late: a command on a small cluster
+	// ends before it.
+	startGC = early.StartGC
 	usualGC = 100
 	// waitGC is that of a run that waits. A wait may go on for hours beside
 	// other programs: half of Go's usual garbage costs less than a hundredth of

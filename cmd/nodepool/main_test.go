@@ -93,3 +93,19 @@ func TestStop(t *testing.T) {
 		}
 	})
 }
+
+// TestNoCollectionBeforeMain: the libraries fill more than the 4 MiB at which the
+// first collection comes otherwise, and their packages are initialised behind early.
+func TestNoCollectionBeforeMain(t *testing.T) {
+	for gogc, want := range map[string]bool{"": false, "100": true} {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "version")
+		cmd.Env = append(os.Environ(), "NODEPOOL_TEST_MAIN=1", "GODEBUG=gctrace=1", "GOGC="+gogc)
+		said, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(string(said), "gc 1 @"); got != want {
+			t.Errorf("GOGC=%q: a collection: %v, want %v\n%s", gogc, got, want, said)
+		}
+	}
+}
