@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -16,6 +15,17 @@ import (
 // object as it is. Lists of one length are compared item by item, others are
 // replaced whole.
 func changesBetween(at Pointer, before, after any) []Change {
+	return changesSealed(at, before, after, nil)
+}
+
+// changesBetween is that of before and after sealed. What both share, which is most
+// of them, is not looked at.
+func (s sealer) changesBetween(before, after any) []Change {
+	return changesSealed("", before, after, &s)
+}
+
+// changesSealed lists the changes between values, sealed by s unless that is nil.
+func changesSealed(at Pointer, before, after any, s *sealer) []Change {
 	if one(before, after) {
 		return nil
 	}
@@ -25,7 +35,10 @@ func changesBetween(at Pointer, before, after any) []Change {
 		if !ok || isSealed(a) || isSealed(b) {
 			break
 		}
-		keys := slices.Sorted(maps.Keys(b))
+		keys := make([]string, 0, len(b))
+		for k := range b {
+			keys = append(keys, k)
+		}
 		for k := range a {
 			if _, had := b[k]; !had {
 				keys = append(keys, k)
@@ -34,20 +47,25 @@ func changesBetween(at Pointer, before, after any) []Change {
 		slices.Sort(keys)
 		var out []Change
 		for _, k := range keys {
-			p := at.Append(k)
 			bv, had := b[k]
 			av, has := a[k]
+			if one(bv, av) {
+				continue
+			}
+			p := at.Append(k)
 			switch {
 			case !had:
 				if av != nil {
-					out = append(out, Change{Path: p, After: mustCanonical(av)})
+					out = append(out, Change{Path: p, After: mustCanonical(s.sealUnder(k, av))})
 				}
 			case !has:
 				if bv != nil {
-					out = append(out, Change{Path: p, Before: mustCanonical(bv)})
+					out = append(out, Change{Path: p, Before: mustCanonical(s.sealUnder(k, bv))})
 				}
+			case s != nil && isSecretKey(k):
+				out = append(out, changesSealed(p, s.sealValue(bv), s.sealValue(av), s)...)
 			default:
-				out = append(out, changesBetween(p, bv, av)...)
+				out = append(out, changesSealed(p, bv, av, s)...)
 			}
 		}
 		return out
@@ -58,20 +76,23 @@ func changesBetween(at Pointer, before, after any) []Change {
 		}
 		var out []Change
 		for i := range b {
-			out = append(out, changesBetween(at.Append(strconv.Itoa(i)), b[i], a[i])...)
+			out = append(out, changesSealed(at.Append(strconv.Itoa(i)), b[i], a[i], s)...)
 		}
 		return out
 	}
-	bRaw, aRaw := rawOf(before), rawOf(after)
+	bRaw, aRaw := rawOf(s.sealUnder("", before)), rawOf(s.sealUnder("", after))
 	if bytes.Equal(bRaw, aRaw) {
 		return nil
 	}
 	return []Change{{Path: at, Before: bRaw, After: aRaw}}
 }
 
-// one reports whether two lists or maps are the very same.
+// one reports whether two values are the same without a look into them: lists and
+// maps are when they are the very same.
 func one(a, b any) bool {
 	switch a.(type) {
+	case string, bool, int64:
+		return a == b
 	case map[string]any:
 		_, ok := b.(map[string]any)
 		return ok && reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()

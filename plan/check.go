@@ -59,7 +59,8 @@ func checkCodes() []string {
 // is there. A pool that is as wanted and complete is asked for its cluster
 // alone: what would stand in the way of a change is of no matter to it.
 func check(up schema.Upgrade, pools []*pool, snap Snapshot) (findings []Finding, blocked bool) {
-	c := checker{snap: snap, name: up.Metadata.Name, upgrade: up.Spec.Pools, catalogue: up.Image}
+	c := checker{snap: snap, name: up.Metadata.Name, upgrade: up.Spec.Pools, catalogue: up.Image,
+		findings: make([]Finding, 0, (len(pools)+1)*len(checkCodes()))}
 	clusterRef := clusterRefOf(up)
 	cluster, ok := snap.Object(clusterRef)
 	if !ok {

@@ -8,7 +8,6 @@ import (
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 )
 
 // The annotations that nodepool writes. They stand on an object's own
@@ -44,7 +43,8 @@ var (
 )
 
 // clone copies what a clone keeps of source, owned by cluster: an owner makes
-// garbage collection and "clusterctl move" take the template with its cluster.
+// garbage collection and "clusterctl move" take the template with its cluster. The
+// spec is shared with source.
 func clone(source, cluster *unstructured.Unstructured, name string) *unstructured.Unstructured {
 	out := &unstructured.Unstructured{Object: map[string]any{}}
 	out.SetAPIVersion(source.GetAPIVersion())
@@ -66,7 +66,7 @@ func clone(source, cluster *unstructured.Unstructured, name string) *unstructure
 		"uid":        string(cluster.GetUID()),
 	}}, "metadata", "ownerReferences")
 	if spec, ok := source.Object["spec"]; ok {
-		out.Object["spec"] = runtime.DeepCopyJSONValue(spec)
+		out.Object["spec"] = spec
 	}
 	return out
 }
@@ -84,13 +84,11 @@ func keep(all map[string]string, names []string) map[string]string {
 // contentDigest is the digest of a body that is sent, sealed, without its
 // name and without the annotation that carries the digest.
 func contentDigest(body *unstructured.Unstructured, s sealer) Digest {
-	bare := body.DeepCopy()
-	unstructured.RemoveNestedField(bare.Object, "metadata", "name")
-	unstructured.RemoveNestedField(bare.Object, "metadata", "annotations", ContentAnnotation)
-	if len(bare.GetAnnotations()) == 0 {
-		unstructured.RemoveNestedField(bare.Object, "metadata", "annotations")
+	bare := without(without(body.Object, "metadata", "name"), "metadata", "annotations", ContentAnnotation)
+	if len((&unstructured.Unstructured{Object: bare}).GetAnnotations()) == 0 {
+		bare = without(bare, "metadata", "annotations")
 	}
-	return digestOf(s.seal(bare.Object))
+	return digestOf(s.seal(bare))
 }
 
 // sourceDigest is the digest of all that a clone copies of source.
@@ -146,7 +144,7 @@ func (c Create) Outline(snap Snapshot, secrets Secrets) (body *unstructured.Unst
 	if got := sourceDigest(source, s); got != c.BasedOn.Digest {
 		return nil, nil, fmt.Errorf("%s has changed since the plan was made", c.BasedOn.Ref)
 	}
-	body = clone(source, cluster, c.Ref.Name)
+	body = clone(source, cluster, c.Ref.Name).DeepCopy()
 	for _, change := range c.Changes {
 		if err := change.write(body.Object, secrets.opened); err != nil {
 			return nil, nil, fmt.Errorf("make %s: %w", c.Ref, err)
@@ -252,21 +250,34 @@ func isOurs(live *unstructured.Unstructured, content Digest, s sealer, cluster *
 	return false, "it was edited after nodepool made it"
 }
 
-// toWrite gives a copy of an object whose spec and annotations can be written to.
-// The managed fields, which nobody writes to and which are half of a
-// MachineDeployment, are those of o.
-func toWrite(o *unstructured.Unstructured) *unstructured.Unstructured {
-	metadata, _ := o.Object["metadata"].(map[string]any)
-	managed, ok := metadata["managedFields"]
-	if !ok {
-		return o.DeepCopy()
+// with gives tree with value at path. All that does not lie on the path is shared
+// with tree. Where something other than an object stands in the way, it gives tree.
+func with(tree map[string]any, value any, path ...string) map[string]any {
+	if len(path) > 1 {
+		below, there := tree[path[0]]
+		object, ok := below.(map[string]any)
+		if there && !ok {
+			return tree
+		}
+		value = with(object, value, path[1:]...)
 	}
-	bare := maps.Clone(metadata)
-	delete(bare, "managedFields")
-	out := maps.Clone(o.Object)
-	out["metadata"] = bare
-	out = runtime.DeepCopyJSON(out)
-	metadata, _ = out["metadata"].(map[string]any)
-	metadata["managedFields"] = managed
-	return &unstructured.Unstructured{Object: out}
+	out := make(map[string]any, len(tree)+1)
+	maps.Copy(out, tree)
+	out[path[0]] = value
+	return out
+}
+
+// without gives tree without the field at path, and shares the rest as with does.
+func without(tree map[string]any, path ...string) map[string]any {
+	below, there := tree[path[0]]
+	if !there {
+		return tree
+	}
+	out := maps.Clone(tree)
+	if len(path) == 1 {
+		delete(out, path[0])
+	} else if object, ok := below.(map[string]any); ok {
+		out[path[0]] = without(object, path[1:]...)
+	}
+	return out
 }

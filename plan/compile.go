@@ -1,6 +1,9 @@
 package plan
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -57,12 +60,13 @@ func Compile(up schema.Upgrade, snap Snapshot) (Plan, error) {
 	findings, blocked := check(up, pools, snap)
 	p.Findings, p.Blocked = inOrder(findings), blocked
 	var perPool [][]Step
+	marks := markerOf(p.Upgrade)
 	for _, pl := range pools {
 		if pl.md == nil || pl.wanted == nil {
 			p.Impact = append(p.Impact, PoolImpact{Pool: pl.spec.Name, Action: None})
 			continue
 		}
-		perPool = append(perPool, pl.steps(p.Upgrade))
+		perPool = append(perPool, pl.steps(marks))
 		impact := pl.impact()
 		for _, t := range []template{pl.infra, pl.bootstrap} {
 			if t.create != nil && t.there {
@@ -124,14 +128,29 @@ func SecretsOf(up schema.Upgrade, snap Snapshot) Secrets {
 	return out
 }
 
-// Sum is the digest of what is signed: the upgrade and the steps.
+// Sum is the digest of what is signed: the upgrade and the steps. These are digested
+// one by one, since those of many pools take megabytes as JSON.
 func (p Plan) Sum() Digest {
-	return digestOf(struct {
+	head := mustCanonical(struct {
 		APIVersion string
 		Kind       string
 		Upgrade    UpgradeRef
 		Steps      []Step
-	}{p.APIVersion, p.Kind, p.Upgrade, p.Steps})
+	}{p.APIVersion, p.Kind, p.Upgrade, p.Steps[:0]})
+	if len(p.Steps) == 0 {
+		return digestOfJSON(head)
+	}
+	const end = "]}"
+	sum := sha256.New()
+	sum.Write(bytes.TrimSuffix(head, []byte(end)))
+	for i, s := range p.Steps {
+		if i > 0 {
+			sum.Write([]byte{','})
+		}
+		sum.Write(mustCanonical(s))
+	}
+	sum.Write([]byte(end))
+	return digestOfSum(sum)
 }
 
 // ordered lays the pools' steps out: one pool after the other; or, in parallel,
@@ -179,15 +198,15 @@ func staged(perPool [][]Step) []Step {
 // rollout at the first new machines, a wait for them, the patch that releases
 // it, a wait; the wait alone when the pool is as wanted and still rolling;
 // nothing when it is done.
-func (p *pool) steps(up UpgradeRef) []Step {
+func (p *pool) steps(marks marker) []Step {
 	from, mark := p.md, p.md.GetAnnotations()[RunAnnotation]
 	if len(p.changes(p.md, p.wanted)) == 0 {
 		if p.rollout.Complete {
 			return nil
 		}
-		return []Step{p.rolloutStep(up, mark)}
+		return []Step{p.rolloutStep(marks, mark)}
 	}
-	out := p.inPlaceSteps(up)
+	out := p.inPlaceSteps(marks)
 	if len(out) > 0 {
 		from = p.withDrain(p.md)
 		if first := out[0].Patch; first != nil {
@@ -208,7 +227,7 @@ func (p *pool) steps(up UpgradeRef) []Step {
 		}
 	}
 	write := func(id, note string, changes []Change, facts []Fact) {
-		patch := p.patch(up, changes, mark)
+		patch := p.patch(marks, changes, mark)
 		mark = patch.Run.After
 		out = append(out, Step{ID: p.spec.Name + "/" + id, Pool: p.spec.Name, Note: note, Facts: facts, Patch: patch})
 	}
@@ -220,7 +239,7 @@ func (p *pool) steps(up UpgradeRef) []Step {
 		}
 		changes := p.changes(from, p.wanted)
 		write(id, note, changes, p.facts(p.md, changes))
-		return append(out, p.rolloutStep(up, mark))
+		return append(out, p.rolloutStep(marks, mark))
 	}
 	held := p.held(canary.Machines)
 	relies, before := p.md, p.changes(from, held)
@@ -240,16 +259,16 @@ func (p *pool) steps(up UpgradeRef) []Step {
 	changes := p.changes(held, p.wanted)
 	write(release, "This ends the hold: the rollout goes on with the reviewed values.", changes,
 		p.facts(relies, slices.Concat(before, changes)))
-	return append(out, p.rolloutStep(up, mark))
+	return append(out, p.rolloutStep(marks, mark))
 }
 
 // rolloutStep waits for the pool's rollout, and pauses it on a stall where the
 // upgrade says so; run is the mark that its MachineDeployment bears by then.
-func (p *pool) rolloutStep(up UpgradeRef, run string) Step {
+func (p *pool) rolloutStep(marks marker, run string) Step {
 	s := Step{ID: p.spec.Name + "/wait", Pool: p.spec.Name, Wait: p.wait(p.wanted, p.infra.name(), p.bootstrap.name())}
 	switch p.spec.OnStall {
 	case schema.Pause:
-		s.Wait.Pause = p.pause(up, run)
+		s.Wait.Pause = p.pause(marks, run)
 	case schema.Rollback:
 		s.Wait.Rollback = true
 	case schema.Stop:
@@ -276,15 +295,36 @@ func (p *pool) patchNote() string {
 	return "This write starts the rollout."
 }
 
-// runMark names the run that makes this patch. It is made of what the patch
+// marker names runs. What it digests of the upgrade is the same for all patches,
+// and as long as the file of all pools.
+type marker struct {
+	name string
+	head []byte // the state of the hash behind the upgrade
+}
+
+func markerOf(up UpgradeRef) marker {
+	sum := sha256.New()
+	sum.Write(bytes.TrimSuffix(mustCanonical(struct{ Upgrade UpgradeRef }{up}), []byte("}")))
+	sum.Write([]byte(`,"Patch":`))
+	head, err := sum.(encoding.BinaryMarshaler).MarshalBinary()
+	if err != nil {
+		panic(err) // crypto/sha256 promises it
+	}
+	return marker{up.Name, head}
+}
+
+// mark names the run that makes this patch. It is made of what the patch
 // does and of the run before it, so that the same change made a second time,
 // after a rollback, bears another mark.
-func runMark(up UpgradeRef, patch Patch) string {
+func (m marker) mark(patch Patch) string {
 	patch.Run.After = ""
-	return up.Name + "-" + digestOf(struct {
-		Upgrade UpgradeRef
-		Patch   Patch
-	}{up, patch}).Short()
+	sum := sha256.New()
+	if err := sum.(encoding.BinaryUnmarshaler).UnmarshalBinary(m.head); err != nil {
+		panic(err) // it comes from markerOf
+	}
+	sum.Write(mustCanonical(patch))
+	sum.Write([]byte("}"))
+	return m.name + "-" + digestOfSum(sum).Short()
 }
 
 // wait gives the wait for what md, the MachineDeployment at that time, names.
@@ -307,7 +347,7 @@ func (p *pool) wait(md *unstructured.Unstructured, template, bootstrapTemplate s
 // plan's patches before it. The set is fixed by what the pool is, never by what
 // its reader may read.
 func (p *pool) facts(from *unstructured.Unstructured, changes []Change) []Fact {
-	var out []Fact
+	out := make([]Fact, 0, 22) // a pool has about as many
 	changed := func(at Pointer) bool {
 		for _, c := range changes {
 			if at.Within(c.Path) || c.Path.Within(at) {

@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"hash"
 	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -27,6 +29,16 @@ func (d Digest) Short() string {
 // canonical encodes a tree of JSON values in the one form that is compared
 // and digested: sorted keys, no white space, no HTML escapes.
 func canonical(v any) (json.RawMessage, error) {
+	switch x := v.(type) { // most values; the encoder takes 64 bytes for the shortest
+	case string:
+		if isPlain(x) {
+			return json.RawMessage(`"` + x + `"`), nil
+		}
+	case int64:
+		return strconv.AppendInt(nil, x, 10), nil
+	case bool:
+		return strconv.AppendBool(nil, x), nil
+	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
@@ -34,6 +46,16 @@ func canonical(v any) (json.RawMessage, error) {
 		return nil, fmt.Errorf("encode value: %w", err)
 	}
 	return bytes.TrimRight(b.Bytes(), "\n"), nil
+}
+
+// isPlain reports whether text stands in JSON as it is.
+func isPlain(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // mustCanonical is canonical for trees that came out of a JSON or YAML
@@ -46,10 +68,15 @@ func mustCanonical(v any) json.RawMessage {
 	return b
 }
 
-func digestOf(v any) Digest {
-	sum := sha256.Sum256(mustCanonical(v))
-	return Digest("sha256:" + hex.EncodeToString(sum[:]))
+func digestOf(v any) Digest { return digestOfJSON(mustCanonical(v)) }
+
+func digestOfJSON(raw json.RawMessage) Digest {
+	sum := sha256.New()
+	sum.Write(raw)
+	return digestOfSum(sum)
 }
+
+func digestOfSum(sum hash.Hash) Digest { return Digest("sha256:" + hex.EncodeToString(sum.Sum(nil))) }
 
 // decodeValue reads canonical JSON back to a tree; whole numbers become
 // int64 as they are in objects from the API server.

@@ -72,32 +72,31 @@ func holdOn(md *unstructured.Unstructured, f capi.Fields) map[string]heldField {
 // unheld gives md without the hold that is on it: each field that is still as
 // the hold left it gets back its value from before.
 func unheld(md *unstructured.Unstructured, f capi.Fields, hold map[string]heldField) *unstructured.Unstructured {
-	out := toWrite(md)
+	out := md.Object
 	for name, h := range hold {
 		path := heldPath(f, name)
 		was, err := decodeValue(h.Was)
 		if len(h.Was) == 0 || err != nil {
-			unstructured.RemoveNestedField(out.Object, path...)
+			out = without(out, path...)
 			continue
 		}
-		_ = unstructured.SetNestedField(out.Object, was, path...)
+		out = with(out, was, path...)
 	}
-	unstructured.RemoveNestedField(out.Object, "metadata", "annotations", HoldAnnotation)
-	return out
+	return &unstructured.Unstructured{Object: without(out, "metadata", "annotations", HoldAnnotation)}
 }
 
 // holding gives md with fields of a hold set, and the annotation that records
 // what base has in their places.
 func holding(md, base *unstructured.Unstructured, f capi.Fields, values map[string]any) *unstructured.Unstructured {
-	out := toWrite(md)
+	out := md.Object
 	record := map[string]heldField{}
 	for name, v := range values {
 		path := heldPath(f, name)
 		record[name] = heldField{Held: mustCanonical(v), Was: valueAt(base.Object, PointerTo(path...))}
-		_ = unstructured.SetNestedField(out.Object, v, path...)
+		out = with(out, v, path...)
 	}
-	_ = unstructured.SetNestedField(out.Object, string(mustCanonical(record)), "metadata", "annotations", HoldAnnotation)
-	return out
+	out = with(out, string(mustCanonical(record)), "metadata", "annotations", HoldAnnotation)
+	return &unstructured.Unstructured{Object: out}
 }
 
 // canary says how the pool's first new machines are to prove themselves; nil
@@ -122,9 +121,9 @@ func (p *pool) held(machines int) *unstructured.Unstructured {
 // pause gives the patch that pauses the pool once its last change has stood for
 // too long without progress. Run is the mark that the MachineDeployment bears
 // then.
-func (p *pool) pause(up UpgradeRef, run string) *Patch {
+func (p *pool) pause(marks marker, run string) *Patch {
 	paused := holding(p.wanted, p.base, p.fields, map[string]any{heldPaused: true})
-	return p.patch(up, p.changes(p.wanted, paused), run)
+	return p.patch(marks, p.changes(p.wanted, paused), run)
 }
 
 // holdFacts are what the wait for a canary relies on: that the hold is in place.
@@ -179,12 +178,13 @@ func Abandon(up schema.Upgrade, snap Snapshot) (Plan, error) {
 	p := Plan{APIVersion: APIVersion, Kind: Kind, Upgrade: full.Upgrade, Steps: []Step{}}
 	p.Upgrade.Purpose = ForAbandon
 	pools, _, _ := look(up, snap)
+	marks := markerOf(p.Upgrade)
 	for _, pl := range pools {
 		if pl.md == nil || pl.hold == nil {
 			continue
 		}
 		pl.wanted = pl.base
-		patch := pl.patch(p.Upgrade, pl.changes(pl.md, pl.base), pl.md.GetAnnotations()[RunAnnotation])
+		patch := pl.patch(marks, pl.changes(pl.md, pl.base), pl.md.GetAnnotations()[RunAnnotation])
 		p.Steps = append(p.Steps, Step{
 			ID: pl.spec.Name + "/" + release, Pool: pl.spec.Name,
 			Note:  "This ends the hold that a run left; Cluster API then goes on replacing machines by itself.",

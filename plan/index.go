@@ -2,6 +2,7 @@ package plan
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -12,6 +13,7 @@ import (
 // index finds what belongs to one of many pools without looking through what
 // belongs to the others.
 type index struct {
+	// near is for the judgement, and let go of behind it.
 	near map[string][]*capi.Packed
 	// clones are by the name of their template and by their own kind.
 	clones map[Ref][]*capi.Packed
@@ -19,8 +21,8 @@ type index struct {
 	reaches map[string]bool
 }
 
-func indexOf(snap Snapshot) index {
-	out := index{near: map[string][]*capi.Packed{}, clones: map[Ref][]*capi.Packed{}, reaches: map[string]bool{}}
+func indexOf(snap Snapshot) *index {
+	out := &index{near: map[string][]*capi.Packed{}, clones: map[Ref][]*capi.Packed{}, reaches: map[string]bool{}}
 	for _, kept := range snap.objects {
 		o, ref := kept.Object(), kept.Ref()
 		for _, key := range capi.Keys(o) {
@@ -39,7 +41,7 @@ func indexOf(snap Snapshot) index {
 
 // observed gives the judge what of the pool md is in the index: no less than the
 // observed of the whole snapshot, as far as the judgement goes.
-func (i index) observed(snap Snapshot, md *unstructured.Unstructured, cluster, infraMachine, bootstrapConfig Ref) capi.Observed {
+func (i *index) observed(snap Snapshot, md *unstructured.Unstructured, cluster, infraMachine, bootstrapConfig Ref) capi.Observed {
 	near := capi.Belonging(capi.RefOf(md), func(key string) []*capi.Packed { return i.near[key] }, (*capi.Packed).Object)
 	sortByName(near)
 	return observedOf(snap, md, cluster, infraMachine, bootstrapConfig, func(sel Selector) []*unstructured.Unstructured {
@@ -49,10 +51,10 @@ func (i index) observed(snap Snapshot, md *unstructured.Unstructured, cluster, i
 
 // reachesOld reports whether in-place changes reach the old machines; which
 // release of Cluster API that tells is seen on the machines of all pools.
-func (i index) reachesOld(snap Snapshot, cluster Ref, apiVersion string) bool {
+func (i *index) reachesOld(snap Snapshot, cluster Ref, apiVersion string) bool {
 	reaches, known := i.reaches[apiVersion]
 	if !known {
-		reaches = capi.InPlaceReachesOld(apiVersion, snap.List(machinesOf(cluster)))
+		reaches = capi.InPlaceReachesOld(apiVersion, snap.each(machinesOf(cluster)))
 		i.reaches[apiVersion] = reaches
 	}
 	return reaches
@@ -60,7 +62,7 @@ func (i index) reachesOld(snap Snapshot, cluster Ref, apiVersion string) bool {
 
 // madeFrom gives the objects among those that sel selects which were cloned from
 // a template and are not being deleted.
-func (i index) madeFrom(template Ref, sel Selector) []*unstructured.Unstructured {
+func (i *index) madeFrom(template Ref, sel Selector) []*unstructured.Unstructured {
 	ref := sel.Ref
 	ref.Name = template.Name
 	return slices.DeleteFunc(chosen(i.clones[ref], sel), func(o *unstructured.Unstructured) bool { return o.GetDeletionTimestamp() != nil })
@@ -80,4 +82,15 @@ func sortByName(objs []*capi.Packed) {
 	slices.SortFunc(objs, func(a, b *capi.Packed) int {
 		return cmp.Or(cmp.Compare(a.Ref().Namespace, b.Ref().Namespace), cmp.Compare(a.Ref().Name, b.Ref().Name))
 	})
+}
+
+// each gives the objects of List one by one: each is let go of before the next one.
+func (s Snapshot) each(sel Selector) iter.Seq[*unstructured.Unstructured] {
+	return func(yield func(*unstructured.Unstructured) bool) {
+		for _, at := range s.placesOf(sel) {
+			if !yield(s.objects[at].Object()) {
+				return
+			}
+		}
+	}
 }

@@ -33,15 +33,15 @@ func (p *pool) drain() []Field {
 
 // withDrain gives the MachineDeployment md with the drain settings of the upgrade.
 func (p *pool) withDrain(md *unstructured.Unstructured) *unstructured.Unstructured {
-	w := toWrite(md)
+	w := md.Object
 	for _, f := range p.drain() {
 		value, err := decodeValue(f.Value)
 		if err != nil {
 			panic(err) // canonical JSON of our own always decodes
 		}
-		_ = unstructured.SetNestedField(w.Object, value, f.Path.Tokens()...)
+		w = with(w, value, f.Path.Tokens()...)
 	}
-	return w
+	return &unstructured.Unstructured{Object: w}
 }
 
 // drainFirst reports whether the drain settings must be with the machines before
@@ -55,13 +55,13 @@ func (p *pool) drainFirst() bool {
 // inPlaceSteps gives what is to be done before the rollout: a patch of the drain
 // settings, unless they stand there already, and a wait until the machines have
 // them.
-func (p *pool) inPlaceSteps(up UpgradeRef) []Step {
+func (p *pool) inPlaceSteps(marks marker) []Step {
 	if !p.drainFirst() {
 		return nil
 	}
 	var out []Step
 	if changes := p.changes(p.md, p.withDrain(p.md)); len(changes) > 0 {
-		patch := p.patch(up, changes, p.md.GetAnnotations()[RunAnnotation])
+		patch := p.patch(marks, changes, p.md.GetAnnotations()[RunAnnotation])
 		out = append(out, Step{
 			ID:   p.spec.Name + "/patch-in-place",
 			Pool: p.spec.Name,
@@ -83,7 +83,7 @@ func (p *pool) inPlaceSteps(up UpgradeRef) []Step {
 
 // changes lists what turns one state of the MachineDeployment into another.
 func (p *pool) changes(from, to *unstructured.Unstructured) []Change {
-	changes := changesBetween("", p.sealed(from.Object), p.sealed(to.Object))
+	changes := sealerOf(p.cluster).changesBetween(from.Object, to.Object)
 	// Cluster API adds annotations of its own at any time, so ours is written by
 	// itself though there were none at all.
 	annotations := PointerTo("metadata", "annotations")
@@ -97,7 +97,7 @@ func (p *pool) changes(from, to *unstructured.Unstructured) []Change {
 }
 
 // patch gives the patch of the MachineDeployment that starts from a run mark.
-func (p *pool) patch(up UpgradeRef, changes []Change, before string) *Patch {
+func (p *pool) patch(marks marker, changes []Change, before string) *Patch {
 	patch := &Patch{
 		Target:     p.ref,
 		Cluster:    capi.RefOf(p.cluster),
@@ -106,6 +106,6 @@ func (p *pool) patch(up UpgradeRef, changes []Change, before string) *Patch {
 		Changes:    changes,
 	}
 	patch.Run.Before = before
-	patch.Run.After = runMark(up, *patch)
+	patch.Run.After = marks.mark(*patch)
 	return patch
 }

@@ -109,9 +109,10 @@ func Invert(p Plan, snap Snapshot) (Plan, error) {
 	out := Plan{APIVersion: APIVersion, Kind: Kind, Upgrade: p.Upgrade, Steps: []Step{}}
 	out.Upgrade.Purpose, out.Upgrade.Rollback = ForRollback, p.Digest
 	var perPool [][]Step
+	marks := markerOf(out.Upgrade)
 	for _, pl := range pools {
 		if pl.md != nil && pl.wanted != nil && !pl.back.untouched && !pl.onlyReleased() {
-			perPool = append(perPool, pl.steps(out.Upgrade))
+			perPool = append(perPool, pl.steps(marks))
 		}
 	}
 	out.Steps = append(out.Steps, ordered(up.Spec.Order, perPool)...)
@@ -713,7 +714,7 @@ const CheckRollbackValue = "rollback-value-unknown"
 // holds its hash and not its value.
 func (c *checker) sealedBack(p *pool) {
 	known := true
-	for _, change := range changesBetween("", p.sealed(p.md.Object), p.sealed(p.wanted.Object)) {
+	for _, change := range sealerOf(p.cluster).changesBetween(p.md.Object, p.wanted.Object) {
 		if len(change.After) == 0 {
 			continue
 		}

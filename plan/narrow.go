@@ -85,12 +85,9 @@ func enough(pools []*pool, snap Snapshot) bool {
 			}
 		}
 	}
-	machines := snap.List(machinesOf(cluster))
-	if len(machines) == 0 {
-		return false
-	}
-	found := map[string]int64{}
-	for _, m := range machines {
+	found, any := map[string]int64{}, false
+	for m := range snap.each(machinesOf(cluster)) {
+		any = true
 		if owner := metav1.GetControllerOfNoCopy(m); owner != nil {
 			found[string(owner.UID)]++
 		}
@@ -104,6 +101,9 @@ func enough(pools []*pool, snap Snapshot) bool {
 				return false
 			}
 		}
+	}
+	if !any {
+		return false
 	}
 	for _, set := range snap.List(sets) {
 		count, _, _ := unstructured.NestedInt64(set.Object, "status", "replicas")

@@ -21,7 +21,12 @@ func PointerTo(tokens ...string) Pointer {
 
 // Append gives the pointer that leads on from p by the unescaped tokens.
 func (p Pointer) Append(tokens ...string) Pointer {
+	n := len(p)
+	for _, t := range tokens {
+		n += 1 + len(t)
+	}
 	var b strings.Builder
+	b.Grow(n)
 	b.WriteString(string(p))
 	for _, t := range tokens {
 		b.WriteByte('/')

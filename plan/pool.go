@@ -22,7 +22,7 @@ type pool struct {
 	path string // of the pool in the upgrade file: spec.pools[0]
 	ref  Ref
 
-	index        index  // of the snapshot
+	index        *index // of the snapshot
 	names        string // by which Machines are looked up, empty for those of all pools
 	cluster      *unstructured.Unstructured
 	controlPlane *unstructured.Unstructured
@@ -141,6 +141,7 @@ func look(up schema.Upgrade, snap Snapshot) (pools []*pool, missing []Selector, 
 	for _, p := range pools {
 		p.judge(snap)
 	}
+	near.near = nil
 	for _, p := range pools {
 		if p.md != nil && !p.foreign() {
 			problems = append(problems, p.want(snap, need)...)
@@ -331,8 +332,11 @@ func (p *pool) asksInfrastructure() bool {
 	return p.spec.MachineImage != "" || p.spec.InstanceType != "" || len(p.spec.Infrastructure) > 0
 }
 
+// templateSpec gives what a template says of the objects that are cloned from it,
+// which must not be changed.
 func templateSpec(t *unstructured.Unstructured) map[string]any {
-	spec, _, _ := unstructured.NestedMap(t.Object, "spec", "template", "spec")
+	v, _, _ := unstructured.NestedFieldNoCopy(t.Object, "spec", "template", "spec")
+	spec, _ := v.(map[string]any)
 	if spec == nil {
 		spec = map[string]any{}
 	}
@@ -341,7 +345,7 @@ func templateSpec(t *unstructured.Unstructured) map[string]any {
 
 func (p *pool) wantInfrastructure(snap Snapshot, need func(Selector) bool) []schema.Problem {
 	var problems []schema.Problem
-	spec := templateSpec(p.infra.obj)
+	spec := runtime.DeepCopyJSON(templateSpec(p.infra.obj))
 	write := func(name, value string, find func(*unstructured.Unstructured) (capi.Field, bool)) {
 		if value == "" {
 			return
@@ -406,9 +410,9 @@ func (p *pool) wantTemplate(t *template, spec map[string]any, snap Snapshot, nee
 	}
 	s := sealerOf(p.cluster)
 	body := clone(t.obj, p.cluster, "")
-	before := s.seal(runtime.DeepCopyJSONValue(body.Object))
-	_ = unstructured.SetNestedMap(body.Object, spec, "spec", "template", "spec")
-	t.changes = changesBetween("", before, s.seal(body.Object))
+	before := body.Object
+	body.Object = with(before, spec, "spec", "template", "spec")
+	t.changes = s.changesBetween(before, body.Object)
 	if len(t.changes) == 0 {
 		return
 	}
@@ -447,10 +451,8 @@ func (p *pool) wantTemplate(t *template, spec map[string]any, snap Snapshot, nee
 // version, both references and the fields in place, all in one object. What
 // starts the rollout goes in one patch, since two can mean two rollouts.
 func (p *pool) wantMachineDeployment() {
-	w := p.withDrain(p.base)
-	set := func(path []string, value any) {
-		_ = unstructured.SetNestedField(w.Object, value, path...)
-	}
+	w := p.withDrain(p.base).Object
+	set := func(path []string, value any) { w = with(w, value, path...) }
 	if v := p.spec.KubernetesVersion; v != "" {
 		set(p.fields.Version, v)
 	}
@@ -468,7 +470,7 @@ func (p *pool) wantMachineDeployment() {
 			set(p.fields.MaxUnavailable, intOrString(s.MaxUnavailable))
 		}
 	}
-	p.wanted = w
+	p.wanted = &unstructured.Unstructured{Object: w}
 }
 
 func clipped(path []string) []string { return path[:len(path):len(path)] }

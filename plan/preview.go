@@ -34,7 +34,7 @@ func (c Create) Preview(snap Snapshot) (Preview, error) {
 		return Preview{}, fmt.Errorf("%s is not there", c.Owner.Ref)
 	}
 	s := sealerOf(cluster)
-	body := clone(source, cluster, c.Ref.Name)
+	body := clone(source, cluster, c.Ref.Name).DeepCopy()
 	sealed, _ := s.seal(body.Object).(map[string]any)
 	for _, change := range c.Changes {
 		if err := change.writeSealed(sealed); err != nil {

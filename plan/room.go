@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -224,13 +225,6 @@ func (c *checker) health(p *pool) {
 		maps.Copy(labels, made)
 	}
 	labels[capi.ClusterNameLabel], labels[capi.DeploymentNameLabel] = p.cluster.GetName(), p.ref.Name
-	var objs []*unstructured.Unstructured
-	for _, m := range p.rollout.Machines {
-		if o, ok := c.snap.Object(machineRef(m)); ok {
-			objs = append(objs, o)
-		}
-	}
-	took, of := capi.StartupOf(objs)
 	surge, unavailable := p.fenceposts(p.wanted, p.rollout.Desired)
 	moving := surge + min(unavailable, p.rollout.Desired)
 	lower := ""
@@ -242,11 +236,17 @@ func (c *checker) health(p *pool) {
 	if c.checks == nil {
 		c.checks = c.snap.List(sel) // the same for all pools
 	}
+	var checks []capi.HealthCheck
 	for _, obj := range c.checks {
-		h := capi.HealthCheckOf(obj)
-		if capi.StringAt(obj, "spec", "clusterName") != p.cluster.GetName() || !h.Selects(labels) {
-			continue
+		if h := capi.HealthCheckOf(obj); capi.StringAt(obj, "spec", "clusterName") == p.cluster.GetName() && h.Selects(labels) {
+			checks = append(checks, h)
 		}
+	}
+	took, of := time.Duration(0), 0
+	if len(checks) > 0 {
+		took, of = p.startup(c.snap)
+	}
+	for _, h := range checks {
 		warn := func(message, remedy string) {
 			warned = true
 			c.add(Finding{Code: CheckHealth, Severity: Warn, Object: h.Ref, Message: message, Remedy: remedy})
@@ -287,4 +287,16 @@ func (c *checker) health(p *pool) {
 
 func machineRef(m capi.Machine) Ref {
 	return Ref{Group: capi.Group, Kind: "Machine", Namespace: m.Namespace, Name: m.Name}
+}
+
+// startup gives how long machines of the pool took to their nodes, and how many
+// told.
+func (p *pool) startup(snap Snapshot) (time.Duration, int) {
+	return capi.StartupOf(func(yield func(*unstructured.Unstructured) bool) {
+		for _, m := range p.rollout.Machines {
+			if o, ok := snap.Object(machineRef(m)); ok && !yield(o) {
+				return
+			}
+		}
+	})
 }

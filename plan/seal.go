@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
@@ -17,17 +18,26 @@ import (
 // is that of the value's canonical JSON, in bytes.
 const SealedKey = "$sealed"
 
-// secretKeys are the field names whose values are secrets, at any depth of a
-// template of any provider: cloud-init files, users' passwords and keys,
+// secretKeys are the field names whose values are secrets, in any case and at any
+// depth of a template of any provider: cloud-init files, users' passwords and keys,
 // join tokens, kubeconfigs, ignition and user data. References to Secrets
 // (contentFrom, passwdFrom, secretName) are not secrets themselves.
-var secretKeys = regexp.MustCompile(`(?i)^(content|contents|passwd|password|passwords|token|tlsBootstrapToken|` +
-	`certificateKey|kubeConfig|privateKey|clientSecret|secretKey|accessKey|apiKey|credentials|` +
-	`sshAuthorizedKeys|additionalConfig|ignition|userData|additionalUserDataFiles|uncompressedUserData|customData|cloudInit)$`)
+var secretKeys = []string{"content", "contents", "passwd", "password", "passwords", "token", "tlsBootstrapToken",
+	"certificateKey", "kubeConfig", "privateKey", "clientSecret", "secretKey", "accessKey", "apiKey", "credentials",
+	"sshAuthorizedKeys", "additionalConfig", "ignition", "userData", "additionalUserDataFiles", "uncompressedUserData", "customData", "cloudInit"}
+
+func isSecretKey(name string) bool {
+	return slices.ContainsFunc(secretKeys, func(key string) bool { return strings.EqualFold(key, name) })
+}
 
 // secretText are values that are secret wherever they stand, such as in a
 // command: private keys and kubeadm's bootstrap tokens.
 var secretText = regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----|\b[a-z0-9]{6}\.[a-z0-9]{16}\b`)
+
+// isSecretText asks the expression only where there is what all that it finds has.
+func isSecretText(text string) bool {
+	return (strings.Contains(text, ".") || strings.Contains(text, "PRIVATE KEY")) && secretText.MatchString(text)
+}
 
 // sealer replaces secrets by a keyed hash and a length, each scalar by itself:
 // a merge patch may set one of several below a secret field, and what it says
@@ -45,67 +55,71 @@ func sealerOf(cluster *unstructured.Unstructured) sealer {
 	return sealer{key: []byte("nodepool/seal/v1 " + string(cluster.GetUID()))}
 }
 
-// seal gives a copy of tree in which every secret is sealed. Sealing twice
-// changes nothing.
+// seal gives tree with every secret in it sealed; what holds none is shared with
+// tree. Sealing twice changes nothing.
 func (s sealer) seal(tree any) any {
-	switch node := tree.(type) {
-	case map[string]any:
-		if isSealed(node) {
-			return node
-		}
-		out := make(map[string]any, len(node))
-		for k, v := range node {
-			if secretKeys.MatchString(k) && !isEmpty(v) {
-				out[k] = s.sealValue(v)
-			} else {
-				out[k] = s.seal(v)
-			}
-		}
-		return out
-	case []any:
-		out := make([]any, len(node))
-		for i, v := range node {
-			out[i] = s.seal(v)
-		}
-		return out
-	case string:
-		if secretText.MatchString(node) {
-			return s.sealValue(node)
-		}
-	}
-	return tree
+	out, _ := s.sealIn(tree, false)
+	return out
 }
 
 // sealValue seals every scalar of v.
 func (s sealer) sealValue(v any) any {
-	switch node := v.(type) {
-	case map[string]any:
-		if isSealed(node) {
-			return node
-		}
-		out := make(map[string]any, len(node))
-		for k, item := range node {
-			out[k] = s.sealValue(item)
-		}
-		return out
-	case []any:
-		out := make([]any, len(node))
-		for i, item := range node {
-			out[i] = s.sealValue(item)
-		}
-		return out
-	}
-	if isEmpty(v) {
+	out, _ := s.sealIn(v, true)
+	return out
+}
+
+// sealUnder seals the value of a field; with no sealer it gives v.
+func (s *sealer) sealUnder(name string, v any) any {
+	if s == nil {
 		return v
 	}
-	raw := mustCanonical(v)
+	out, _ := s.sealIn(v, isSecretKey(name))
+	return out
+}
+
+// sealIn seals the secrets in tree, and every scalar where all of it is secret. It
+// reports whether there was any.
+func (s sealer) sealIn(tree any, secret bool) (out any, sealed bool) {
+	switch node := tree.(type) {
+	case map[string]any:
+		if isSealed(node) {
+			return node, false
+		}
+		copied := node
+		for k, v := range node {
+			if v, changed := s.sealIn(v, secret || isSecretKey(k)); changed {
+				if !sealed {
+					copied, sealed = maps.Clone(node), true
+				}
+				copied[k] = v
+			}
+		}
+		return copied, sealed
+	case []any:
+		copied := node
+		for i, v := range node {
+			if v, changed := s.sealIn(v, secret); changed {
+				if !sealed {
+					copied, sealed = slices.Clone(node), true
+				}
+				copied[i] = v
+			}
+		}
+		return copied, sealed
+	case string:
+		secret = secret || isSecretText(node)
+	}
+	if !secret || isEmpty(tree) {
+		return tree, false
+	}
+	raw := mustCanonical(tree)
 	mac := hmac.New(sha256.New, s.key)
 	mac.Write(raw)
 	hash := "hmac-sha256:" + hex.EncodeToString(mac.Sum(nil))
 	if s.opened != nil {
-		s.opened[hash] = v
+		s.opened[hash] = tree
 	}
-	return map[string]any{SealedKey: hash, "length": int64(len(raw))}
+	return map[string]any{SealedKey: hash, "length": int64(len(raw))}, true
 }
 
 func isSealed(m map[string]any) bool {

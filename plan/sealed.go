@@ -73,11 +73,11 @@ func (s sealer) sealObject(obj *unstructured.Unstructured) *unstructured.Unstruc
 		case "metadata":
 			out[k] = s.sealMetadata(v, isMachineDeployment(ref))
 		default:
-			out[k] = s.seal(map[string]any{k: v}).(map[string]any)[k]
+			out[k] = s.sealUnder(k, v)
 		}
 	}
 	if spec, ok := out["spec"].(map[string]any); ok && ref.Group == capi.Group && ref.Kind == "Cluster" && spec["topology"] != nil {
-		spec["topology"] = s.sealVariables(spec["topology"])
+		out["spec"] = with(spec, s.sealVariables(spec["topology"]), "topology")
 	}
 	// Sealing shares what it leaves as it is.
 	return &unstructured.Unstructured{Object: runtime.DeepCopyJSON(out)}
@@ -206,5 +206,5 @@ func hidesSecret(key, text string) bool {
 	}
 	trimmed := strings.TrimSpace(text)
 	document := len(text) > longestMark || strings.HasPrefix(trimmed, "{") || strings.HasPrefix(trimmed, "[")
-	return document || !ownMark.MatchString(key) && (secretKeys.MatchString(name) || secretText.MatchString(text))
+	return document || !ownMark.MatchString(key) && (isSecretKey(name) || isSecretText(text))
 }

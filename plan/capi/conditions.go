@@ -122,18 +122,21 @@ type rolloutCondition struct {
 func (c rolloutCondition) holds() bool { return c.status == "True" }
 
 func rolloutConditions(items []seen) []rolloutCondition {
-	var found []rolloutCondition
+	found := make([]rolloutCondition, 0, len(items))
 	for _, item := range items {
-		c := rolloutCondition{
-			kind: item.text("type"), status: item.text("status"), reason: item.text("reason"),
-			severity: item.text("severity"), message: item.text("message"),
-			since: item.text("lastTransitionTime"),
-		}
-		if c.kind != "" {
+		if c := conditionOf(item); c.kind != "" {
 			found = append(found, c)
 		}
 	}
 	return found
+}
+
+func conditionOf(item seen) rolloutCondition {
+	return rolloutCondition{
+		kind: item.text("type"), status: item.text("status"), reason: item.text("reason"),
+		severity: item.text("severity"), message: item.text("message"),
+		since: item.text("lastTransitionTime"),
+	}
 }
 
 // conditions are those of the v1beta2 contract: under status.conditions in a
@@ -167,10 +170,25 @@ func findCondition(list []rolloutCondition, kind string) (rolloutCondition, bool
 // condition looks a condition up under its v1beta2 name and, where the object
 // has none of that contract, under its v1beta1 name.
 func (s seen) condition(kind, oldKind string) (rolloutCondition, bool) {
-	if c, ok := findCondition(s.conditions(), kind); ok || oldKind == "" {
+	newer, older := []string{"status", "conditions"}, []string{"status", "deprecated", "v1beta1", "conditions"}
+	if s.oldForm() {
+		newer, older = []string{"status", "v1beta2", "conditions"}, newer
+	}
+	if c, ok := s.conditionAt(kind, newer...); ok || oldKind == "" {
 		return c, ok
 	}
-	return findCondition(s.oldConditions(), oldKind)
+	return s.conditionAt(oldKind, older...)
+}
+
+// conditionAt reads one condition alone.
+func (s seen) conditionAt(kind string, path ...string) (rolloutCondition, bool) {
+	items, _ := s.at(path...).([]any)
+	for _, item := range items {
+		if object, _ := item.(map[string]any); object != nil && object["type"] == kind {
+			return conditionOf(object), true
+		}
+	}
+	return rolloutCondition{}, false
 }
 
 // pausedByAnnotation mirrors util/annotations.HasPaused of Cluster API: the

@@ -1,6 +1,7 @@
 package capi
 
 import (
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -93,9 +94,13 @@ func (h HealthCheck) Remediates(unhealthy, of int) bool {
 // and how many machines told one. A MachineHealthCheck counts from when the
 // machine's infrastructure is ready (machinehealthcheck_targets.go,
 // nodeChecks).
-func StartupOf(machines []*unstructured.Unstructured) (time.Duration, int) {
+func StartupOf(machines iter.Seq[*unstructured.Unstructured]) (time.Duration, int) {
 	var took []time.Duration
-	for _, m := range seenAll(machines) {
+	for o := range machines {
+		if o == nil {
+			continue
+		}
+		m := seen(o.Object)
 		from, err := time.Parse(time.RFC3339, m.created())
 		if err != nil || m.text("status", "nodeRef", "name") == "" {
 			continue

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -24,13 +25,16 @@ import (
 // alone is v1.10 or older. Machines are any of the cluster, also of the control
 // plane; without a Machine that tells, it gives true: then there is none that
 // could be reached.
-func InPlaceReachesOld(apiVersion string, machines []*unstructured.Unstructured) bool {
+func InPlaceReachesOld(apiVersion string, machines iter.Seq[*unstructured.Unstructured]) bool {
 	if strings.HasSuffix(apiVersion, "/v1beta1") {
 		return false
 	}
 	older := false
-	for _, m := range seenAll(machines) {
-		list := m.conditions()
+	for m := range machines {
+		if m == nil {
+			continue
+		}
+		list := seen(m.Object).conditions()
 		if _, ok := findCondition(list, clusterv1.MachineUpdatingCondition); ok {
 			return true
 		}

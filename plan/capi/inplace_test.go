@@ -2,6 +2,7 @@ package capi_test
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,7 +34,7 @@ func TestInPlaceReachesOld(t *testing.T) {
 		"no machine":                         {v1beta2, nil, true},
 		"a machine just made":                {v1beta2, []*object{born, nil}, true},
 	} {
-		if got := capi.InPlaceReachesOld(test.apiVersion, test.machines); got != test.want {
+		if got := capi.InPlaceReachesOld(test.apiVersion, slices.Values(test.machines)); got != test.want {
 			t.Errorf("%s: %t, want %t", name, got, test.want)
 		}
 	}
@@ -47,7 +48,7 @@ func TestInPlaceReachesOldInRecordings(t *testing.T) {
 	for _, recording := range recordings(t) {
 		replay(t, recording, "md2", func(e event, _ capi.Rollout, s *store) {
 			asked++
-			if !capi.InPlaceReachesOld("cluster.x-k8s.io/v1beta2", s.machines) {
+			if !capi.InPlaceReachesOld("cluster.x-k8s.io/v1beta2", slices.Values(s.machines)) {
 				t.Errorf("%s %s: taken for an older release", recording, e)
 			}
 		})

@@ -263,8 +263,8 @@ func TestStartupOfShared(t *testing.T) {
 			unstructured.SetNestedSlice(m.Object, conditions, place...)
 			machines, shared = append(machines, m), append(shared, s.SlimForPlan(m.DeepCopy()))
 		}
-		want, n := capi.StartupOf(machines)
-		if got, m := capi.StartupOf(shared); n == 0 || got != want || m != n || want != 3*time.Minute {
+		want, n := capi.StartupOf(slices.Values(machines))
+		if got, m := capi.StartupOf(slices.Values(shared)); n == 0 || got != want || m != n || want != 3*time.Minute {
 			t.Errorf("%s of %d machines, and shared %s of %d", want, n, got, m)
 		}
 	})
