@@ -42,10 +42,17 @@ func indexOf(snap Snapshot) *index {
 // observed gives the judge what of the pool md is in the index: no less than the
 // observed of the whole snapshot, as far as the judgement goes.
 func (i *index) observed(snap Snapshot, md *unstructured.Unstructured, cluster, infraMachine, bootstrapConfig Ref) capi.Observed {
-	near := capi.Belonging(capi.RefOf(md), func(key string) []*capi.Packed { return i.near[key] }, (*capi.Packed).Object)
+	objects := map[*capi.Packed]*unstructured.Unstructured{} // made of what is packed once, and for this pool alone
+	whole := func(kept *capi.Packed) *unstructured.Unstructured {
+		if objects[kept] == nil {
+			objects[kept] = kept.Object()
+		}
+		return objects[kept]
+	}
+	near := capi.Belonging(capi.RefOf(md), func(key string) []*capi.Packed { return i.near[key] }, whole)
 	sortByName(near)
 	return observedOf(snap, md, cluster, infraMachine, bootstrapConfig, func(sel Selector) []*unstructured.Unstructured {
-		return chosen(near, sel)
+		return chosen(near, sel, whole)
 	})
 }
 
@@ -65,14 +72,14 @@ func (i *index) reachesOld(snap Snapshot, cluster Ref, apiVersion string) bool {
 func (i *index) madeFrom(template Ref, sel Selector) []*unstructured.Unstructured {
 	ref := sel.Ref
 	ref.Name = template.Name
-	return slices.DeleteFunc(chosen(i.clones[ref], sel), func(o *unstructured.Unstructured) bool { return o.GetDeletionTimestamp() != nil })
+	return slices.DeleteFunc(chosen(i.clones[ref], sel, (*capi.Packed).Object), func(o *unstructured.Unstructured) bool { return o.GetDeletionTimestamp() != nil })
 }
 
-// chosen gives the objects among those kept that sel selects.
-func chosen(kept []*capi.Packed, sel Selector) (out []*unstructured.Unstructured) {
+// chosen gives the objects among those kept that sel selects, by whole.
+func chosen(kept []*capi.Packed, sel Selector, whole func(*capi.Packed) *unstructured.Unstructured) (out []*unstructured.Unstructured) {
 	for _, o := range kept {
 		if sel.matches(o.Ref(), o.Labels()) {
-			out = append(out, o.Object())
+			out = append(out, whole(o))
 		}
 	}
 	return out

@@ -90,12 +90,15 @@ func (p *program) plan(c *cli.Context) error {
 			return err
 		}
 	}
+	dir := c.String("export")
+	if dir == "" {
+		snap = plan.Snapshot{} // nothing below asks for it, and what is shown of many pools takes room
+	}
 	if err := show(p.stdout, made, previews); err != nil {
 		return err
 	}
-	secrets := plan.SecretsOf(up.Upgrade, snap)
-	if dir := c.String("export"); dir != "" {
-		if err := p.export(dir, made, snap, secrets, c.Bool("reveal")); err != nil {
+	if dir != "" {
+		if err := p.export(dir, made, snap, plan.SecretsOf(up.Upgrade, snap), c.Bool("reveal")); err != nil {
 			return err
 		}
 	}
