@@ -2,6 +2,7 @@ package plan_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strconv"
@@ -465,5 +466,86 @@ func TestNameTaken(t *testing.T) {
 			}
 			carryOut(t, w, up, p)
 		})
+	}
+}
+
+// TestSnapshotStaysAsItWas: what is made of the objects of a snapshot shares what it
+// does not change with them, and changes nothing in them.
+func TestSnapshotStaysAsItWas(t *testing.T) {
+	t.Parallel()
+	held := secretWorld()
+	held.Edit(plan.Ref{Group: capi.Group, Kind: "MachineDeployment", Namespace: "default", Name: awsPool}, func(o *object) {
+		put(o, int64(315360000), "spec", "template", "spec", "minReadySeconds")
+		put(o, `{"minReadySeconds":{"held":315360000,"was":0}}`, "metadata", "annotations", plan.HoldAnnotation)
+	})
+	all := worlds()
+	all["held, with secrets"] = held
+	for name, w := range all {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			up := upgrade(t, strings.Replace(everything, "strategy:", "canary: {machines: 1}\n  onStall: pause\n  strategy:", 1))
+			snap, err := apply.Observe(t.Context(), w.Open(nil), up)
+			if err != nil {
+				t.Fatal(err)
+			}
+			was := map[plan.Ref]*object{}
+			for _, o := range snap.Objects() {
+				was[capi.RefOf(o)] = o.DeepCopy()
+			}
+			p, err := plan.Compile(up, snap)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.Previews(snap); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := plan.Abandon(up, snap); err != nil {
+				t.Fatal(err)
+			}
+			creates := 0
+			for i, s := range p.Steps {
+				p.Assess(i, snap)
+				switch {
+				case s.Create != nil:
+					creates++
+					_, err = s.Create.Body(snap, plan.SecretsOf(up, snap))
+				case s.Patch != nil:
+					_, err = p.DryRunPatch(i, snap)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			if creates != 3 {
+				t.Errorf("%d creates, and three templates are changed", creates)
+			}
+			snap.Sealed(clusterRef)
+			for ref, o := range was {
+				if now, _ := snap.Object(ref); !cmp.Equal(o, now) {
+					t.Errorf("%s is not as it was (-before +after):\n%s", ref, cmp.Diff(o, now))
+				}
+			}
+		})
+	}
+}
+
+// TestDigestIsOfTheWhole: a digest that is made step by step is that of all steps.
+func TestDigestIsOfTheWhole(t *testing.T) {
+	t.Parallel()
+	p := compile(t, clustertest.AWSExample(), upgrade(t, everything))
+	for n := range len(p.Steps) + 1 {
+		part := p
+		part.Steps = p.Steps[:n]
+		whole := sha256.Sum256(canonical(struct {
+			APIVersion, Kind string
+			Upgrade          plan.UpgradeRef
+			Steps            []plan.Step
+		}{p.APIVersion, p.Kind, p.Upgrade, part.Steps}))
+		if got, want := string(part.Sum()), fmt.Sprintf("sha256:%x", whole); got != want {
+			t.Errorf("the digest of %d steps is %s, want %s", n, got, want)
+		}
+	}
+	if nothing := (plan.Plan{}); nothing.Sum() == (plan.Plan{Steps: []plan.Step{}}).Sum() {
+		t.Error("no steps are null, and have another digest than an empty list")
 	}
 }
