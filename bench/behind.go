@@ -19,7 +19,7 @@ var behind = map[string]string{
 	"wait for 50 pools and 5000 machines, peak memory":                                            "60 MiB are kept of the machines and their 10,000 companions, Go keeps half as much garbage beside it, 38 MiB are pages of the program itself, and 40 MiB are room between objects and the runtime's own",
 }
 
-const machinesRead = "of 10,000 Machines and their 20,000 companions 86 MiB are kept until the plan is made, little but the maps that hold them; what the pools are to be, and the plan, take as much as half of that again, and Go keeps as much garbage as is in use ([ADR 38](adr/0038-small-and-quick.md))"
+const machinesRead = "of 10,000 Machines and their 20,000 companions 86 MiB are kept until the plan is made, little but the maps that hold them; what the pools are to be, and the plan, are 18 MiB more, and Go keeps as much garbage as is in use ([ADR 38](adr/0038-small-and-quick.md))"
 
 // Behind gives the text for a row; empty when there is none.
 func (r Row) Behind() string {
