@@ -15,29 +15,29 @@ import (
 // stumble is how the YAML parser words one kind of syntax error, where in its
 // line it stands, and what usually helps.
 type stumble struct {
-	words  string         // the beginning of the parser's words
-	column *regexp.Regexp // its last group is the place; nil: the first character of the line
+	words  string // the beginning of the parser's words
+	column string // an expression whose last group is the place; empty: the first character of the line
 	remedy string
 }
 
 const checkLayout = "check the indentation, the quotes and the brackets here and just above"
 
 var stumbles = []stumble{
-	{"mapping values are not allowed", regexp.MustCompile(`:[ \t].*?(:)(?:[ \t\r]|$)`), `put a value that holds ": " in quotes, and align the fields of a mapping`},
-	{"found a tab character", regexp.MustCompile(`(\t)`), "indent with spaces"},
-	{"found character that cannot start any token", regexp.MustCompile("(?:^|[ \t:,\\[{-])([@`%\t])"), "indent with spaces, and put a value that begins with @, ` or % in quotes"},
-	{"found unexpected end of stream", regexp.MustCompile(`(?:^|[ \t:,\[{-])(["'])`), "close the quotes that are opened here"},
-	{"did not find expected ',' or ']'", regexp.MustCompile(`.*(\[)`), "close the brackets that are opened here, and separate the items by commas"},
-	{"did not find expected ',' or '}'", regexp.MustCompile(`.*(\{)`), "close the braces that are opened here, and separate the fields by commas"},
-	{"found unknown escape character", regexp.MustCompile(`(\\)[^0abtnvfre "/\\N_LPxuU\t]`), "double the backslash, or use single quotes"},
-	{"unknown anchor", regexp.MustCompile(`(?:^|[ \t:,\[{-])(\*)`), "put a value that begins with * in quotes"},
-	{"did not find expected node content", regexp.MustCompile(`(?:^|[ \t:,\[{-])([\]},])`), "write a value, or put what begins with a bracket in quotes"},
-	{"did not find expected alphabetic", regexp.MustCompile(`(?:^|[ \t:,\[{-])([*&])`), "put a value that begins with * or & in quotes"},
-	{"found unknown directive", nil, "remove the line"},
-	{"found incompatible YAML document", nil, "remove the line that begins with %YAML"},
-	{"could not find expected ':'", nil, "write KEY: VALUE, with a space after the colon"},
-	{"did not find expected key", nil, "align the fields of a mapping"},
-	{"did not find expected '-' indicator", nil, "align the items of a list"},
+	{"mapping values are not allowed", `:[ \t].*?(:)(?:[ \t\r]|$)`, `put a value that holds ": " in quotes, and align the fields of a mapping`},
+	{"found a tab character", `(\t)`, "indent with spaces"},
+	{"found character that cannot start any token", "(?:^|[ \t:,\\[{-])([@`%\t])", "indent with spaces, and put a value that begins with @, ` or % in quotes"},
+	{"found unexpected end of stream", `(?:^|[ \t:,\[{-])(["'])`, "close the quotes that are opened here"},
+	{"did not find expected ',' or ']'", `.*(\[)`, "close the brackets that are opened here, and separate the items by commas"},
+	{"did not find expected ',' or '}'", `.*(\{)`, "close the braces that are opened here, and separate the fields by commas"},
+	{"found unknown escape character", `(\\)[^0abtnvfre "/\\N_LPxuU\t]`, "double the backslash, or use single quotes"},
+	{"unknown anchor", `(?:^|[ \t:,\[{-])(\*)`, "put a value that begins with * in quotes"},
+	{"did not find expected node content", `(?:^|[ \t:,\[{-])([\]},])`, "write a value, or put what begins with a bracket in quotes"},
+	{"did not find expected alphabetic", `(?:^|[ \t:,\[{-])([*&])`, "put a value that begins with * or & in quotes"},
+	{"found unknown directive", "", "remove the line"},
+	{"found incompatible YAML document", "", "remove the line that begins with %YAML"},
+	{"could not find expected ':'", "", "write KEY: VALUE, with a space after the colon"},
+	{"did not find expected key", "", "align the fields of a mapping"},
+	{"did not find expected '-' indicator", "", "align the items of a list"},
 }
 
 var parserLine = regexp.MustCompile(`^yaml: (line [0-9]+: )?`)
@@ -62,10 +62,10 @@ func syntax(data []byte, err error) (pos Position, message, remedy string) {
 			continue
 		}
 		remedy = s.remedy
-		if s.column == nil {
+		if s.column == "" {
 			break
 		}
-		if m := s.column.FindStringSubmatchIndex(line); m != nil {
+		if m := regexp.MustCompile(s.column).FindStringSubmatchIndex(line); m != nil {
 			column = m[len(m)-2]
 		}
 		break

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -70,7 +71,7 @@ func rawWords(err error) string {
 	}
 	if len(parts) > 0 {
 		said = strings.Join(parts, "; ")
-		if by := deniedBy.FindString(status.Message); by != "" {
+		if by := deniedBy().FindString(status.Message); by != "" {
 			said = by + ": " + said
 		}
 	}
@@ -83,11 +84,17 @@ func rawWords(err error) string {
 	return said
 }
 
+// lazily gives an expression that is compiled when it is needed: most runs meet no
+// error, and to compile these takes half a millisecond of every start.
+func lazily(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
+}
+
 // unfit is all that a server says of a patch that does not apply, a failed test
 // operation for one (NewGenericServerResponse of apimachinery).
 const unfit = "the server rejected our request due to an error in our request"
 
-var deniedBy = regexp.MustCompile(`^admission webhook "[^"\n]{1,253}" denied the request`)
+var deniedBy = lazily(`^admission webhook "[^"\n]{1,253}" denied the request`)
 
 // transportWords words an error that is not the server's.
 func transportWords(err error) string {
@@ -106,10 +113,10 @@ func transportWords(err error) string {
 
 // quoting finds the openings after which field errors quote a value
 // (apimachinery, pkg/util/validation/field): "Invalid value: ", and the like.
-var quoting = regexp.MustCompile(`(Invalid|Unsupported|Duplicate) value: |Not found: |Too many: |Too few: `)
+var quoting = lazily(`(Invalid|Unsupported|Duplicate) value: |Not found: |Too many: |Too few: `)
 
 // dump finds a whole object or the difference of two, printed as Go does.
-var dump = regexp.MustCompile(`(?i:\bdiff\b)[^:]{0,40}:|[&*]?\b[a-z]\w*\.[A-Z]\w*\{|\bmap\[string\]`)
+var dump = lazily(`(?i:\bdiff\b)[^:]{0,40}:|[&*]?\b[a-z]\w*\.[A-Z]\w*\{|\bmap\[string\]`)
 
 const cut = "…"
 
@@ -118,12 +125,12 @@ const cut = "…"
 func withoutValues(text string) string {
 	// Some webhooks show the difference of two objects (Cluster API's
 	// DevMachineTemplate: "Diff: v1beta2.DevMachineSpec{…").
-	if at := dump.FindStringIndex(text); at != nil && !quoting.MatchString(text[:at[0]]) {
+	if at := dump().FindStringIndex(text); at != nil && !quoting().MatchString(text[:at[0]]) {
 		text = text[:at[0]] + cut
 	}
 	var out strings.Builder
 	for {
-		at := quoting.FindStringIndex(text)
+		at := quoting().FindStringIndex(text)
 		if at == nil {
 			out.WriteString(text)
 			return out.String()
@@ -145,7 +152,7 @@ func withoutValues(text string) string {
 		if len(value) > 1 {
 			detail = strings.ReplaceAll(detail, value, cut)
 		}
-		if at := dump.FindStringIndex(detail); at != nil && !quoting.MatchString(detail[:at[0]]) {
+		if at := dump().FindStringIndex(detail); at != nil && !quoting().MatchString(detail[:at[0]]) {
 			detail = detail[:at[0]] + cut
 		}
 		text = detail
@@ -153,12 +160,12 @@ func withoutValues(text string) string {
 }
 
 // simple are values that are printed bare: numbers, booleans and nil.
-var simple = regexp.MustCompile(`^(-?[0-9][0-9.e+\-]*|true|false|null|<nil>|nil)`)
+var simple = lazily(`^(-?[0-9][0-9.e+\-]*|true|false|null|<nil>|nil)`)
 
 // goSyntax opens a value printed with %#v, whose strings are quoted. What
 // generated String methods print looks like it but has no package, and its
 // strings stand bare.
-var goSyntax = regexp.MustCompile(`^&?(map\[[\w.*]+\]|\[\])*(\*)?([a-z]\w*\.[A-Z]\w*|interface \{\}|string|any)\{`)
+var goSyntax = lazily(`^&?(map\[[\w.*]+\]|\[\])*(\*)?([a-z]\w*\.[A-Z]\w*|interface \{\}|string|any)\{`)
 
 // cutValue takes the value off that text begins with. ok is false when it is
 // not certain where it ends.
@@ -183,9 +190,9 @@ func cutValue(text string) (value, tail string, ok bool) {
 			return "", "", false
 		}
 		value, tail = string(raw), text[d.InputOffset():]
-	case goSyntax.MatchString(text):
+	case goSyntax().MatchString(text):
 		end, balanced := closing(text, strings.IndexByte(text, '{'))
-		if opening := goSyntax.FindString(text); strings.HasSuffix(opening, "interface {}{") {
+		if opening := goSyntax().FindString(text); strings.HasSuffix(opening, "interface {}{") {
 			end, balanced = closing(text, len(opening)-1)
 		}
 		if !balanced {
@@ -193,7 +200,7 @@ func cutValue(text string) (value, tail string, ok bool) {
 		}
 		value, tail = text[:end], text[end:]
 	default:
-		value = simple.FindString(text)
+		value = simple().FindString(text)
 		if value == "" {
 			return "", "", false
 		}
@@ -281,7 +288,7 @@ func withhold(said string, secrets []string) string {
 }
 
 // escapes are terminal control sequences: CSI, OSC and the like.
-var escapes = regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_](?s:.*?)(\x07|\x1b\\)|\x1b.`)
+var escapes = lazily(`\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_](?s:.*?)(\x07|\x1b\\)|\x1b.`)
 
 // printable gives text in one line of bounded length, without control
 // characters, without marks that reorder what is shown, and without terminal
@@ -289,7 +296,7 @@ var escapes = regexp.MustCompile(`\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_](?s:.*?)(\
 func printable(text string) string { return bounded(oneLine(text)) }
 
 func oneLine(text string) string {
-	text = escapes.ReplaceAllString(text, "")
+	text = escapes().ReplaceAllString(text, "")
 	text = strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsSpace(r):
