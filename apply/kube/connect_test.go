@@ -6,12 +6,15 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"k8s.io/client-go/rest"
 
 	"nodepool/apply/kube"
@@ -93,4 +96,38 @@ func TestFirstRequestFails(t *testing.T) {
 	}
 	cancel()
 	<-ended
+}
+
+// TestPrepareAsksForLabels: of a kind that is served in several versions the labels
+// of its definition choose, and they are asked for before anybody waits for them;
+// not where the group is that of several providers.
+func TestPrepareAsksForLabels(t *testing.T) {
+	const control, bootstrap, infra = "controlplane." + capi.Group, "bootstrap." + capi.Group, "infrastructure." + capi.Group
+	kinds := strings.Fields("AMachine AMachineTemplate ACluster BMachine BMachineTemplate")
+	for name, test := range map[string]struct {
+		infra []string
+		want  []string
+	}{
+		"one provider":  {kinds[:3], []string{"amachines." + infra, "amachinetemplates." + infra}},
+		"two providers": {kinds, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &server{t: t, served: []served{{control + "/v1beta2", []string{"AControlPlane"}}, {control + "/v1beta1", []string{"AControlPlane"}},
+					{bootstrap + "/v1beta2", []string{"AConfig"}}, {bootstrap + "/v1beta1", nil},
+					{infra + "/v1beta2", test.infra}, {infra + "/v1beta1", test.infra}}}
+				s.client().Prepare(t.Context(), "default")
+				synctest.Wait()
+				var got []string
+				for _, asked := range s.asked("customresourcedefinitions") {
+					got = append(got, asked[strings.LastIndex(asked, "/")+1:])
+				}
+				slices.Sort(got)
+				want := append([]string{"acontrolplanes." + control}, test.want...)
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
 }

@@ -127,21 +127,59 @@ func (k *kinds) wasRead(gk schema.GroupKind, as kind) {
 var providers = []string{"infrastructure." + capi.Group, "bootstrap." + capi.Group, "controlplane." + capi.Group}
 
 // Prepare asks ahead what making a plan for a cluster in namespace leads to,
-// while the caller goes on: what providers there are, and what the caller may
-// do. It returns at once. What fails is asked again when it is needed.
+// while the caller goes on: what providers there are, in which versions they are
+// to be read, and what the caller may do. It returns at once. What fails is asked
+// again when it is needed.
 func (c *Cluster) Prepare(ctx context.Context, namespace string) {
 	for _, group := range providers {
-		go func() {
-			g, err := c.kinds.group(ctx, group)
-			if err != nil {
-				return
-			}
-			for _, v := range g.Versions {
-				go func() { _, _ = c.kinds.resources(ctx, schema.GroupVersion{Group: group, Version: v.Version}) }()
-			}
-		}()
+		go c.kinds.prepare(ctx, group)
 	}
 	go c.rules.of(ctx, c, namespace)
+}
+
+// prepare asks for the versions of a provider's group, and of the kinds that
+// pools and their clusters refer to for the labels that choose among several.
+func (k *kinds) prepare(ctx context.Context, group string) {
+	g, err := k.group(ctx, group)
+	if err != nil {
+		return
+	}
+	lists := make([]*metav1.APIResourceList, len(g.Versions))
+	var all sync.WaitGroup
+	for i, v := range g.Versions {
+		all.Go(func() { lists[i], _ = k.resources(ctx, schema.GroupVersion{Group: group, Version: v.Version}) })
+	}
+	all.Wait()
+	var several []string // resources that are served in more than one version
+	seen := map[string]bool{}
+	for _, list := range lists {
+		if list == nil {
+			return
+		}
+		for _, r := range list.APIResources {
+			if isReferredTo(r.Kind) && !strings.Contains(r.Name, "/") {
+				if seen[r.Name] && !slices.Contains(several, r.Name) {
+					several = append(several, r.Name)
+				}
+				seen[r.Name] = true
+			}
+		}
+	}
+	// More than a kind and its template are of several providers, of which a
+	// cluster uses one.
+	if len(several) > 2 {
+		return
+	}
+	for _, name := range several {
+		go func() { _, _ = k.labels(ctx, name+"."+group) }()
+	}
+}
+
+// isReferredTo tells the providers' kinds that pools and their clusters refer to,
+// by how Cluster API's contracts have them named.
+func isReferredTo(kind string) bool {
+	return slices.ContainsFunc([]string{"Machine", "MachineTemplate", "Config", "ConfigTemplate", "ControlPlane"},
+		func(end string) bool { return strings.HasSuffix(kind, end) })
 }
 
 // once runs find for a key, unless have gives the answer already.
