@@ -58,8 +58,8 @@ type Feed struct {
 	// same objects.
 	anew    bool
 	changed map[plan.Ref]change
-	content map[plan.Ref]string
 	last    plan.Snapshot
+	held    int // objects of last
 }
 
 // change is the newer form of an object, of the selector with that number.
@@ -700,14 +700,13 @@ func (f *Feed) look() (plan.Snapshot, bool) {
 	}
 	var forms []*unstructured.Unstructured
 	for ref, c := range changed {
-		is := identity(c.object)
-		if old, known := f.content[ref]; !known || old == is || sources[c.selector] == nil || !f.last.Asked(f.selectors[c.selector]) {
+		old, known := f.last.Object(ref)
+		if !known || sameForm(old, c.object) || sources[c.selector] == nil || !f.last.Asked(f.selectors[c.selector]) {
 			continue
 		}
-		if old, ok := f.last.Object(ref); ok && newer(old, c.object) {
+		if newer(old, c.object) {
 			continue // another informer was quicker
 		}
-		f.content[ref] = is
 		forms = append(forms, c.object)
 	}
 	if len(forms) == 0 {
@@ -759,14 +758,18 @@ func (f *Feed) lookAtAll(sources []*source) (plan.Snapshot, bool) {
 			}, func(o *unstructured.Unstructured) *unstructured.Unstructured { return o })
 		}
 	}
-	content := make(map[plan.Ref]string, len(newest))
+	same := f.given && len(newest) == f.held
 	for ref, o := range newest {
-		content[ref] = identity(o)
+		if !same {
+			break
+		}
+		old, known := f.last.Object(ref)
+		same = known && sameForm(old, o)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.asked = asked
-	if f.given && maps.Equal(content, f.content) {
+	if same {
 		return plan.Snapshot{}, false
 	}
 	parts := make([]plan.Snapshot, len(sources))
@@ -781,13 +784,13 @@ func (f *Feed) lookAtAll(sources []*source) (plan.Snapshot, bool) {
 		}
 		parts[i] = plan.Snapshot{}.With(f.selectors[i], held[i]...)
 	}
-	f.given, f.content, f.last = true, content, merge(parts).Following()
+	f.given, f.held, f.last = true, len(newest), merge(parts).Following()
 	return f.last, true
 }
 
-// identity tells forms of an object apart.
-func identity(o *unstructured.Unstructured) string {
-	return string(o.GetUID()) + "@" + o.GetResourceVersion()
+// sameForm reports whether a and b are the same form of one object.
+func sameForm(a, b *unstructured.Unstructured) bool {
+	return a == b || a.GetUID() == b.GetUID() && a.GetResourceVersion() == b.GetResourceVersion()
 }
 
 func newer(a, b *unstructured.Unstructured) bool {
