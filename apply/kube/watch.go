@@ -51,8 +51,6 @@ type Feed struct {
 	mu    sync.Mutex // the informers ask, and Trouble, while Next is at work
 	notes []string   // why a selector is left out
 	given bool
-	// asked are the keys of capi.Belonging that the last snapshot rests on.
-	asked map[string]bool
 	// anew says that the next snapshot has to be made from all that the informers
 	// hold; otherwise it is the last one with what has changed, newer forms of the
 	// same objects.
@@ -60,6 +58,11 @@ type Feed struct {
 	changed map[plan.Ref]change
 	last    plan.Snapshot
 	held    int // objects of last
+
+	// near are the keys of capi.Belonging that the last snapshot rests on, and
+	// looking says that the next is being made from all; guarded by sources.mu.
+	near    []string
+	looking bool
 }
 
 // change is the newer form of an object, of the selector with that number.
@@ -77,6 +80,39 @@ type sources struct {
 	// byKey holds those for the same objects, the oldest first. There is more than
 	// one while a new one is to take the place of the others.
 	byKey map[plan.Selector][]*source
+	// near holds the feeds by the keys that their last snapshots rest on, and
+	// looking those that look at all again, to which any change may matter.
+	near    map[string][]*Feed
+	looking map[*Feed]bool
+}
+
+// looks begins or ends a look of a feed at all that is kept; near are the keys of
+// capi.Belonging that its snapshot rests on then.
+func (all *sources) looks(f *Feed, looking bool, near []string) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if all.near == nil {
+		all.near, all.looking = map[string][]*Feed{}, map[*Feed]bool{}
+	}
+	delete(all.looking, f)
+	for _, key := range f.near {
+		left := slices.DeleteFunc(all.near[key], func(other *Feed) bool { return other == f })
+		if all.near[key] = left; len(left) == 0 {
+			delete(all.near, key)
+		}
+	}
+	f.near, f.looking = nil, false
+	select {
+	case <-f.ended:
+		return // and nothing is to be left of it
+	default:
+	}
+	if f.near, f.looking = near, looking; looking {
+		all.looking[f] = true
+	}
+	for _, key := range near {
+		all.near[key] = append(all.near[key], f)
+	}
 }
 
 // fresh is how old a source may be to be shared by a new feed: waits that begin
@@ -143,7 +179,7 @@ func (c *Cluster) Watch(ctx context.Context, selectors []plan.Selector) (apply.F
 		cancel()
 		return nil, err
 	}
-	context.AfterFunc(ctx, func() { c.sources.leave(f) })
+	context.AfterFunc(ctx, f.leave)
 	for i, s := range f.selectors {
 		if f.notes[i] != "" {
 			continue
@@ -222,10 +258,12 @@ func (all *sources) drop(f *Feed, key plan.Selector, from []*source) {
 // current gives the source that a feed goes by: the newest that is ready, or else
 // the newest. It leaves the older ones.
 func (all *sources) current(f *Feed, key plan.Selector) *source {
-	all.mu.Lock()
-	defer all.mu.Unlock()
+	list := all.byKey[key]
+	if len(list) == 1 && list[0].feeds[f] {
+		return list[0]
+	}
 	var own []*source
-	for _, s := range all.byKey[key] {
+	for _, s := range list {
 		if s.feeds[f] {
 			own = append(own, s)
 		}
@@ -242,7 +280,8 @@ func (all *sources) current(f *Feed, key plan.Selector) *source {
 	return own[len(own)-1]
 }
 
-// poolIndex is the index of capi.Keys.
+// poolIndex is the index of capi.Keys, but for the identity of an object, by which
+// a store keeps it anyway.
 const poolIndex = "pool"
 
 // source makes the informer of a key; it does not start it.
@@ -268,7 +307,8 @@ func (c *Cluster) source(key plan.Selector, k kind) (*source, error) {
 			if !ok {
 				return nil, nil
 			}
-			return capi.Keys(u), nil
+			keys := capi.Keys(u)
+			return slices.DeleteFunc(keys, func(key string) bool { _, is := capi.Identity(key); return is }), nil
 		}
 	}
 	lw := &cache.ListWatch{
@@ -331,6 +371,23 @@ func (c *Cluster) source(key plan.Selector, k kind) (*source, error) {
 		DeleteFunc: func(o any) { out.changed(o, nil) },
 	})
 	return out, err
+}
+
+// under gives what the informer keeps under a key of capi.Belonging.
+func (s *source) under(key string) []any {
+	is, ok := capi.Identity(key)
+	if !ok {
+		items, _ := s.informer.GetIndexer().ByIndex(poolIndex, key) // which all of these have
+		return items
+	}
+	if is.Group != s.key.Group || is.Kind != s.key.Kind {
+		return nil
+	}
+	item, there, _ := s.informer.GetStore().GetByKey(cache.NewObjectName(is.Namespace, is.Name).String())
+	if !there {
+		return nil
+	}
+	return []any{item}
 }
 
 // events reads the changes of a watch. The dynamic client's own decoder goes
@@ -477,8 +534,25 @@ func (s *source) changed(old, now any) {
 	}
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()
-	for f := range s.feeds {
-		f.take(s, keys, after, alike)
+	if s.key.Pool.IsZero() {
+		for f := range s.feeds {
+			f.take(s, after, alike)
+		}
+		return
+	}
+	for f := range s.of.looking {
+		if s.feeds[f] {
+			f.take(s, after, alike)
+		}
+	}
+	var told *Feed // mostly each key is that of one pool
+	for _, key := range keys {
+		for _, f := range s.of.near[key] {
+			if f != told && s.feeds[f] {
+				f.take(s, after, alike)
+				told = f
+			}
+		}
 	}
 }
 
@@ -534,12 +608,13 @@ func (s *source) missingRight() *apply.ForbiddenError {
 
 // each gives the current sources, nil for a selector that is left out.
 func (f *Feed) each() []*source {
+	f.sources.mu.Lock()
+	defer f.sources.mu.Unlock()
 	f.mu.Lock()
-	notes := slices.Clone(f.notes)
-	f.mu.Unlock()
+	defer f.mu.Unlock()
 	out := make([]*source, len(f.keys))
 	for i, key := range f.keys {
-		if notes[i] == "" {
+		if f.notes[i] == "" {
 			out[i] = f.sources.current(f, key)
 		}
 	}
@@ -613,17 +688,17 @@ func (f *Feed) wake() {
 	}
 }
 
-// take takes in that objects of these keys have changed; alike says that now is
+// take takes in that an object has changed that may matter; alike says that now is
 // the same object with the same ties. Before there is a snapshot, nobody has to
 // be woken: see pause.
-func (f *Feed) take(s *source, keys []string, now *unstructured.Unstructured, alike bool) {
+func (f *Feed) take(s *source, now *unstructured.Unstructured, alike bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.given || !s.key.Pool.IsZero() && f.asked != nil && !slices.ContainsFunc(keys, func(key string) bool { return f.asked[key] }) {
+	if !f.given {
 		return
 	}
 	i := slices.Index(f.keys, s.key)
-	if !alike || f.asked == nil || i < 0 {
+	if !alike || f.looking || i < 0 {
 		f.anew = true
 	} else {
 		if f.changed == nil {
@@ -690,14 +765,13 @@ func (f *Feed) look() (plan.Snapshot, bool) {
 	f.mu.Lock()
 	changed, anew := f.changed, f.anew || !f.given
 	f.changed, f.anew = nil, false
-	if anew {
-		f.asked = nil // what changes from here on is a reason to look again
-	}
 	f.mu.Unlock()
-	sources := f.each()
 	if anew {
-		return f.lookAtAll(sources)
+		// What changes from here on is a reason to look again.
+		f.sources.looks(f, true, nil)
+		return f.lookAtAll(f.each())
 	}
+	sources := f.each()
 	var forms []*unstructured.Unstructured
 	for ref, c := range changed {
 		old, known := f.last.Object(ref)
@@ -737,7 +811,7 @@ func (f *Feed) lookAtAll(sources []*source) (plan.Snapshot, bool) {
 		held[i] = append(held[i], taken...)
 		return taken
 	}
-	asked := map[string]bool{}
+	var near []string
 	pools := map[plan.Ref]bool{}
 	for i, s := range sources {
 		switch pool := f.selectors[i].Pool; {
@@ -747,11 +821,10 @@ func (f *Feed) lookAtAll(sources []*source) (plan.Snapshot, bool) {
 		case !pools[pool]:
 			pools[pool] = true
 			capi.Belonging(pool, func(key string) (found []*unstructured.Unstructured) {
-				asked[key] = true
+				near = append(near, key)
 				for j, s := range sources {
 					if s != nil && f.selectors[j].Pool == pool {
-						items, _ := s.informer.GetIndexer().ByIndex(poolIndex, key) // which all of these have
-						found = append(found, take(j, items)...)
+						found = append(found, take(j, s.under(key))...)
 					}
 				}
 				return found
@@ -766,9 +839,9 @@ func (f *Feed) lookAtAll(sources []*source) (plan.Snapshot, bool) {
 		old, known := f.last.Object(ref)
 		same = known && sameForm(old, o)
 	}
+	defer f.sources.looks(f, false, near) // once what was seen is noted
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.asked = asked
 	if same {
 		return plan.Snapshot{}, false
 	}
@@ -828,5 +901,10 @@ func (s *source) troubled() error {
 // Stop ends the feed; see apply.Feed.
 func (f *Feed) Stop() {
 	f.end()
+	f.leave()
+}
+
+func (f *Feed) leave() {
 	f.sources.leave(f)
+	f.sources.looks(f, false, nil)
 }

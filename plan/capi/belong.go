@@ -1,7 +1,7 @@
 package capi
 
 import (
-	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
@@ -25,8 +25,20 @@ func Keys(o *unstructured.Unstructured) []string {
 	return append(out, labelKey(ref.Kind, ref.Namespace, object.label(clusterv1.MachineDeploymentNameLabel)))
 }
 
+// Identity gives the identity that a key stands for, if it is one.
+func Identity(key string) (Ref, bool) {
+	is, ok := strings.CutPrefix(key, identity)
+	parts := strings.Split(is, "/")
+	if !ok || len(parts) != 4 {
+		return Ref{}, false
+	}
+	return Ref{Group: parts[0], Kind: parts[1], Namespace: parts[2], Name: parts[3]}, true
+}
+
+const identity = "is "
+
 func identityKey(ref Ref) string {
-	return "is " + ref.Group + "/" + ref.Kind + "/" + ref.Namespace + "/" + ref.Name
+	return identity + ref.Group + "/" + ref.Kind + "/" + ref.Namespace + "/" + ref.Name
 }
 func uidKey(uid string) string                     { return "set " + uid }
 func ownerKey(kind, uid string) string             { return kind + " by " + uid }
@@ -38,7 +50,8 @@ func SameTies(a, b *unstructured.Unstructured) bool {
 	x, y := seen(a.Object), seen(b.Object)
 	first, owned := x.controller()
 	second, alsoOwned := y.controller()
-	if x.uid() != y.uid() || owned != alsoOwned || first.text("uid") != second.text("uid") || !slices.Equal(Keys(a), Keys(b)) {
+	if RefOf(a) != RefOf(b) || x.uid() != y.uid() || owned != alsoOwned || first.text("uid") != second.text("uid") ||
+		x.label(clusterv1.MachineDeploymentNameLabel) != y.label(clusterv1.MachineDeploymentNameLabel) {
 		return false
 	}
 	for _, path := range machineRefs {
