@@ -51,8 +51,12 @@ func (i *index) observed(snap Snapshot, md *unstructured.Unstructured, cluster, 
 	}
 	near := capi.Belonging(capi.RefOf(md), func(key string) []*capi.Packed { return i.near[key] }, whole)
 	sortByName(near)
-	return observedOf(snap, md, cluster, infraMachine, bootstrapConfig, func(sel Selector) []*unstructured.Unstructured {
-		return chosen(near, sel, whole)
+	return observedOf(snap, md, cluster, infraMachine, bootstrapConfig, func(sel Selector) []*capi.Packed {
+		out := chosen(near, sel)
+		for i, kept := range out {
+			out[i] = capi.Whole(whole(kept))
+		}
+		return out
 	})
 }
 
@@ -72,14 +76,20 @@ func (i *index) reachesOld(snap Snapshot, cluster Ref, apiVersion string) bool {
 func (i *index) madeFrom(template Ref, sel Selector) []*unstructured.Unstructured {
 	ref := sel.Ref
 	ref.Name = template.Name
-	return slices.DeleteFunc(chosen(i.clones[ref], sel, (*capi.Packed).Object), func(o *unstructured.Unstructured) bool { return o.GetDeletionTimestamp() != nil })
+	var out []*unstructured.Unstructured
+	for _, kept := range chosen(i.clones[ref], sel) {
+		if o := kept.Object(); o.GetDeletionTimestamp() == nil {
+			out = append(out, o)
+		}
+	}
+	return out
 }
 
-// chosen gives the objects among those kept that sel selects, by whole.
-func chosen(kept []*capi.Packed, sel Selector, whole func(*capi.Packed) *unstructured.Unstructured) (out []*unstructured.Unstructured) {
+// chosen gives those that sel selects.
+func chosen(kept []*capi.Packed, sel Selector) (out []*capi.Packed) {
 	for _, o := range kept {
 		if sel.matches(o.Ref(), o.Labels()) {
-			out = append(out, whole(o))
+			out = append(out, o)
 		}
 	}
 	return out

@@ -212,23 +212,25 @@ func rolloutSelectors(cluster, infraMachine, bootstrapConfig Ref) []Selector {
 
 // observed gives the judge what snap holds of the pool md.
 func observed(snap Snapshot, md *unstructured.Unstructured, cluster, infraMachine, bootstrapConfig Ref) capi.Observed {
-	return observedOf(snap, md, cluster, infraMachine, bootstrapConfig, snap.List)
+	return observedOf(snap, md, cluster, infraMachine, bootstrapConfig, snap.kept)
 }
 
-func observedOf(snap Snapshot, md *unstructured.Unstructured, cluster, infraMachine, bootstrapConfig Ref, list func(Selector) []*unstructured.Unstructured) capi.Observed {
-	o := capi.Observed{MachineDeployment: md, Memo: snap.memo}
+func observedOf(snap Snapshot, md *unstructured.Unstructured, cluster, infraMachine, bootstrapConfig Ref, list func(Selector) []*capi.Packed) capi.Observed {
+	o := capi.Observed{MachineDeployment: md, Memo: snap.memo, Kept: &capi.Kept{}}
 	o.Cluster, _ = snap.Object(cluster)
 	for _, sel := range rolloutSelectors(cluster, infraMachine, bootstrapConfig) {
 		objs := list(sel)
 		switch {
 		case sel.Kind == "MachineSet":
-			o.MachineSets = objs
+			for _, set := range objs {
+				o.MachineSets = append(o.MachineSets, set.Object())
+			}
 		case sel.Kind == "Machine":
-			o.Machines = objs
+			o.Kept.Machines = objs
 		case sel.Ref == (Ref{Group: infraMachine.Group, Kind: infraMachine.Kind, Namespace: cluster.Namespace}):
-			o.InfraMachines = objs
+			o.Kept.InfraMachines = objs
 		default:
-			o.BootstrapConfigs = objs
+			o.Kept.BootstrapConfigs = objs
 		}
 	}
 	return o

@@ -138,15 +138,14 @@ func (s *Snapshot) put(o *capi.Packed) {
 
 // Renewed gives s with other forms of objects that it holds. It takes far less
 // than With: of a pool that is followed, little changes at a time.
-func (s Snapshot) Renewed(forms ...*unstructured.Unstructured) Snapshot {
+func (s Snapshot) Renewed(forms ...*capi.Packed) Snapshot {
 	objects, alike := slices.Clone(s.objects), true
-	for _, o := range forms {
-		ref := capi.RefOf(o)
+	for _, form := range forms {
+		ref := form.Ref()
 		i, known := s.at[ref]
 		if !known {
 			continue
 		}
-		form := capi.Whole(o)
 		alike = alike && s.kinds.listAlike(ref, s.objects[i].Labels(), form.Labels())
 		objects[i] = form
 	}
@@ -273,15 +272,34 @@ func (s Snapshot) Object(ref Ref) (*unstructured.Unstructured, bool) {
 	return s.objects[i].Object(), true
 }
 
+// Packed is Object of an object as it is kept.
+func (s Snapshot) Packed(ref Ref) (*capi.Packed, bool) {
+	i, ok := s.at[ref]
+	if !ok {
+		return nil, false
+	}
+	return s.objects[i], true
+}
+
 // List gives the objects seen that sel selects, ordered by namespace and name.
 func (s Snapshot) List(sel Selector) []*unstructured.Unstructured {
-	places := s.placesOf(sel)
-	if len(places) == 0 {
+	kept := s.kept(sel)
+	if len(kept) == 0 {
 		return nil
 	}
-	out := make([]*unstructured.Unstructured, len(places))
+	out := make([]*unstructured.Unstructured, len(kept))
+	for i, o := range kept {
+		out[i] = o.Object()
+	}
+	return out
+}
+
+// kept is List of objects as they are kept.
+func (s Snapshot) kept(sel Selector) []*capi.Packed {
+	places := s.placesOf(sel)
+	out := make([]*capi.Packed, len(places))
 	for i, at := range places {
-		out[i] = s.objects[at].Object()
+		out[i] = s.objects[at]
 	}
 	return out
 }
@@ -296,9 +314,9 @@ func (s Snapshot) placesOf(sel Selector) (places []int) {
 			return places
 		}
 	}
-	for _, p := range s.kind(sel.Group, sel.Kind) {
-		if sel.matches(p.ref, s.objects[p.at].Labels()) {
-			places = append(places, p.at)
+	for _, at := range s.kind(sel.Group, sel.Kind) {
+		if o := s.objects[at]; sel.matches(o.Ref(), o.Labels()) {
+			places = append(places, at)
 		}
 	}
 	if s.memo != nil {
@@ -312,7 +330,7 @@ func (s Snapshot) placesOf(sel Selector) (places []int) {
 // the other, and most are asked nothing.
 type kinds struct {
 	once   sync.Once
-	places map[Ref][]placed
+	places map[Ref][]int
 
 	mu sync.Mutex
 	// lists are the places that selectors were answered with, where a snapshot is
@@ -349,22 +367,18 @@ func (k *kinds) keep(sel Selector, places []int) {
 	k.lists[sel] = places
 }
 
-type placed struct {
-	ref Ref
-	at  int
-}
-
 // kind gives the places of all objects of a kind.
-func (s Snapshot) kind(group, kind string) []placed {
+func (s Snapshot) kind(group, kind string) []int {
 	s.kinds.once.Do(func() {
-		s.kinds.places = map[Ref][]placed{}
-		for ref, i := range s.at {
-			of := Ref{Group: ref.Group, Kind: ref.Kind}
-			s.kinds.places[of] = append(s.kinds.places[of], placed{ref, i})
+		s.kinds.places = map[Ref][]int{}
+		for i, o := range s.objects {
+			of := Ref{Group: o.Ref().Group, Kind: o.Ref().Kind}
+			s.kinds.places[of] = append(s.kinds.places[of], i)
 		}
 		for _, places := range s.kinds.places {
-			slices.SortFunc(places, func(a, b placed) int {
-				return cmp.Or(cmp.Compare(a.ref.Namespace, b.ref.Namespace), cmp.Compare(a.ref.Name, b.ref.Name))
+			slices.SortFunc(places, func(i, j int) int {
+				a, b := s.objects[i].Ref(), s.objects[j].Ref()
+				return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 			})
 		}
 	})

@@ -25,7 +25,7 @@ func TestRenewedApart(t *testing.T) {
 	of := all
 	of.Label, of.LabelValue = capi.ClusterNameLabel, "demo"
 	before := plan.Snapshot{}.With(all, machine("demo")).Following()
-	after := before.Renewed(machine("other"))
+	after := before.Renewed(capi.Whole(machine("other")))
 	// The earlier snapshot is asked what nobody asked before there was the later one.
 	if n := len(before.List(of)); n != 1 {
 		t.Errorf("the earlier snapshot lists %d machines, want 1", n)
@@ -33,7 +33,7 @@ func TestRenewedApart(t *testing.T) {
 	if n := len(after.List(of)); n != 0 {
 		t.Errorf("the later snapshot lists %d machines, want none", n)
 	}
-	if got := (plan.Snapshot{}).Renewed(machine("demo")).Objects(); len(got) != 0 {
+	if got := (plan.Snapshot{}).Renewed(capi.Whole(machine("demo"))).Objects(); len(got) != 0 {
 		t.Errorf("an empty snapshot holds %d objects once it is renewed", len(got))
 	}
 }
@@ -69,15 +69,16 @@ func TestRenewed(t *testing.T) {
 				objects = append(objects, o)
 				followed = followed.With(selectors[1], o)
 			default:
-				forms := []*unstructured.Unstructured{form(i, step), form(random.IntN(len(objects)), step)}
-				for _, o := range forms {
+				var forms []*capi.Packed
+				for _, o := range []*unstructured.Unstructured{form(i, step), form(random.IntN(len(objects)), step), form(1000, step)} { // the last it does not hold
+					forms = append(forms, capi.Whole(o))
 					for at, old := range objects {
 						if capi.RefOf(old) == capi.RefOf(o) {
 							objects[at] = o
 						}
 					}
 				}
-				followed = followed.Renewed(append(forms, form(1000, step))...) // which it does not hold
+				followed = followed.Renewed(forms...)
 			}
 			anew := plan.Snapshot{}.With(selectors[0], objects...)
 			for _, sel := range selectors {

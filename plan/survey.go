@@ -140,7 +140,7 @@ func HasCluster(scope Scope, snap Snapshot) bool {
 // namespace, cluster and name.
 func Survey(scope Scope, snap Snapshot) []PoolStatus {
 	var out []PoolStatus
-	machineSets, machines := snap.List(scope.list("MachineSet")), snap.List(scope.list("Machine"))
+	machineSets, kept := snap.List(scope.list("MachineSet")), &capi.Kept{Machines: snap.kept(scope.list("Machine"))}
 	for _, md := range snap.List(scope.list("MachineDeployment")) {
 		fields, err := capi.FieldsOf(md)
 		if err != nil {
@@ -176,7 +176,7 @@ func Survey(scope Scope, snap Snapshot) []PoolStatus {
 				st.InstanceType = f.Read(t)
 			}
 		}
-		rollout := capi.Judge(capi.Observed{MachineDeployment: md, MachineSets: machineSets, Machines: machines, Cluster: cluster})
+		rollout := capi.Judge(capi.Observed{MachineDeployment: md, MachineSets: machineSets, Kept: kept, Cluster: cluster})
 		st.Replicas, st.UpToDate = rollout.Desired, rollout.NewReady
 		st.Complete, st.Waiting, st.Old = rollout.Complete, rollout.Waiting, rollout.Old
 		hold := holdOn(md, fields)

@@ -68,7 +68,7 @@ type Feed struct {
 // change is the newer form of an object, of the selector with that number.
 type change struct {
 	selector int
-	object   *unstructured.Unstructured
+	object   *capi.Packed
 }
 
 var _ apply.Feed = (*Feed)(nil)
@@ -295,19 +295,21 @@ func (c *Cluster) source(key plan.Selector, k kind) (*source, error) {
 	narrow := func(o *metav1.ListOptions) {
 		o.FieldSelector, o.LabelSelector = selected.FieldSelector, selected.LabelSelector
 	}
-	slim := func(o *unstructured.Unstructured) *unstructured.Unstructured {
+	keep := func(o *unstructured.Unstructured) *capi.Packed {
 		slim(o)
-		return o
+		return capi.Whole(o)
 	}
+	lean := slim
 	indexers := cache.Indexers{}
 	if !key.Pool.IsZero() {
-		slim = c.slimmer.Slim
+		keep = c.slimmer.PackForJudge
+		lean = func(o *unstructured.Unstructured) { *o = *c.slimmer.Slim(o) }
 		indexers[poolIndex] = func(o any) ([]string, error) {
-			u, ok := o.(*unstructured.Unstructured)
+			kept, ok := o.(*capi.Packed)
 			if !ok {
 				return nil, nil
 			}
-			keys := capi.Keys(u)
+			keys := capi.Keys(kept.Object())
 			return slices.DeleteFunc(keys, func(key string) bool { _, is := capi.Identity(key); return is }), nil
 		}
 	}
@@ -326,7 +328,7 @@ func (c *Cluster) source(key plan.Selector, k kind) (*source, error) {
 				return nil, err
 			}
 			for i := range list.Items { // before the next page comes
-				list.Items[i] = *slim(&list.Items[i])
+				lean(&list.Items[i])
 			}
 			return list, nil
 		},
@@ -351,9 +353,9 @@ func (c *Cluster) source(key plan.Selector, k kind) (*source, error) {
 	out.informer = cache.NewSharedIndexInformerWithOptions(lw, &unstructured.Unstructured{}, cache.SharedIndexInformerOptions{Indexers: indexers})
 	err := out.informer.SetTransform(func(o any) (any, error) {
 		if u, ok := o.(*unstructured.Unstructured); ok {
-			return slim(u), nil
+			return keep(u), nil
 		}
-		return o, nil
+		return o, nil // it is kept already
 	})
 	if err != nil {
 		return nil, err
@@ -522,15 +524,22 @@ func (s *source) changed(old, now any) {
 	if gone, ok := old.(cache.DeletedFinalStateUnknown); ok {
 		old = gone.Obj
 	}
-	before, _ := old.(*unstructured.Unstructured)
-	after, _ := now.(*unstructured.Unstructured)
-	alike := before != nil && after != nil && capi.SameTies(before, after)
-	var keys []string
-	if after != nil && !s.key.Pool.IsZero() {
-		keys = capi.Keys(after)
+	before, _ := old.(*capi.Packed)
+	after, _ := now.(*capi.Packed)
+	var was, is *unstructured.Unstructured
+	if before != nil {
+		was = before.Object()
 	}
-	if before != nil && !alike && !s.key.Pool.IsZero() {
-		keys = append(keys, capi.Keys(before)...)
+	if after != nil {
+		is = after.Object()
+	}
+	alike := was != nil && is != nil && capi.SameTies(was, is)
+	var keys []string
+	if is != nil && !s.key.Pool.IsZero() {
+		keys = capi.Keys(is)
+	}
+	if was != nil && !alike && !s.key.Pool.IsZero() {
+		keys = append(keys, capi.Keys(was)...)
 	}
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()
@@ -691,7 +700,7 @@ func (f *Feed) wake() {
 // take takes in that an object has changed that may matter; alike says that now is
 // the same object with the same ties. Before there is a snapshot, nobody has to
 // be woken: see pause.
-func (f *Feed) take(s *source, now *unstructured.Unstructured, alike bool) {
+func (f *Feed) take(s *source, now *capi.Packed, alike bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !f.given {
@@ -704,7 +713,7 @@ func (f *Feed) take(s *source, now *unstructured.Unstructured, alike bool) {
 		if f.changed == nil {
 			f.changed = map[plan.Ref]change{}
 		}
-		f.changed[capi.RefOf(now)] = change{i, now}
+		f.changed[now.Ref()] = change{i, now}
 	}
 	f.wake()
 }
@@ -772,9 +781,9 @@ func (f *Feed) look() (plan.Snapshot, bool) {
 		return f.lookAtAll(f.each())
 	}
 	sources := f.each()
-	var forms []*unstructured.Unstructured
+	var forms []*capi.Packed
 	for ref, c := range changed {
-		old, known := f.last.Object(ref)
+		old, known := f.last.Packed(ref)
 		if !known || sameForm(old, c.object) || sources[c.selector] == nil || !f.last.Asked(f.selectors[c.selector]) {
 			continue
 		}
@@ -796,13 +805,13 @@ func (f *Feed) lookAtAll(sources []*source) (plan.Snapshot, bool) {
 			return plan.Snapshot{}, false
 		}
 	}
-	held := make([][]*unstructured.Unstructured, len(sources))
-	newest := map[plan.Ref]*unstructured.Unstructured{}
-	take := func(i int, items []any) (taken []*unstructured.Unstructured) {
+	held := make([][]*capi.Packed, len(sources))
+	newest := map[plan.Ref]*capi.Packed{}
+	take := func(i int, items []any) (taken []*capi.Packed) {
 		for _, item := range items {
-			if o, ok := item.(*unstructured.Unstructured); ok {
+			if o, ok := item.(*capi.Packed); ok {
 				taken = append(taken, o)
-				ref := capi.RefOf(o)
+				ref := o.Ref()
 				if old := newest[ref]; old == nil || newer(o, old) {
 					newest[ref] = o
 				}
@@ -820,7 +829,7 @@ func (f *Feed) lookAtAll(sources []*source) (plan.Snapshot, bool) {
 			take(i, s.informer.GetStore().List())
 		case !pools[pool]:
 			pools[pool] = true
-			capi.Belonging(pool, func(key string) (found []*unstructured.Unstructured) {
+			capi.Belonging(pool, func(key string) (found []*capi.Packed) {
 				near = append(near, key)
 				for j, s := range sources {
 					if s != nil && f.selectors[j].Pool == pool {
@@ -828,7 +837,7 @@ func (f *Feed) lookAtAll(sources []*source) (plan.Snapshot, bool) {
 					}
 				}
 				return found
-			}, func(o *unstructured.Unstructured) *unstructured.Unstructured { return o })
+			}, (*capi.Packed).Object)
 		}
 	}
 	same := f.given && len(newest) == f.held
@@ -836,7 +845,7 @@ func (f *Feed) lookAtAll(sources []*source) (plan.Snapshot, bool) {
 		if !same {
 			break
 		}
-		old, known := f.last.Object(ref)
+		old, known := f.last.Packed(ref)
 		same = known && sameForm(old, o)
 	}
 	defer f.sources.looks(f, false, near) // once what was seen is noted
@@ -853,21 +862,21 @@ func (f *Feed) lookAtAll(sources []*source) (plan.Snapshot, bool) {
 		}
 		for j, o := range held[i] {
 			// Two informers may hold one object, one of them an older form.
-			held[i][j] = newest[capi.RefOf(o)]
+			held[i][j] = newest[o.Ref()]
 		}
-		parts[i] = plan.Snapshot{}.With(f.selectors[i], held[i]...)
+		parts[i] = plan.Snapshot{}.WithPacked(f.selectors[i], held[i]...)
 	}
 	f.given, f.held, f.last = true, len(newest), merge(parts).Following()
 	return f.last, true
 }
 
 // sameForm reports whether a and b are the same form of one object.
-func sameForm(a, b *unstructured.Unstructured) bool {
-	return a == b || a.GetUID() == b.GetUID() && a.GetResourceVersion() == b.GetResourceVersion()
+func sameForm(a, b *capi.Packed) bool {
+	return a == b || a.Version() == b.Version() && a.Object().GetUID() == b.Object().GetUID()
 }
 
-func newer(a, b *unstructured.Unstructured) bool {
-	order, err := resourceversion.CompareResourceVersion(a.GetResourceVersion(), b.GetResourceVersion())
+func newer(a, b *capi.Packed) bool {
+	order, err := resourceversion.CompareResourceVersion(a.Version(), b.Version())
 	return err == nil && order > 0
 }
 

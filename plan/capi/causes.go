@@ -20,11 +20,11 @@ func (p *pool) poolStalls() []Stall {
 			fmt.Sprintf("MachineDeployment %s is being deleted, its machines with it.", md.name()),
 			"If this is not meant, it cannot be undone; make the pool anew."))
 	}
-	waiting := filter(p.machines, func(m poolMachine) bool { return m.old && !m.deleting() })
+	waiting := filter(p.machines, func(m member) bool { return m.old && !m.judged.row.Deleting })
 	if _, _, seen := p.observed(); p.onDelete && seen && len(waiting) > 0 {
 		found = append(found, md.stall(StallOnDeleteStrategy, rolloutCondition{}).saying(
 			fmt.Sprintf("The strategy is OnDelete: %s of MachineDeployment %s will stay until someone deletes them.", count(len(waiting), "old Machine"), md.name()),
-			fmt.Sprintf("Delete the old Machines one by one, %s first, or set the strategy to RollingUpdate on the MachineDeployment.", waiting[0].name())))
+			fmt.Sprintf("Delete the old Machines one by one, %s first, or set the strategy to RollingUpdate on the MachineDeployment.", waiting[0].judged.row.Name)))
 	}
 	return found
 }
@@ -214,7 +214,7 @@ func (p *pool) silences() []Stall {
 		return []Stall{md.stall(StallControllersSilent, rolloutCondition{}).saying(
 			fmt.Sprintf("MachineDeployment %s has no MachineSet for its template, and nothing is said about it.", md.name()), next)}
 	}
-	news := int64(len(filter(p.machines, func(m poolMachine) bool { return !m.old })))
+	news := int64(len(filter(p.machines, func(m member) bool { return !m.old })))
 	if asked, _ := wanted.number("spec", "replicas"); news < asked {
 		c, _ := wanted.condition(clusterv1.MachineSetScalingUpCondition, string(clusterv1.ResizedV1Beta1Condition))
 		return []Stall{wanted.stall(StallControllersSilent, c).saying(

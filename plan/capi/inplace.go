@@ -108,11 +108,11 @@ func JudgeInPlace(o Observed, fields []InPlaceField) Rollout {
 		r.Waiting = "no MachineSet has the template of the MachineDeployment"
 	}
 	for _, m := range p.machines {
-		if m.old || m.deleting() {
+		if m.old || m.judged.row.Deleting {
 			continue
 		}
 		r.New++
-		switch why := missing(m.seen, inMachine); {
+		switch why := missing(m.kept.Object().Object, inMachine); {
 		case why == "":
 			r.NewReady++
 		case r.Waiting == "":

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	clusterv1 "sigs.k8s.io/cluster-api/api/core/v1beta2"
 )
 
@@ -82,7 +81,7 @@ type pool struct {
 	cluster    seen
 	matching   []seen // MachineSets that match the template, the wanted one first
 	others     []seen // all other MachineSets, by name
-	machines   []poolMachine
+	machines   []member
 }
 
 // asked is what a MachineDeployment asks of each of its Machines. The judgement of
@@ -98,9 +97,18 @@ type asked struct {
 type setting struct {
 	set           string // name of its MachineSet
 	old           bool
-	infra, config *unstructured.Unstructured // what it refers to, where observed
+	infra, config *Packed // what it refers to, where observed
 }
 
+// member is a Machine of a pool.
+type member struct {
+	kept   *Packed
+	old    bool
+	known  *known
+	judged *judgement
+}
+
+// poolMachine is a Machine of a pool that is being judged.
 type poolMachine struct {
 	seen
 	set    string // name of its MachineSet
@@ -108,8 +116,6 @@ type poolMachine struct {
 	config seen // its bootstrap config where observed
 	infra  seen // its infrastructure machine where observed
 	read   *readings
-	known  *known
-	judged *judgement
 }
 
 // readings are what is asked again and again of a Machine that is judged.
@@ -124,8 +130,8 @@ type judgement struct {
 // known is what is kept of a Machine.
 type known struct {
 	namespace, name, uid, created string
-	owner                         struct{ kind, uid string } // its controller
-	owned                         bool                       // it has one
+	owner                         struct{ kind, name, uid string } // its controller
+	owned                         bool                             // it has one
 	infra, config                 externalKey
 	fingerprint                   [16]byte
 	judged                        *judgement // the last, nil when there is none
@@ -137,7 +143,7 @@ func knownOf(m seen) *known {
 	k := &known{namespace: m.namespace(), name: m.name(), uid: m.uid(), created: m.created()}
 	var owner seen
 	if owner, k.owned = m.controller(); k.owned {
-		k.owner.kind, k.owner.uid = owner.text("kind"), owner.text("uid")
+		k.owner.kind, k.owner.name, k.owner.uid = owner.text("kind"), owner.text("name"), owner.text("uid")
 	}
 	k.infra = m.refers("spec", "infrastructureRef")
 	k.config = m.refers("spec", "bootstrap", "configRef")
@@ -147,7 +153,7 @@ func knownOf(m seen) *known {
 // refers gives what an object refers to.
 func (s seen) refers(path ...string) externalKey {
 	r := templateRefOf(s.object(path...))
-	return externalKey{r.group, r.kind, s.namespace(), r.name}
+	return externalKey{Group: r.group, Kind: r.kind, Namespace: s.namespace(), Name: r.name}
 }
 
 // Memo keeps what was found out about Machines from one judgement to the next: of
@@ -157,35 +163,33 @@ func (s seen) refers(path ...string) externalKey {
 type Memo struct {
 	mu       sync.Mutex
 	asked    asked
-	machines map[*unstructured.Unstructured]*known
+	machines map[*Packed]*known
 	turn     int // counts judgements
 	// external holds infrastructure machines and bootstrap configs: those of lists.
-	external map[externalKey]*unstructured.Unstructured
-	lists    [2][]*unstructured.Unstructured
+	external map[externalKey]*Packed
+	lists    [2][]*Packed
 }
 
 // begin makes the memo ready for a judgement under what is asked now.
-func (m *Memo) begin(now asked, infra, configs []*unstructured.Unstructured) {
+func (m *Memo) begin(now asked, infra, configs []*Packed) {
 	if m.asked != now {
 		m.asked, m.machines = now, nil
 	}
 	if m.external != nil && m.renew(0, infra) && m.renew(1, configs) {
 		return
 	}
-	m.external = make(map[externalKey]*unstructured.Unstructured, len(infra)+len(configs))
-	m.lists = [2][]*unstructured.Unstructured{slices.Clone(infra), slices.Clone(configs)}
+	m.external = make(map[externalKey]*Packed, len(infra)+len(configs))
+	m.lists = [2][]*Packed{slices.Clone(infra), slices.Clone(configs)}
 	for _, list := range m.lists {
 		for _, o := range list {
-			if key, ok := externalKeyOf(o); ok {
-				m.external[key] = o
-			}
+			m.external[externalKey(o.Ref())] = o
 		}
 	}
 }
 
 // renew takes in a list that differs from the last by newer forms of its objects,
 // each in its place; false when it differs by more.
-func (m *Memo) renew(i int, list []*unstructured.Unstructured) bool {
+func (m *Memo) renew(i int, list []*Packed) bool {
 	if len(list) != len(m.lists[i]) {
 		return false
 	}
@@ -194,8 +198,8 @@ func (m *Memo) renew(i int, list []*unstructured.Unstructured) bool {
 		if o == old {
 			continue
 		}
-		key, ok := externalKeyOf(o)
-		if was, known := externalKeyOf(old); !ok || !known || was != key {
+		key := externalKey(o.Ref())
+		if old.Ref() != o.Ref() {
 			return false
 		}
 		if m.external[key] == old { // and not another one of that name
@@ -204,15 +208,6 @@ func (m *Memo) renew(i int, list []*unstructured.Unstructured) bool {
 		m.lists[i][j] = o
 	}
 	return true
-}
-
-func externalKeyOf(o *unstructured.Unstructured) (externalKey, bool) {
-	if o == nil || o.Object == nil {
-		return externalKey{}, false
-	}
-	object := seen(o.Object)
-	group, _, _ := strings.Cut(object.text("apiVersion"), "/")
-	return externalKey{group, object.kind(), object.namespace(), object.name()}, true
 }
 
 // judge gives the judgement of a Machine of the pool.
@@ -280,7 +275,7 @@ func (m poolMachine) condition(kind, oldKind string) (rolloutCondition, bool) {
 	return findCondition(m.oldConditions(), oldKind)
 }
 
-type externalKey struct{ group, kind, namespace, name string }
+type externalKey Ref
 
 func poolOf(o Observed) pool {
 	var p pool
@@ -302,8 +297,9 @@ func poolOf(o Observed) pool {
 	}
 	memo.mu.Lock()
 	defer memo.mu.Unlock()
-	memo.begin(p.asked, o.InfraMachines, o.BootstrapConfigs)
-	p.takeMachines(memo, o.Machines, seenAll(o.MachineSets))
+	kept := o.kept()
+	memo.begin(p.asked, kept.InfraMachines, kept.BootstrapConfigs)
+	p.takeMachines(memo, kept.Machines, seenAll(o.MachineSets))
 	return p
 }
 
@@ -361,29 +357,29 @@ func (p *pool) ownsSet(set seen) bool {
 	}
 	owner, ok := set.controller()
 	if !ok {
-		return p.labelled(set)
+		return p.labelled(set.object("metadata", "labels"))
 	}
 	if uid := owner.text("uid"); uid != "" && uid == p.deployment.uid() {
 		return true
 	}
-	return owner.text("kind") == "MachineDeployment" && owner.text("name") == p.deployment.name() && p.labelled(set)
+	return owner.text("kind") == "MachineDeployment" && owner.text("name") == p.deployment.name() && p.labelled(set.object("metadata", "labels"))
 }
 
-func (p *pool) labelled(object seen) bool {
+func (p *pool) labelled(labels seen) bool {
 	return p.deployment.name() != "" &&
-		object.label(clusterv1.MachineDeploymentNameLabel) == p.deployment.name() &&
-		object.label(clusterv1.ClusterNameLabel) == p.deployment.text("spec", "clusterName")
+		labels.text(clusterv1.MachineDeploymentNameLabel) == p.deployment.name() &&
+		labels.text(clusterv1.ClusterNameLabel) == p.deployment.text("spec", "clusterName")
 }
 
-func (p *pool) takeMachines(memo *Memo, machines []*unstructured.Unstructured, allSets []seen) {
+func (p *pool) takeMachines(memo *Memo, machines []*Packed, allSets []seen) {
 	if memo.machines == nil {
-		memo.machines = make(map[*unstructured.Unstructured]*known, len(machines))
+		memo.machines = make(map[*Packed]*known, len(machines))
 	}
 	memo.turn++
 	there := 0
 	defer func() {
 		if there < len(memo.machines) { // the others are forgotten
-			maps.DeleteFunc(memo.machines, func(_ *unstructured.Unstructured, k *known) bool { return k.turn != memo.turn })
+			maps.DeleteFunc(memo.machines, func(_ *Packed, k *known) bool { return k.turn != memo.turn })
 		}
 	}()
 	p.machines = slices.Grow(p.machines, len(machines))
@@ -398,12 +394,10 @@ func (p *pool) takeMachines(memo *Memo, machines []*unstructured.Unstructured, a
 		foreign[set.uid()] = own[set.uid()] == nil
 	}
 	for _, o := range machines {
-		if o == nil || o.Object == nil {
-			continue
-		}
-		m := seen(o.Object)
+		var m seen // made when it is needed
 		k := memo.machines[o]
 		if k == nil {
+			m = o.Object().Object
 			k = knownOf(m)
 			memo.machines[o] = k
 		}
@@ -422,34 +416,35 @@ func (p *pool) takeMachines(memo *Memo, machines []*unstructured.Unstructured, a
 		case set != nil:
 		case k.owned && (k.owner.kind != "MachineSet" || foreign[k.owner.uid]):
 			continue // of another pool, or of the control plane
-		case !p.labelled(m):
+		case !p.labelled(o.Labels()):
 			continue
 		default:
 			// Its MachineSet is gone or was not seen, or it has no owner: the labels
 			// say whose it is.
 			for _, s := range own {
-				if s.name() == m.label(clusterv1.MachineSetNameLabel) && s.name() != "" && !k.owned {
+				if s.name() == seen(o.Labels()).text(clusterv1.MachineSetNameLabel) && s.name() != "" && !k.owned {
 					set = s
 				}
 			}
 		}
 		now := setting{set: set.name(), old: true, infra: memo.external[k.infra], config: memo.external[k.config]}
 		if now.set == "" {
-			owner, _ := m.controller()
-			now.set = cmp.Or(m.label(clusterv1.MachineSetNameLabel), owner.text("name"))
+			now.set = cmp.Or(seen(o.Labels()).text(clusterv1.MachineSetNameLabel), k.owner.name)
 		}
 		if wanted, ok := p.wanted(); ok && set != nil {
 			now.old = set.name() != wanted.name()
 		}
-		member := poolMachine{seen: m, set: now.set, old: now.old, infra: objectOf(now.infra), config: objectOf(now.config), known: k}
 		if k.judged == nil || k.under != now {
-			member.read = &readings{m.conditions(), m.oldConditions()}
-			k.judged, k.under, k.fingerprint = p.asked.judge(member), now, member.read.sum(m)
+			if m == nil {
+				m = o.Object().Object
+			}
+			read := &readings{m.conditions(), m.oldConditions()}
+			k.judged = p.asked.judge(poolMachine{seen: m, set: now.set, old: now.old, infra: objectOf(now.infra), config: objectOf(now.config), read: read})
+			k.under, k.fingerprint = now, read.sum(m)
 		}
-		member.judged = k.judged
-		p.machines = append(p.machines, member)
+		p.machines = append(p.machines, member{kept: o, old: now.old, known: k, judged: k.judged})
 	}
-	slices.SortFunc(p.machines, func(a, b poolMachine) int {
+	slices.SortFunc(p.machines, func(a, b member) int {
 		if a.old != b.old {
 			if a.old {
 				return -1
@@ -460,11 +455,11 @@ func (p *pool) takeMachines(memo *Memo, machines []*unstructured.Unstructured, a
 	})
 }
 
-func objectOf(o *unstructured.Unstructured) seen {
+func objectOf(o *Packed) seen {
 	if o == nil {
 		return nil
 	}
-	return o.Object
+	return o.Object().Object
 }
 
 // wanted is the MachineSet that matches the template.

@@ -26,11 +26,23 @@ func TestMemo(t *testing.T) {
 				w.config(m, "config-new")
 			}
 			var memo capi.Memo
+			var slimmer capi.Slimmer
+			packed := map[*object]*capi.Packed{} // once each, as a snapshot that is followed holds them
+			pack := func(list []*object) (out []*capi.Packed) {
+				for _, o := range list {
+					if packed[o] == nil {
+						packed[o] = slimmer.PackForJudge(o.DeepCopy())
+					}
+					out = append(out, packed[o])
+				}
+				return out
+			}
 			for i := range changes {
 				what := w.change(random)
 				fresh := w.observed()
 				kept := fresh
 				kept.Memo = &memo
+				kept.Kept = &capi.Kept{Machines: pack(fresh.Machines), InfraMachines: pack(fresh.InfraMachines), BootstrapConfigs: pack(fresh.BootstrapConfigs)}
 				where := fmt.Sprintf("pool %d, change %d, %s: the judgement with a memo is another (-fresh +memo):\n", seed, i, what)
 				if diff := cmp.Diff(capi.Judge(fresh), capi.Judge(kept)); diff != "" {
 					t.Fatal(where, diff)

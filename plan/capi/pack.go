@@ -5,6 +5,7 @@ import (
 	"math"
 	"sync"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
@@ -14,16 +15,17 @@ import (
 // each garbage collection; what is packed of a Machine takes about as much in all
 // and is not. It does not change, and may be read by several goroutines.
 type Packed struct {
-	ref    Ref
-	labels map[string]any
-	whole  *unstructured.Unstructured
-	data   string
-	common *common // what data refers to
+	ref     Ref
+	labels  map[string]any
+	version string // resourceVersion
+	whole   *unstructured.Unstructured
+	data    string  // without the resourceVersion
+	common  *common // what data refers to
 }
 
 // Whole gives an object to be kept as it is. It must not be changed any more.
 func Whole(o *unstructured.Unstructured) *Packed {
-	return &Packed{ref: RefOf(o), labels: seen(o.Object).object("metadata", "labels"), whole: o}
+	return &Packed{ref: RefOf(o), labels: seen(o.Object).object("metadata", "labels"), version: o.GetResourceVersion(), whole: o}
 }
 
 // Pack gives what SlimForPlan gives, in few bytes; what SlimForPlan leaves whole,
@@ -36,10 +38,29 @@ func (s *Slimmer) Pack(o *unstructured.Unstructured) *Packed {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o = s.slimForPlan(o, machine)
-	ref := RefOf(o)
+	return s.pack(s.slimForPlan(o, machine))
+}
+
+// PackForJudge gives what Slim gives, in few bytes; what Slim leaves whole, it
+// leaves whole too. It takes what it keeps out of o, which must not be used any more.
+func (s *Slimmer) PackForJudge(o *unstructured.Unstructured) *Packed {
+	machine, ok := isMachine(o)
+	if !ok {
+		return Whole(s.Slim(o))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pack(s.slim(o, machine))
+}
+
+func (s *store) pack(o *unstructured.Unstructured) *Packed {
+	ref, version := RefOf(o), o.GetResourceVersion()
 	ref.Group, ref.Kind, ref.Namespace = s.key(ref.Group), s.key(ref.Kind), s.key(ref.Namespace)
-	return &Packed{ref: ref, labels: seen(o.Object).object("metadata", "labels"), data: s.packer.pack(o.Object, s.hashes), common: s.packer.common}
+	if metadata, ok := o.Object["metadata"].(map[string]any); ok {
+		delete(metadata, "resourceVersion")
+	}
+	return &Packed{ref: ref, labels: seen(o.Object).object("metadata", "labels"), version: version,
+		data: s.packer.pack(o.Object, s.hashes), common: s.packer.common}
 }
 
 // Ref gives the identity of the object.
@@ -49,6 +70,15 @@ func (p *Packed) Ref() Ref { return p.ref }
 // changed.
 func (p *Packed) Labels() map[string]any { return p.labels }
 
+// Version gives the resourceVersion of the object.
+func (p *Packed) Version() string { return p.version }
+
+// GetObjectMeta gives that by which stores of client-go keep an object: its name
+// and its version.
+func (p *Packed) GetObjectMeta() metav1.Object {
+	return &metav1.ObjectMeta{Namespace: p.ref.Namespace, Name: p.ref.Name, ResourceVersion: p.version}
+}
+
 // Object gives the object. It must not be changed: parts of it may be parts of
 // others. What was packed is made anew by each call.
 func (p *Packed) Object() *unstructured.Unstructured {
@@ -57,6 +87,9 @@ func (p *Packed) Object() *unstructured.Unstructured {
 	}
 	u := unpacker{data: p.data, parts: p.common.all()}
 	object, _ := u.value().(map[string]any)
+	if metadata, ok := object["metadata"].(map[string]any); ok && p.version != "" {
+		metadata["resourceVersion"] = p.version
+	}
 	return &unstructured.Unstructured{Object: object}
 }
 

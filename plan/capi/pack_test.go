@@ -15,8 +15,13 @@ import (
 )
 
 // TestPackRecordings: of each object of each recording, what comes out of a Packed
-// is what SlimForPlan leaves, as often as it is asked for.
+// is what SlimForPlan leaves, or Slim for a judge, as often as it is asked for.
 func TestPackRecordings(t *testing.T) {
+	t.Run("plan", func(t *testing.T) { packRecordings(t, (*capi.Slimmer).SlimForPlan, (*capi.Slimmer).Pack) })
+	t.Run("judge", func(t *testing.T) { packRecordings(t, (*capi.Slimmer).Slim, (*capi.Slimmer).PackForJudge) })
+}
+
+func packRecordings(t *testing.T, slim func(*capi.Slimmer, *object) *object, pack func(*capi.Slimmer, *object) *capi.Packed) {
 	for _, recording := range recordings(t) {
 		var slimmer, packing capi.Slimmer
 		var kept []*capi.Packed
@@ -25,8 +30,8 @@ func TestPackRecordings(t *testing.T) {
 			if e.Object == nil || e.Object.Object == nil {
 				continue
 			}
-			want = append(want, slimmer.SlimForPlan(e.Object.DeepCopy()))
-			kept = append(kept, packing.Pack(e.Object.DeepCopy()))
+			want = append(want, slim(&slimmer, e.Object.DeepCopy()))
+			kept = append(kept, pack(&packing, e.Object.DeepCopy()))
 		}
 		for i, w := range want {
 			for range 2 {
@@ -38,7 +43,7 @@ func TestPackRecordings(t *testing.T) {
 			if labels == nil {
 				labels = map[string]any(nil)
 			}
-			if diff := cmp.Diff(labels, any(kept[i].Labels())); diff != "" || kept[i].Ref() != capi.RefOf(w) {
+			if diff := cmp.Diff(labels, any(kept[i].Labels())); diff != "" || kept[i].Ref() != capi.RefOf(w) || kept[i].Version() != w.GetResourceVersion() {
 				t.Errorf("%s, event %d: identity %v, want %v; labels (-want +got):\n%s", recording, i, kept[i].Ref(), capi.RefOf(w), diff)
 			}
 		}

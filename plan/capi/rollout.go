@@ -23,10 +23,31 @@ type Observed struct {
 	// judgement rests on the Machines.
 	InfraMachines    []*unstructured.Unstructured
 	BootstrapConfigs []*unstructured.Unstructured
+	// Kept may be nil; it stands in the place of the three lists before it.
+	Kept *Kept
 	// Cluster may be nil; it is read for spec.paused alone.
 	Cluster *unstructured.Unstructured
 	// Memo may be nil; with it, Machines that were judged before are judged sooner.
 	Memo *Memo
+}
+
+// Kept are the Machines of an Observed, and what they refer to, as they are kept.
+// Of what is packed no more is made anew than what has not been judged yet.
+type Kept struct{ Machines, InfraMachines, BootstrapConfigs []*Packed }
+
+func (o Observed) kept() Kept {
+	if o.Kept != nil {
+		return *o.Kept
+	}
+	whole := func(list []*unstructured.Unstructured) (out []*Packed) {
+		for _, object := range list {
+			if object != nil && object.Object != nil {
+				out = append(out, Whole(object))
+			}
+		}
+		return out
+	}
+	return Kept{whole(o.Machines), whole(o.InfraMachines), whole(o.BootstrapConfigs)}
 }
 
 // Rollout is the judgement of one pool at one moment.
@@ -183,7 +204,7 @@ func (p *pool) unmet() string {
 	if generation, last, ok := p.observed(); !ok {
 		return fmt.Sprintf("the MachineDeployment controller has not acted on generation %d yet (last seen: %d)", generation, last)
 	}
-	waiting := filter(p.machines, func(m poolMachine) bool { return m.old && !m.judged.row.Deleting })
+	waiting := filter(p.machines, func(m member) bool { return m.old && !m.judged.row.Deleting })
 	if p.onDelete && len(waiting) > 0 {
 		return fmt.Sprintf("strategy OnDelete: %s must be deleted by someone, none is replaced before", count(len(waiting), "old Machine"))
 	}
@@ -204,7 +225,7 @@ func (p *pool) unmetNew(desired int64) string {
 	if len(p.matching) > 1 {
 		return fmt.Sprintf("%d MachineSets have the wanted template, one is to remain", len(p.matching))
 	}
-	var news []poolMachine
+	var news []member
 	ready := 0
 	for _, m := range p.machines {
 		if !m.old {
@@ -252,14 +273,14 @@ func (p *pool) unmetNew(desired int64) string {
 
 // unmetOld covers what must be gone.
 func (p *pool) unmetOld(desired int64) string {
-	var left []poolMachine
+	var left []member
 	for _, m := range p.machines {
 		if m.old || desired == 0 {
 			left = append(left, m)
 		}
 	}
 	// One that is on its way out tells more than one whose turn has not come.
-	slices.SortStableFunc(left, func(a, b poolMachine) int {
+	slices.SortStableFunc(left, func(a, b member) int {
 		switch x, y := a.judged.row.Deleting, b.judged.row.Deleting; {
 		case x == y:
 			return 0
@@ -274,7 +295,7 @@ func (p *pool) unmetOld(desired int64) string {
 		if !m.old {
 			kind = "Machine"
 		}
-		unmet := fmt.Sprintf("%s %s is still there: %s", kind, m.name(), cmp.Or(m.judged.row.Waiting, "it is to be deleted"))
+		unmet := fmt.Sprintf("%s %s is still there: %s", kind, m.judged.row.Name, cmp.Or(m.judged.row.Waiting, "it is to be deleted"))
 		if len(left) > 1 {
 			unmet += fmt.Sprintf("; and %d more", len(left)-1)
 		}

@@ -32,6 +32,10 @@ func (s *Slimmer) Slim(o *unstructured.Unstructured) *unstructured.Unstructured 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.slim(o, machine)
+}
+
+func (s *store) slim(o *unstructured.Unstructured, machine bool) *unstructured.Unstructured {
 	s.begin()
 	from := seen(o.Object)
 	metadata := s.metadata(from)

@@ -27,7 +27,7 @@ func judgeInPlace(o capi.Observed, fields []capi.InPlaceField) capi.Rollout {
 
 func same(o capi.Observed, judge func(capi.Observed) capi.Rollout) capi.Rollout {
 	want := judge(o)
-	for what, other := range map[string]func(capi.Observed) capi.Observed{"slim": slim, "belonging": belonging} {
+	for what, other := range map[string]func(capi.Observed) capi.Observed{"slim": slim, "packed": packed, "belonging": belonging} {
 		if !whole(o) {
 			break // an API server gives objects by their kinds
 		}
@@ -76,6 +76,21 @@ func slim(o capi.Observed) capi.Observed {
 			list[i] = s.Slim(list[i])
 		}
 	}
+	return o
+}
+
+// packed gives what a wait holds.
+func packed(o capi.Observed) capi.Observed {
+	var s capi.Slimmer
+	o = clone(o)
+	pack := func(list []*object) (out []*capi.Packed) {
+		for _, obj := range list {
+			out = append(out, s.PackForJudge(obj))
+		}
+		return out
+	}
+	o.Kept = &capi.Kept{Machines: pack(o.Machines), InfraMachines: pack(o.InfraMachines), BootstrapConfigs: pack(o.BootstrapConfigs)}
+	o.Machines, o.InfraMachines, o.BootstrapConfigs = nil, nil, nil
 	return o
 }
 
