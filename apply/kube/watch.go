@@ -309,8 +309,7 @@ func (c *Cluster) source(key plan.Selector, k kind) (*source, error) {
 			if !ok {
 				return nil, nil
 			}
-			keys := capi.Keys(kept.Object())
-			return slices.DeleteFunc(keys, func(key string) bool { _, is := capi.Identity(key); return is }), nil
+			return slices.DeleteFunc(kept.Keys(), func(key string) bool { _, is := capi.Identity(key); return is }), nil
 		}
 	}
 	lw := &cache.ListWatch{
@@ -526,20 +525,13 @@ func (s *source) changed(old, now any) {
 	}
 	before, _ := old.(*capi.Packed)
 	after, _ := now.(*capi.Packed)
-	var was, is *unstructured.Unstructured
-	if before != nil {
-		was = before.Object()
-	}
-	if after != nil {
-		is = after.Object()
-	}
-	alike := was != nil && is != nil && capi.SameTies(was, is)
+	alike := before != nil && after != nil && capi.SameTies(before, after)
 	var keys []string
-	if is != nil && !s.key.Pool.IsZero() {
-		keys = capi.Keys(is)
+	if after != nil && !s.key.Pool.IsZero() {
+		keys = after.Keys()
 	}
-	if was != nil && !alike && !s.key.Pool.IsZero() {
-		keys = append(keys, capi.Keys(was)...)
+	if before != nil && !alike && !s.key.Pool.IsZero() {
+		keys = append(keys, before.Keys()...)
 	}
 	s.of.mu.Lock()
 	defer s.of.mu.Unlock()

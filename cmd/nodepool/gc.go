@@ -20,7 +20,7 @@ const (
 	// waitGC is that of a run that waits. A wait may go on for hours beside
 	// other programs: half of Go's usual garbage costs less than a hundredth of
 	// a core.
-	waitGC = 50
+	waitGC = 100
 )
 
 // collector sets the target that counts behind the first collection.

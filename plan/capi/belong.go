@@ -44,13 +44,24 @@ func uidKey(uid string) string                     { return "set " + uid }
 func ownerKey(kind, uid string) string             { return kind + " by " + uid }
 func labelKey(kind, namespace, pool string) string { return kind + " of " + namespace + "/" + pool }
 
+// Keys is Keys of the object.
+func (p *Packed) Keys() []string {
+	if p.ref.Group != Group {
+		return []string{identityKey(p.ref)}
+	}
+	return Keys(p.Object())
+}
+
 // SameTies reports whether Belonging gives one form of an object exactly where it
 // would give the other.
-func SameTies(a, b *unstructured.Unstructured) bool {
-	x, y := seen(a.Object), seen(b.Object)
+func SameTies(a, b *Packed) bool {
+	if a.ref != b.ref || a.ref.Group != Group {
+		return a.ref == b.ref
+	}
+	x, y := seen(a.Object().Object), seen(b.Object().Object)
 	first, owned := x.controller()
 	second, alsoOwned := y.controller()
-	if RefOf(a) != RefOf(b) || x.uid() != y.uid() || owned != alsoOwned || first.text("uid") != second.text("uid") ||
+	if x.uid() != y.uid() || owned != alsoOwned || first.text("uid") != second.text("uid") ||
 		x.label(clusterv1.MachineDeploymentNameLabel) != y.label(clusterv1.MachineDeploymentNameLabel) {
 		return false
 	}
