@@ -10,6 +10,7 @@ import (
 
 // page is what a list says beside its items.
 type page struct {
+	ResourceVersion    string `json:"resourceVersion"`
 	Continue           string `json:"continue"`
 	RemainingItemCount *int64 `json:"remainingItemCount"`
 }

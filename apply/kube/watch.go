@@ -20,7 +20,6 @@ import (
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/json"
 
@@ -287,10 +286,6 @@ const poolIndex = "pool"
 // source makes the informer of a key; it does not start it.
 func (c *Cluster) source(key plan.Selector, k kind) (*source, error) {
 	out := &source{key: key, kind: k, begun: time.Now(), patience: c.patience.start, of: &c.sources, feeds: map[*Feed]bool{}}
-	var client dynamic.ResourceInterface = c.dynamic.Resource(k.resource)
-	if k.namespaced && key.Namespace != "" {
-		client = c.dynamic.Resource(k.resource).Namespace(key.Namespace)
-	}
 	selected := listOptions(key)
 	narrow := func(o *metav1.ListOptions) {
 		o.FieldSelector, o.LabelSelector = selected.FieldSelector, selected.LabelSelector
@@ -321,14 +316,26 @@ func (c *Cluster) source(key plan.Selector, k kind) (*source, error) {
 				// own patch.
 				o.ResourceVersion = ""
 			}
-			list, err := client.List(ctx, o)
+			body, err := c.requests.Get().AbsPath(k.path(key.Namespace, "")...).
+				SpecificallyVersionedParams(&o, metav1.ParameterCodec, metav1.SchemeGroupVersion).Stream(ctx)
 			if err != nil {
 				out.failed("list", err)
 				return nil, err
 			}
-			for i := range list.Items { // before the next page comes
-				lean(&list.Items[i])
+			defer body.Close()
+			list := &unstructured.UnstructuredList{}
+			got, err := readPage(body, false, func(item map[string]any) {
+				u := unstructured.Unstructured{Object: item}
+				lean(&u) // before the next one comes
+				list.Items = append(list.Items, u)
+			})
+			if err != nil {
+				out.failed("list", err)
+				return nil, err
 			}
+			list.SetResourceVersion(got.ResourceVersion)
+			list.SetContinue(got.Continue)
+			list.SetRemainingItemCount(got.RemainingItemCount)
 			return list, nil
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
