@@ -17,17 +17,10 @@ const (
 	// ends before it.
 	startGC = early.StartGC
 	usualGC = 100
-	// waitGC is that of a run that waits. A wait may go on for hours beside
-	// other programs: half of Go's usual garbage costs less than a hundredth of
-	// a core.
-	waitGC = 100
 )
 
-// collector sets the target that counts behind the first collection.
-type collector struct {
-	mu     sync.Mutex
-	target int
-}
+// collector is the garbage collector, where its target is ours to set.
+type collector struct{}
 
 // lateCollector puts the first collection off, which then brings the usual
 // target back. It is nil where GOGC is set.
@@ -35,15 +28,10 @@ func lateCollector() *collector {
 	if os.Getenv("GOGC") != "" {
 		return nil
 	}
-	c := &collector{target: usualGC}
 	debug.SetGCPercent(startGC)
 	// An object that nothing refers to is found by the first collection.
-	runtime.AddCleanup(&struct{ of *collector }{c}, func(c *collector) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		debug.SetGCPercent(c.target)
-	}, c)
-	return c
+	runtime.AddCleanup(new([]byte), func(target int) { debug.SetGCPercent(target) }, usualGC)
+	return &collector{}
 }
 
 // leanWaits gives notify, which gives back to the system what planning took
@@ -53,13 +41,7 @@ func (c *collector) leanWaits(notify func(apply.Event)) func(apply.Event) {
 	if c == nil {
 		return notify
 	}
-	once := sync.OnceFunc(func() {
-		c.mu.Lock()
-		c.target = waitGC
-		debug.SetGCPercent(waitGC)
-		c.mu.Unlock()
-		debug.FreeOSMemory()
-	})
+	once := sync.OnceFunc(debug.FreeOSMemory)
 	blind := map[string]bool{} // waits that have not been judged yet
 	return func(event apply.Event) {
 		if started, ok := event.(apply.StepStarted); ok && started.Step.Wait != nil {
