@@ -171,7 +171,9 @@ func (w *World) answer(selectors []plan.Selector, verb string) (plan.Snapshot, m
 			versions[capi.RefOf(o)] = string(o.GetUID()) + "@" + o.GetResourceVersion()
 			o = o.DeepCopy()
 			switch {
-			case verb == "watch": // as apply/kube's feeds, which have no use for them
+			case verb == "watch" && !s.Pool.IsZero(): // as apply/kube's feeds keep them
+				kept[i] = slimmer.PackForJudge(o)
+			case verb == "watch":
 				o.SetManagedFields(nil)
 				kept[i] = capi.Whole(o)
 			case s.IsList() && s.Slim: // as apply/kube reads
