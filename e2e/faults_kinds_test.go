@@ -75,6 +75,24 @@ func (q request) purpose() string {
 	return "the writes of the plan"
 }
 
+// place is the n-th request like another one, from 1. A slow run makes more of
+// them than a quick one, since it looks again at what is older than a second.
+type place struct {
+	request
+	n int
+}
+
+// isAt reports whether q may be at the place. The writing phase ends with the first
+// watch, which writes of the journal and looks may come before or behind.
+func (p place) isAt(q request) bool {
+	return q.String() == p.String() && (q.phase == p.phase || p.phase == writing && q.phase == waiting)
+}
+
+// isCertain reports whether every run makes the request, quick or slow.
+func (p place) isCertain() bool {
+	return p.phase == writing && !p.watch && p.method != http.MethodGet && !(p.resource == "leases" && p.method == http.MethodPut)
+}
+
 func describe(r *http.Request) request {
 	q := request{method: r.Method, resource: r.URL.Path, watch: r.URL.Query().Get("watch") != "", dryRun: r.URL.Query().Get("dryRun") != ""}
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
@@ -174,7 +192,7 @@ func answers(code int, reason metav1.StatusReason) func(*stroke) {
 // conflicts is what a 409 may lead to: one on a write is looked into; on a
 // request that no server answers so, it is an error that is told.
 func conflicts(c faultCase) []int {
-	if strings.HasPrefix(c.what, "P") && !strings.Contains(c.what, "review") {
+	if strings.HasPrefix(c.at.method, "P") && !strings.Contains(c.at.resource, "review") {
 		return []int{0}
 	}
 	return []int{0, 1}
@@ -232,7 +250,7 @@ var proxyFaults = []proxyFault{
 // of them. Without a fault it counts.
 type meddler struct {
 	fault   proxyFault
-	phase   phase
+	at      func(request) bool // of these, the n-th
 	n       int
 	process chan *process
 
@@ -280,11 +298,11 @@ func (m *meddler) take(r *http.Request) (strike, down bool) {
 	}
 	n := 0
 	for _, q := range m.all {
-		if q.phase == m.phase && m.fault.strikes(q) {
+		if m.at(q) {
 			n++
 		}
 	}
-	if q.phase == m.phase && m.fault.strikes(q) && n == m.n {
+	if m.at(q) && n == m.n {
 		m.hit, m.left = true, time.Now().Add(m.fault.lasts)
 		return true, false
 	}

@@ -61,7 +61,8 @@ func TestFaultsServersDie(t *testing.T) {
 							t.Errorf("kill %s: %v\n%s", process, err, text)
 						}
 					}
-					m := &meddler{phase: at.phase, n: 1, fault: proxyFault{strikes: at.at, do: func(s *stroke) {
+					strikes := func(q request) bool { return q.phase == at.phase && at.at(q) }
+					m := &meddler{at: strikes, n: 1, fault: proxyFault{do: func(s *stroke) {
 						if when == "behind" {
 							s.losing(kill)
 						}

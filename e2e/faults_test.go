@@ -56,13 +56,11 @@ func TestFaultsOnTheWay(t *testing.T) {
 // faultCase is one kind of fault at one request.
 type faultCase struct {
 	proxyFault
-	phase phase
-	n     int // of the requests of that phase that it can strike, from 1
-	what  string
+	at place
 }
 
 func (c faultCase) name() string {
-	return strings.ReplaceAll(fmt.Sprintf("%s/%s-%02d %s", c.proxyFault.name, c.phase, c.n, c.what), " ", "_")
+	return strings.ReplaceAll(fmt.Sprintf("%s/%s-%02d %s", c.proxyFault.name, c.at.phase, c.at.n, c.at.request), " ", "_")
 }
 
 // recording is what a run without faults asked the server for.
@@ -129,8 +127,10 @@ func (r recording) cases(t *testing.T) []faultCase {
 		var all []faultCase
 		for _, p := range []phase{writing, waiting, planning} {
 			var here []faultCase
-			for i, q := range r.of(p, f.strikes) {
-				here = append(here, faultCase{proxyFault: f, phase: p, n: i + 1, what: q.String()})
+			alike := map[string]int{}
+			for _, q := range r.of(p, f.strikes) {
+				alike[q.String()]++
+				here = append(here, faultCase{f, place{q, alike[q.String()]}})
 			}
 			if p != writing {
 				random.Shuffle(len(here), func(i, j int) { here[i], here[j] = here[j], here[i] })
@@ -264,16 +264,16 @@ func (b *faultBench) try(t *testing.T, c faultCase, out *outcomes) {
 		stallAfter = c.stallAfter
 	}
 	up := b.upgrade(t, stallAfter)
-	m := &meddler{fault: c.proxyFault, phase: c.phase, n: c.n, process: make(chan *process, 1)}
+	m := &meddler{fault: c.proxyFault, at: c.at.isAt, n: c.at.n, process: make(chan *process, 1)}
 	n := b.cli
 	n.kubeconfig = m.proxy().serve(t)
 	p := n.start(t, "apply", "-f", up.file, "--auto-approve")
 	m.process <- p
 	first := p.wait(t)
 	struck := m.struck()
-	row := c.proxyFault.name + " @ " + c.phase.String()
+	row := c.proxyFault.name + " @ " + c.at.phase.String()
 	out.ran(row, first.Code, struck)
-	if c.phase == writing && !struck {
+	if c.at.isCertain() && !struck {
 		t.Errorf("the request was not made, so the fault did not strike\n%s", first)
 	}
 	b.truthful(t, up, first, b.audited(t))
