@@ -59,7 +59,7 @@ func (q request) purpose() string {
 		return "bookkeeping: the lock"
 	case q.resource == "events":
 		return "bookkeeping: Events"
-	case q.resource == "selfsubjectaccessreviews":
+	case q.resource == "selfsubjectaccessreviews" || q.resource == "selfsubjectrulesreviews":
 		return "asking for rights"
 	case q.resource == "selfsubjectreviews":
 		return "asking for the user's name"
