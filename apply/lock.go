@@ -54,6 +54,9 @@ type Held interface {
 type LockedError struct {
 	Pool   plan.Ref
 	Holder Holder
+	// InTheWay tells that the lock was not waited for: the run that holds it is of
+	// another plan and has to end, or be given up, before this one can begin.
+	InTheWay bool
 }
 
 func (e *LockedError) Error() string {

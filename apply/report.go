@@ -162,6 +162,11 @@ func ReportOf(run Run) Report {
 		s := steps[r.Step]
 		switch {
 		case r.Phase == Closed:
+			if out.Open && r.Note == foundDone {
+				// Nobody was there when it came to its end.
+				last := run.Records[lastBefore(run.Records, i)]
+				trouble(Record{At: last.At, Step: last.Step}, fmt.Sprintf("attempt %d was cut off at some time after this: killed, or without the cluster. What was left came to its end by itself, and was found done", last.Attempt))
+			}
 			out.Outcome, out.Because = closedAs(r.Note)
 			out.Open, out.Stall = false, nil
 		case r.Phase == Noted:
@@ -197,7 +202,9 @@ func ReportOf(run Run) Report {
 			out.Outcome, out.Because, out.Open, out.Stall = s.Outcome, s.Because, false, r.Stall
 			trouble(r, s.Because)
 		case r.Phase == Done:
-			out.Open = true
+			if r.Note != foundDone { // which may be seen by who has not opened the run
+				out.Open = true
+			}
 			if s.Outcome == "done" || s.Outcome == foundDone || s.Outcome == string(TakenBack) && r.Note == foundDone {
 				break // a later attempt passed it over
 			}
@@ -233,6 +240,17 @@ func ReportOf(run Run) Report {
 	}
 	out.Pools = slices.DeleteFunc(out.Pools, func(p ReportMachines) bool { return len(p.After)+p.More == 0 })
 	return out
+}
+
+// lastBefore gives the place of the last record before the one at i that was not
+// made with it, to say what was found done.
+func lastBefore(records []Record, i int) int {
+	for j := i - 1; j > 0; j-- {
+		if records[j].Phase != Done || records[j].Note != foundDone {
+			return j
+		}
+	}
+	return 0
 }
 
 // HeldBy gives the report of a run whose lock was looked at: h holds it, or

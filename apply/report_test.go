@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -85,4 +86,33 @@ func TestReportOfARun(t *testing.T) {
 			t.Errorf("%d machines are left, want 3: %+v", news, r.Pools[0].After)
 		}
 	})
+}
+
+// TestReportOfWhatWasFoundDone: a run that was killed, and whose rollout came to
+// its end by itself, says so, though no later attempt was begun; one that had told
+// its end says nothing of a kill.
+func TestReportOfWhatWasFoundDone(t *testing.T) {
+	const step = "aws-example-md-0/wait"
+	at := func(minute int, phase apply.Phase, step, note string) apply.Record {
+		return apply.Record{Attempt: 1, Step: step, Phase: phase, Note: note, At: time.Date(2026, 1, 1, 0, minute, 0, 0, time.UTC)}
+	}
+	opened, begun := at(0, apply.Opened, "", ""), at(1, apply.Started, step, "")
+	found, closed := at(9, apply.Done, step, "found done"), at(9, apply.Closed, "", "found done")
+	for name, c := range map[string]struct {
+		records []apply.Record
+		want    []apply.ReportTrouble
+	}{
+		"killed": {[]apply.Record{opened, begun, found, closed},
+			[]apply.ReportTrouble{{At: begun.At, Step: step, What: "attempt 1 was cut off at some time after this: killed, or without the cluster. What was left came to its end by itself, and was found done"}}},
+		"stalled": {[]apply.Record{opened, begun, at(2, apply.Failed, step, "no capacity"), found, closed},
+			[]apply.ReportTrouble{{At: time.Date(2026, 1, 1, 0, 2, 0, 0, time.UTC), Step: step, What: "no capacity"}}},
+		"came to its end": {[]apply.Record{opened, begun, at(3, apply.Done, step, ""), at(3, apply.Closed, "", "")}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := apply.ReportOf(apply.Run{Upgrade: "one", Number: 1, Plan: plan.Plan{Steps: []plan.Step{{ID: step, Pool: "aws-example-md-0", Wait: &plan.Wait{}}}}, Records: c.records})
+			if d := cmp.Diff(c.want, r.Troubles); d != "" || r.Outcome != "done" {
+				t.Errorf("outcome %q; troubles (-want +got):\n%s", r.Outcome, d)
+			}
+		})
+	}
 }

@@ -100,13 +100,19 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 	if err == nil && !abandoned {
 		made, giveUp, err = p.choose(c, e, j, todo)
 	}
+	if err == nil && giveUp.Plan != "" {
+		err = j.runAtWork(c.Context, giveUp.Plan)
+	}
 	if err == nil {
 		e.Displace, err = p.displace(c, e, j, made)
 	}
 	if unfinished := (*apply.UnfinishedError)(nil); errors.As(err, &unfinished) {
 		// Is it at work? Then there is nothing to choose yet.
 		if h, ok := j.atWork(c.Context, poolRefs(todo.plan)); ok && h.Holder.Plan == unfinished.Unfinished {
-			return &apply.LockedError{Pool: h.Pool, Holder: h.Holder}
+			return &apply.LockedError{Pool: h.Pool, Holder: h.Holder, InTheWay: true}
+		}
+		if locked := j.runAtWork(c.Context, unfinished.Unfinished); locked != nil {
+			return locked
 		}
 	}
 	if err != nil {
@@ -135,7 +141,13 @@ func (p *program) carryOut(c *cli.Context, cluster apply.Cluster, todo task, pro
 		return p.sayBlocked(made)
 	}
 	if made.IsEmpty() {
-		return closeFoundDone(c.Context, e, made, todo.snap)
+		closed, err := closeFoundDone(c.Context, e, made, todo.snap)
+		if err != nil || closed == nil {
+			return err
+		}
+		fmt.Fprintln(stdout, "\nThe run that was begun and not finished has nothing left to do, and is closed.")
+		p.sayClosing(c, cluster, j, *closed, nil, stdout)
+		return nil
 	}
 	if err := sayDone(stdout, made, todo.snap); err != nil {
 		return err
@@ -440,7 +452,7 @@ func (p *program) choose(c *cli.Context, e *apply.Executor, j keeping, todo task
 	switch err := verify(carried); {
 	case err == nil:
 		if h, ok := j.atWork(c.Context, poolRefs(carried)); ok && h.Holder.Plan == carried.Digest {
-			fmt.Fprintf(p.stderr, "The plan %s is being carried out now by %s; this run carries on with it once that one has ended.\n", short, render.Escape(h.Holder.Actor))
+			fmt.Fprintf(p.stderr, "The plan %s is being carried out now by %s. If that run ends before the time to wait for its lock is up, this one carries on with it.\n", short, render.Escape(h.Holder.Actor))
 		} else {
 			fmt.Fprintf(p.stderr, "Carrying on with the plan %s, which was begun and not finished.\n", short)
 		}

@@ -38,6 +38,24 @@ func (k keeping) atWork(ctx context.Context, pools []plan.Ref) (journal.Locked, 
 	return all[i], true
 }
 
+// runAtWork gives a LockedError when the begun run of a plan is at work on any of
+// its pools, which need not be those of the plan at hand.
+func (k keeping) runAtWork(ctx context.Context, begun plan.Digest) error {
+	runs, err := k.Runs(ctx)
+	if err != nil {
+		return nil // it is told where the journal is needed
+	}
+	for _, run := range runs {
+		if run.Closed() || run.Plan.Digest != begun {
+			continue
+		}
+		if l, ok := k.atWork(ctx, poolRefs(run.Plan)); ok && l.Holder.Plan == begun {
+			return &apply.LockedError{Pool: l.Pool, Holder: l.Holder, InTheWay: true}
+		}
+	}
+	return nil
+}
+
 // poolRefs gives the MachineDeployments that a plan is about, whether or not
 // anything is to be done for them.
 func poolRefs(p plan.Plan) []plan.Ref {

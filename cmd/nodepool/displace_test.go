@@ -97,6 +97,23 @@ func (s *site) planTells(file string, words ...string) {
 	}
 }
 
+// TestFoundDoneNamesTheRun: apply that finds all done says which run it closes, and
+// where its document is.
+func TestFoundDoneNamesTheRun(t *testing.T) {
+	s := newSite(t, map[string]string{"u.yaml": badUpgrade})
+	md := clustertest.MachineDeployment(pool0)
+	s.world.Break(md, bad)
+	s.do(5, "", "apply", "-f", "u.yaml", "--auto-approve")
+	s.world.Break(md, clustertest.Fault{})
+	s.world.Settle()
+	said, _ := s.do(0, "", "apply", "-f", "u.yaml", "--auto-approve")
+	s.says(said, "No changes.", "has nothing left to do, and is closed.", "Run one/1, ", "nodepool history one/1 -o markdown")
+	said, _ = s.do(0, "", "apply", "-f", "u.yaml", "--auto-approve")
+	if strings.Contains(said, "closed") {
+		t.Errorf("it closes it once more:\n%s", said)
+	}
+}
+
 // TestNoRunIsUnfinished: that nobody is in the way is a check that passed, and
 // what could not be looked at is not verified.
 func TestNoRunIsUnfinished(t *testing.T) {
@@ -182,6 +199,40 @@ func TestLookBeforeAsking(t *testing.T) {
 	s.says(stderr, "locked: another run works on pool "+pool0, "bob@there")
 	if strings.Contains(stderr, "--abandon") {
 		t.Errorf("it offers to give up what is at work:\n%s", stderr)
+	}
+}
+
+// TestAbandonSparesWhatIsAtWork: a run on other pools is not given up, nor is it
+// offered to be, while it is at work.
+func TestAbandonSparesWhatIsAtWork(t *testing.T) {
+	s := newSite(t, map[string]string{"u.yaml": badUpgrade,
+		"more.yaml": strings.NewReplacer(", machineImage: ami-bad", "", pool0, pool1).Replace(badUpgrade)})
+	md := clustertest.MachineDeployment(pool0)
+	s.world.Break(md, bad)
+	s.do(5, "", "apply", "-f", "u.yaml", "--auto-approve")
+	s.world.Break(md, clustertest.Fault{})
+	runs, err := s.beside(journal.Cluster{Namespace: "default"}).Runs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.meanwhile = func(ctx context.Context) func() {
+		held, err := s.beside(journal.Cluster{Namespace: "default", Name: "aws-example"}).Lock(0, nil).
+			Acquire(ctx, []plan.Ref{md}, apply.Holder{Actor: "bob@there", Host: "there", Process: 7, Upgrade: "one", Plan: runs[0].Plan.Digest})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return func() { _ = held.Release(ctx) }
+	}
+	patches := s.patches()
+	for _, more := range [][]string{nil, {"--abandon"}} {
+		_, stderr := s.do(6, "", append([]string{"apply", "-f", "more.yaml", "--auto-approve"}, more...)...)
+		s.says(stderr, "another run works on pool "+pool0, "bob@there", "Nothing was written", "not given up while it is at work")
+		if strings.Contains(stderr, "add --abandon") || strings.Contains(stderr, "--lock-timeout") {
+			t.Errorf("it offers what is of no use:\n%s", stderr)
+		}
+	}
+	if diff := cmp.Diff([]string{"one/1  unfinished"}, s.notes()); diff != "" || s.patches() != patches {
+		t.Errorf("%d patches; runs (-want +got):\n%s", s.patches()-patches, diff)
 	}
 }
 

@@ -205,24 +205,25 @@ func checkTicket(ticket string) error {
 
 // closeFoundDone closes the run that was begun and not finished where made, in
 // which there is nothing to do, shows it to be done or taken back, and records
-// the machines that there are now, as snap shows them.
-func closeFoundDone(ctx context.Context, e *apply.Executor, made plan.Plan, snap plan.Snapshot) error {
+// the machines that there are now, as snap shows them. It gives the plan of the
+// run that it has closed, nil when there is none.
+func closeFoundDone(ctx context.Context, e *apply.Executor, made plan.Plan, snap plan.Snapshot) (*plan.Plan, error) {
 	begun, unfinished, err := e.Journal.Unfinished(ctx)
 	if err != nil || !unfinished {
-		return err
+		return nil, err
 	}
 	up := made.Upgrade
 	note := "found done"
 	switch {
 	case begun.Digest == up.Rollback && begun.OnlyReleases():
-		return nil // what it carries on with is that of the run before it
+		return nil, nil // what it carries on with is that of the run before it
 	case begun.Digest == up.Rollback:
 		if others, err := leavesOthers(ctx, e, up.Rollback, made); others || err != nil {
-			return errors.Join(err, markTakenBack(ctx, e.Journal, up.Rollback, made, e.Holder.Actor))
+			return nil, errors.Join(err, markTakenBack(ctx, e.Journal, up.Rollback, made, e.Holder.Actor))
 		}
 		note = "rolled back: nothing that it changed was left to take back"
 	case begun.Upgrade.Purpose != up.Purpose, begun.Upgrade.Rollback != up.Rollback:
-		return nil
+		return nil, nil
 	}
 	phase := apply.Done
 	if note != "found done" {
@@ -232,9 +233,9 @@ func closeFoundDone(ctx context.Context, e *apply.Executor, made plan.Plan, snap
 		if machines, more := apply.MachinesOf(s, snap); len(machines) > 0 {
 			err := e.Journal.Append(ctx, apply.Record{Plan: begun.Digest, Step: s.ID, Phase: phase, At: time.Now().UTC(), Actor: e.Holder.Actor, Note: note, Machines: machines, More: more})
 			if err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
-	return e.Journal.Append(ctx, apply.Record{Plan: begun.Digest, Phase: apply.Closed, At: time.Now().UTC(), Actor: e.Holder.Actor, Note: note})
+	return &begun, e.Journal.Append(ctx, apply.Record{Plan: begun.Digest, Phase: apply.Closed, At: time.Now().UTC(), Actor: e.Holder.Actor, Note: note})
 }

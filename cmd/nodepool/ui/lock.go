@@ -69,8 +69,12 @@ func known(h apply.Holder) string {
 }
 
 func (c Commands) explainLocked(e *apply.LockedError) string {
+	longer := "--lock-timeout 30m waits longer; from a run that is stuck, nodepool unlock takes the lock away. "
+	if e.InTheWay {
+		longer = "The run of another plan is not given up while it is at work; from one that is stuck, nodepool unlock takes the lock away. "
+	}
 	return "locked: another run works on pool " + render.Escape(e.Pool.Name+", that of "+e.Holder.Actor+".") + "\n" + known(e.Holder) +
-		"Nothing was written. --lock-timeout 30m waits longer; from a run that is stuck, nodepool unlock takes the lock away. " +
+		"Nothing was written. " + longer +
 		c.again("once that run has ended", "")
 }
 
