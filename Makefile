@@ -88,8 +88,9 @@ bench-go: ## Run the Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./plan/... ./schema/... ./apply/...
 
 .PHONY: bench-compare
-bench-compare: build sandbox ## Compare this checkout with the commit BASE by benchstat
-	@test -n "$(BASE)" || { echo "which commit? make bench-compare BASE=main"; exit 1; }
+bench-compare: ## Compare this checkout with the commit BASE by benchstat
+	@git rev-parse --verify --quiet "$(BASE)^{commit}" >/dev/null || { echo "which commit? make bench-compare BASE=main"; exit 1; }
+	@$(MAKE) --no-print-directory build sandbox
 	@bench/compare.sh "$(BASE)"
 
 .PHONY: cover

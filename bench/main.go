@@ -15,6 +15,8 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -74,12 +76,19 @@ func run(ctx context.Context) (err error) {
 	flag.IntVar(&e.Pools, "pools", 1000, "MachineDeployments of the large cluster")
 	flag.IntVar(&e.Machines, "machines", 10000, "Machines of the large cluster")
 	flag.DurationVar(&e.Window, "window", time.Minute, "how long the wait of 50 pools is measured at each rate of change")
-	only := flag.String("parts", ".", "measure the parts that match this `expression`")
+	var names []string
+	for _, p := range parts {
+		names = append(names, p.name)
+	}
+	only := flag.String("parts", ".", "measure the parts that match this `expression`, of "+strings.Join(names, ", ")+"; the report in docs then holds these alone, unless -text is given")
 	text := flag.String("text", "", "write the figures for benchstat to this `file` and no report")
 	flag.Parse()
 	wanted, err := regexp.Compile(*only)
 	if err != nil {
 		return err
+	}
+	if !slices.ContainsFunc(names, wanted.MatchString) {
+		return fmt.Errorf("-parts %s: there is no such part; there are %s", *only, strings.Join(names, ", "))
 	}
 	for _, path := range []*string{&e.Root, &e.Nodepool, &e.Sandbox} {
 		if *path, err = filepath.Abs(*path); err != nil {

@@ -50,12 +50,12 @@ func (e *Env) report(ctx context.Context, docs string, sections []Section, took 
 				met = ""
 			case !r.Met:
 				met = "**no**"
-				name := r.Work
+				name := "“" + r.Work + "”"
 				if r.Against != "" {
-					name += " against " + r.Against
+					name += " against “" + r.Against + "”"
 				}
 				if text := r.Behind(); text != "" {
-					missed = append(missed, fmt.Sprintf("* What stands between %s and its aim: %s.", name, text))
+					missed = append(missed, fmt.Sprintf("* Why %s misses its aim: %s.", name, text))
 				} else {
 					fmt.Fprintf(os.Stderr, "behind.go does not say what stands between %q and its aim\n", name)
 				}
@@ -79,7 +79,7 @@ const compared = `
 
 ` + "`make bench-compare BASE=COMMIT`" + ` measures this checkout beside another commit, by turns: first the Go benchmarks of both, then whole runs of the plan of one pool on a sandbox. It prints two lists by ` + "`benchstat`" + `, one table for each unit. A line holds the median of the base with its spread (± of a 95 % confidence interval), the same of this checkout, and the difference. ` + "`~`" + ` in its place says that no difference can be told from noise (p ≥ 0.05); a percentage below zero says that this checkout takes less. The rows of kubectl and of the floor in the second list are the same programs on both sides: what they differ by is the machine's doing. ` + "`geomean`" + ` is over all lines of a table.
 
-A COMMIT must have ` + "`plan --no-dry-run`" + `. ` + "`ROUNDS=2`" + ` shortens it; with fewer rounds than the usual 6 nearly everything is ` + "`~`" + `.
+Waits and rollouts are not compared: ` + "`make bench-go`" + ` has their benchmarks (` + "`BenchmarkWait`, `BenchmarkTold`" + `), and ` + "`go run . -parts '^(end|wait)$' -nodepool PROGRAM -text FILE`" + ` in ` + "`bench`" + ` measures any program. A COMMIT must have ` + "`plan --no-dry-run`" + `. ` + "`ROUNDS=2`" + ` shortens it; with fewer rounds than the usual 6 nearly everything is ` + "`~`" + `.
 `
 
 // machine tells where and of what the figures are.

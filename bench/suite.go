@@ -72,7 +72,7 @@ func within(work, against, unit string, got, base Series, limit float64) Row {
 	case limit == 1:
 		aim = "no more"
 	case limit < 1:
-		aim = fmt.Sprintf("%s × less", number(1/limit))
+		aim = fmt.Sprintf("%.2f, %s × less", limit, number(1/limit))
 	}
 	return Row{Work: work, Got: show(unit, g), Against: against, Base: show(unit, b), Ratio: fmt.Sprintf("%.2f", g/b), Aim: aim, Met: g <= limit*b}
 }

@@ -148,7 +148,7 @@ func waits(ctx context.Context, e *Env) (Section, error) {
 		pools int
 		limit float64
 		got   counted
-	}{{"requests of a wait, one pool", 1, 10, lone}, {"requests of a wait, 50 pools", waitPools, 20, many}} {
+	}{{"requests of a wait, a watch counted once, one pool", 1, 10, lone}, {"requests of a wait, a watch counted once, 50 pools", waitPools, 20, many}} {
 		n, poll := float64(len(c.got.requests)), float64(2*c.pools*int(10*time.Minute/seedPoll))
 		row := atMost(c.work, requests, n, c.limit)
 		row.Against, row.Base, row.Ratio = "the seed's poll in ten minutes", number(poll), fmt.Sprintf("%.3f", n/poll)
