@@ -16,14 +16,20 @@ func (c *checker) system(p *pool, k known) {
 		return
 	}
 	var others []string
+	told := len(p.rollout.Machines) == 0 // then there is nothing to be held against
 	for _, m := range p.rollout.Machines {
 		o, ok := c.snap.Object(machineRef(m))
 		if !ok {
 			continue
 		}
-		if reported := capi.StringAt(o, "status", "nodeInfo", "osImage"); reported != "" && !sameSystem(k.os, reported) && !slices.Contains(others, reported) {
+		reported := capi.StringAt(o, "status", "nodeInfo", "osImage")
+		told = told || reported != ""
+		if reported != "" && !sameSystem(k.os, reported) && !slices.Contains(others, reported) {
 			others = append(others, reported)
 		}
+	}
+	if !told {
+		c.notVerified(CheckImage, p.infra.ref, fmt.Sprintf("whether the operating system changes: %s has %s, by %s, and no node of the pool reports its own", k.image, k.os, k.osFrom))
 	}
 	if len(others) == 0 {
 		return

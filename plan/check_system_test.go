@@ -56,7 +56,15 @@ func TestOperatingSystem(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			at := slices.IndexFunc(made.Findings, func(f plan.Finding) bool { return strings.Contains(f.Message, "operating system") })
+			open := slices.ContainsFunc(made.Findings, func(f plan.Finding) bool {
+				return f.Code == plan.CheckImage && f.NotVerified && strings.Contains(f.Message, "no node of the pool reports its own")
+			})
+			if want := test.node == ""; open != want {
+				t.Errorf("it is told as not verified: %t, want %t", open, want)
+			}
+			at := slices.IndexFunc(made.Findings, func(f plan.Finding) bool {
+				return f.Severity == plan.Warn && strings.Contains(f.Message, "operating system")
+			})
 			if (at >= 0) != (test.by != "") {
 				t.Fatalf("a warning: %t, want %t", at >= 0, test.by != "")
 			}
