@@ -5,6 +5,7 @@ package e2e_test
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -111,7 +112,11 @@ func TestRunsThatDieAreCarriedOn(t *testing.T) {
 
 			n.run(t, "apply", "-f", file, "--auto-approve").exits(t, 0)
 			want := []write{{"create", create, template}, {"patch", patch, name}}
-			if diff := cmp.Diff(want, c.writesOf(t, name)); diff != "" {
+			got := c.writesOf(t, name)
+			if e.written < 0 && !slices.Contains(got, want[0]) && c.abandoned(t, want[0]) {
+				got = slices.Insert(got, 0, want[0])
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("writes of both runs (-want +got):\n%s", diff)
 			}
 			if diff := cmp.Diff([]machine{{Version: newVersion, Template: template, Image: newImage, Type: "m5.xlarge"}}, c.machines(t, name)); diff != "" {
@@ -120,6 +125,16 @@ func TestRunsThatDieAreCarriedOn(t *testing.T) {
 			n.nothingToDo(t, file)
 		})
 	}
+}
+
+// abandoned reports whether a write of the product was answered with an error of
+// the server since its client had gone: it may have been carried out all the same
+// (finishRequest of k8s.io/apiserver gives up on it and does not end it).
+func (c cluster) abandoned(t *testing.T, w write) bool {
+	t.Helper()
+	return slices.ContainsFunc(c.audited(t), func(a audited) bool {
+		return a.write == w && a.product && !a.dryRun && a.code >= http.StatusInternalServerError
+	})
 }
 
 // endRun starts an apply and ends it as e says.

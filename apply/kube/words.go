@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"net"
 	"regexp"
 	"slices"
 	"strconv"
@@ -104,7 +105,11 @@ func transportWords(err error) string {
 	case errors.Is(err, context.Canceled):
 		return "the request was ended"
 	case utilnet.IsConnectionRefused(err):
-		return "the server refuses connections (connection refused)"
+		at := ""
+		if dial := (*net.OpError)(nil); errors.As(err, &dial) && dial.Addr != nil {
+			at = " at " + dial.Addr.String()
+		}
+		return "the server" + at + " refuses connections (connection refused)"
 	case utilnet.IsConnectionReset(err), utilnet.IsProbableEOF(err), utilnet.IsHTTP2ConnectionLost(err):
 		return "the connection to the server was lost"
 	}
