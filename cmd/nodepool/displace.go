@@ -43,7 +43,7 @@ func (k keeping) atWork(ctx context.Context, pools []plan.Ref) (journal.Locked, 
 func (k keeping) runAtWork(ctx context.Context, begun plan.Digest) error {
 	runs, err := k.Runs(ctx)
 	if err != nil {
-		return nil // it is told where the journal is needed
+		return err
 	}
 	for _, run := range runs {
 		if run.Closed() || run.Plan.Digest != begun {
