@@ -164,6 +164,17 @@ func TestTheRefusalNamesTheRun(t *testing.T) {
 	s.says(stderr, "the upgrade file goes behind -f")
 }
 
+// heldByBob gives the lock of a pool as bob holds it, who carries out a plan.
+func (s *site) heldByBob(ctx context.Context, md plan.Ref, of plan.Digest) apply.Held {
+	s.Helper()
+	held, err := s.beside(journal.Cluster{Namespace: "default", Name: "aws-example"}).Lock(0, nil).
+		Acquire(ctx, []plan.Ref{md}, apply.Holder{Actor: "bob@there", Host: "there", Process: 7, Upgrade: "one", Plan: of})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return held
+}
+
 // TestLookBeforeAsking: who works on the pools is told before anything else is
 // decided or asked.
 func TestLookBeforeAsking(t *testing.T) {
@@ -176,16 +187,8 @@ func TestLookBeforeAsking(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hold := func(ctx context.Context) apply.Held {
-		held, err := s.beside(journal.Cluster{Namespace: "default", Name: "aws-example"}).Lock(0, nil).
-			Acquire(ctx, []plan.Ref{md}, apply.Holder{Actor: "bob@there", Host: "there", Process: 7, Upgrade: "one", Plan: runs[0].Plan.Digest})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return held
-	}
 	s.meanwhile = func(ctx context.Context) func() {
-		held := hold(ctx)
+		held := s.heldByBob(ctx, md, runs[0].Plan.Digest)
 		time.Sleep(time.Second)
 		return func() { _ = held.Release(ctx) }
 	}
@@ -216,11 +219,7 @@ func TestAbandonSparesWhatIsAtWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.meanwhile = func(ctx context.Context) func() {
-		held, err := s.beside(journal.Cluster{Namespace: "default", Name: "aws-example"}).Lock(0, nil).
-			Acquire(ctx, []plan.Ref{md}, apply.Holder{Actor: "bob@there", Host: "there", Process: 7, Upgrade: "one", Plan: runs[0].Plan.Digest})
-		if err != nil {
-			t.Fatal(err)
-		}
+		held := s.heldByBob(ctx, md, runs[0].Plan.Digest)
 		return func() { _ = held.Release(ctx) }
 	}
 	patches := s.patches()
@@ -246,11 +245,7 @@ func TestLockedTellsNoRun(t *testing.T) {
 	s.says(stdout, "closing document")
 	s.world.Break(md, clustertest.Fault{})
 	s.meanwhile = func(ctx context.Context) func() {
-		held, err := s.beside(journal.Cluster{Namespace: "default", Name: "aws-example"}).Lock(0, nil).
-			Acquire(ctx, []plan.Ref{md}, apply.Holder{Actor: "bob@there", Host: "there", Process: 7, Upgrade: "one", Plan: "sha256:other"})
-		if err != nil {
-			t.Fatal(err)
-		}
+		held := s.heldByBob(ctx, md, "sha256:other")
 		return func() { _ = held.Release(ctx) }
 	}
 	stdout, stderr := s.do(6, "", "apply", "-f", "u.yaml", "--auto-approve", "--lock-timeout", "0s")
